@@ -1,0 +1,40 @@
+# Two commands: `make report` and `make test`. Each creates the environment if it is missing.
+# All paths are relative, so that a checkout in a folder with a space in its name works.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# Two makes at once take turns at the set-up where the system has flock.
+LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock .venv.lock)
+
+.PHONY: report test test-slow lint data clean
+report: .venv/.run
+	@$(PY) -m distfit_nn.cli report data/mnist_mlp --output build/report.html
+
+test: .venv/.test
+	@$(PY) -m pytest
+
+test-slow: .venv/.test
+	@$(PY) -m pytest -m slow
+
+lint: .venv/.dev
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+data: .venv/.run
+	@$(PY) analysis/record_mnist.py --output data/mnist_mlp
+
+clean:
+	rm -rf .venv .venv.lock build
+
+# A stamp is written last: an interrupted set-up is done again.
+.venv/.run: EXTRA :=
+.venv/.test: EXTRA := [test]
+.venv/.dev: EXTRA := [test,dev]
+.venv/.run .venv/.test .venv/.dev: pyproject.toml constraints.txt
+	@$(LOCK) sh -c 'set -e; \
+	  if [ -e $@ ] && [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit 0; fi; \
+	  $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
+	    \"distfit_nn needs Python 3.11 or newer, found \" + sys.version.split()[0] + \" (set PYTHON=...)\")"; \
+	  echo "setting up .venv$(if $(EXTRA), $(EXTRA),) (a few minutes the first time)" >&2; \
+	  [ -x $(PY) ] || $(PYTHON) -m venv .venv; \
+	  $(PIP) install --quiet --constraint constraints.txt --editable ".$(EXTRA)"; \
+	  touch $@'

@@ -1,0 +1,43 @@
+"""Show, measure and fit how the activations of neural networks are distributed.
+
+The submodules and functions below are imported when they are first used, so that
+``import distfit_nn`` costs nothing: neither torch, numba, statsmodels nor seaborn is loaded by it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distfit_nn import errors, maxent, stats
+    from distfit_nn.analysis import Analysis, analyze
+    from distfit_nn.capture.recorder import record
+
+__all__ = ["Analysis", "__version__", "analyze", "errors", "maxent", "record", "stats"]
+
+_HOME = {
+    "Analysis": "distfit_nn.analysis",
+    "analyze": "distfit_nn.analysis",
+    "record": "distfit_nn.capture.recorder",
+}
+_SUBMODULES = ("errors", "maxent", "stats")
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value: object = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"distfit_nn.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("distfit-nn")
+    else:
+        raise AttributeError(f"module 'distfit_nn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

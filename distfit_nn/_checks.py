@@ -1,0 +1,60 @@
+"""Argument checks: one function for each rule that recurs. Each returns the value, made canonical."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distfit_nn.errors import InputError
+
+
+def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
+    """Return `values` as a NumPy array of real numbers, without a copy where none is needed.
+
+    A torch tensor on any device is detached and brought to the CPU; bfloat16, which NumPy lacks,
+    becomes float32 (exactly). Complex, object, string and datetime arrays raise `InputError`.
+    """
+    torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
+    if torch is not None and isinstance(values, torch.Tensor):
+        tensor = values.detach()
+        if tensor.dtype == torch.bfloat16:
+            tensor = tensor.float()
+        values = tensor.cpu().numpy()
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name} must be an array of real numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    return array
+
+
+def as_columns(values: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
+    """Return `values` as (n, d) and whether it came as one column of shape (n,)."""
+    array = to_numpy(values, name)
+    if array.ndim not in (1, 2):
+        raise InputError(f"{name} must have shape (n,) or (n, d), got {array.shape}")
+    single = array.ndim == 1
+    if single:
+        array = array[:, None]
+    if array.shape[1] == 0:
+        raise InputError(f"{name} must have at least one column, got shape {array.shape}")
+    return array, single
+
+
+def one_of(value: Any, choices: tuple[Any, ...], name: str) -> Any:
+    """Return `value` if it is one of `choices`."""
+    if isinstance(value, bool) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise InputError(f"{name} must be one of {listed}, got {value!r}")
+    return value
+
+
+def positive_int(value: Any, name: str) -> int:
+    """Return `value` as an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
