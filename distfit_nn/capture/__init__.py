@@ -1,0 +1,1 @@
+"""Capture: which calls (`sites`), hooks (`recorder`), disk (`store`), any source (`readers`)."""
