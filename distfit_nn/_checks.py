@@ -1,4 +1,4 @@
-"""Argument checks: one function for each rule that recurs. Each returns the value, made canonical."""
+"""Argument checks: one function for each rule that recurs; it returns the value, made canonical."""
 
 from __future__ import annotations
 
@@ -58,3 +58,19 @@ def positive_int(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
     return int(value)
+
+
+def reduced_first(
+    array: NDArray[Any], axis: int | tuple[int, ...] | None, name: str = "x"
+) -> tuple[NDArray[Any], int]:
+    """Return a view with the axes to reduce in front, in their order, and how many they are.
+
+    As in NumPy, `axis` is an int, a tuple of ints, or None for all axes.
+    """
+    if array.ndim == 0:
+        raise InputError(f"{name} must have at least one axis, got a single number")
+    given = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = [int(a) + array.ndim * (a < 0) for a in given]
+    if not axes or len(set(axes)) < len(axes) or not all(0 <= a < array.ndim for a in axes):
+        raise InputError(f"axis must name axes of {name}, of shape {array.shape}, got {axis!r}")
+    return np.moveaxis(array, axes, range(len(axes))), len(axes)

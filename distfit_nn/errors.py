@@ -20,4 +20,4 @@ class SiteError(DistfitError, RuntimeError):
 
 
 class FitError(DistfitError, RuntimeError):
-    """A fit failed in a column and the caller asked for an exception (``raise_on_failure=True``)."""
+    """A column could not be fitted and the caller had asked for an exception in that case."""

@@ -1,0 +1,169 @@
+"""From samples or raw moments to the standardised problem that the solvers take.
+
+Each column is shifted and scaled to mean 0 and variance 1; its targets are the means of the scaled
+Hermite polynomials. A column for which no density exists is told apart here, before any solver.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distfit_nn.errors import InputError
+from distfit_nn.maxent import basis
+from distfit_nn.maxent.solution import Problem, Status
+
+Array = NDArray[np.float64]
+Support = float | tuple[float, float] | str
+
+EPS = float(np.finfo(float).eps)
+# A smallest eigenvalue of the unit-diagonal moment matrix below the first is a contradiction,
+# below the second it cannot be told from 0: the moments are those of a few points.
+CONTRADICTION, EDGE = -1e-9, 1e-13
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """d columns in standardised coordinates, with x = loc + scale z and the status so far."""
+
+    loc: Array
+    scale: Array
+    status: NDArray[np.int8]
+    problem: Problem
+
+
+def check_support(support: Support) -> float | tuple[float, float]:
+    """Return `support` if it is a factor of at least 1, a pair a < b, or "data"."""
+    if isinstance(support, str):
+        if support != "data":
+            raise InputError(f'support must be a number, a pair (a, b) or "data", got {support!r}')
+        return 1.0
+    if isinstance(support, (int, float, np.integer, np.floating)) and not isinstance(support, bool):
+        if not (math.isfinite(support) and support >= 1):
+            raise InputError(f"a support factor must be finite and at least 1, got {support!r}")
+        return float(support)
+    try:
+        a, b = (float(end) for end in support)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        raise InputError(
+            f'support must be a number, a pair (a, b) or "data", got {support!r}'
+        ) from None
+    if not (math.isfinite(a) and math.isfinite(b) and a < b):
+        raise InputError(f"support (a, b) must be finite with a < b, got {support!r}")
+    return a, b
+
+
+def from_samples(x: NDArray[np.generic], order: int, support: Support) -> Standardised:
+    """Standardise the columns of x (n, d)."""
+    ends = check_support(support)
+    values = x.astype(np.float64)  # a copy: it becomes z below
+    finite = np.isfinite(values).all(axis=0)
+    values[:, ~finite] = 0.0
+    low, high = values.min(axis=0), values.max(axis=0)
+    if isinstance(ends, tuple):
+        _support_holds(ends, low[finite], high[finite])
+    size = np.maximum(np.abs(low), np.abs(high))
+    few = _at_most_distinct(values, order // 2) | (high / 2 - low / 2 <= 2 * EPS * size)
+    status = np.where(few, Status.DEGENERATE, Status.OK)
+    status = np.where(finite, status, Status.INVALID).astype(np.int8)
+
+    # Powers of two keep squares of very large and very small values within range, exactly.
+    unit = np.ldexp(1.0, np.frexp(np.where(size > 0, size, 1.0))[1] - 1)
+    values /= unit
+    centre = values.mean(axis=0)
+    values -= centre
+    spread = np.sqrt(np.mean(values * values, axis=0))
+    spread[status != Status.OK] = 1.0
+    values /= spread
+    loc, scale = centre * unit, spread * unit
+    targets = basis.hermite(values, order)[1:].mean(axis=1)
+    data_lower, data_upper = values.min(axis=0), values.max(axis=0)
+    if isinstance(ends, tuple):
+        lower, upper = ((end / unit - centre) / spread for end in ends)
+        lower, upper = np.minimum(lower, data_lower), np.maximum(upper, data_upper)
+    else:
+        beyond = (ends - 1) / 2 * (data_upper - data_lower)
+        lower, upper = data_lower - beyond, data_upper + beyond
+    scale = np.where(status == Status.OK, scale, 0.0)
+    problem = Problem(targets, lower, upper, data_lower, data_upper)
+    return Standardised(np.where(finite, loc, np.nan), scale, status, problem)
+
+
+def _support_holds(support: tuple[float, float], low: Array, high: Array) -> None:
+    """Raise unless all data lie on the support."""
+    if len(low) and (low.min() < support[0] or high.max() > support[1]):
+        raise InputError(
+            f"support must hold the data: they range from {low.min():.6g} to {high.max():.6g}, "
+            f"support is {support}"
+        )
+
+
+def _at_most_distinct(values: Array, limit: int) -> NDArray[np.bool_]:
+    """Return which columns have at most `limit` distinct values, in `limit` passes."""
+    other = np.ones(values.shape, bool)
+    for _ in range(limit):
+        seen = np.take_along_axis(values, other.argmax(axis=0)[None], axis=0)
+        other &= values != seen
+    return np.logical_not(other.any(axis=0))
+
+
+def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
+    """Standardise raw moments E[x^i], i = 1..k, (k, d), of densities on `support`.
+
+    The support is mapped to [-1, 1] first: powers of its distance from 0 then do not swamp the
+    moments any more than they already do in the input.
+    """
+    order, columns = raw.shape
+    a, b = support
+    centre, half = (a + b) / 2, (b - a) / 2
+    finite: NDArray[np.bool_] = np.isfinite(raw).all(axis=0)
+    moments = np.vstack([np.ones(columns), np.where(finite, raw, 0.0)]).astype(np.longdouble)
+    moments = _shifted(moments, centre)
+    moments /= np.longdouble(half) ** np.arange(order + 1)[:, None]
+    mean = moments[1].copy()
+    central = _shifted(moments, mean)
+    status = _moment_status(np.asarray(moments, float), np.asarray(central, float), finite)
+    solvable = status == Status.OK
+    spread = np.sqrt(np.where(solvable, central[2], 1.0))
+    standardised = np.asarray(central / spread ** np.arange(order + 1)[:, None], float)
+    standardised[1] = 0.0
+    targets = np.linalg.solve(basis.monomials_in_hermite(order), standardised)[1:]
+    mean, spread = np.asarray(mean, float), np.asarray(spread, float)
+    lower, upper = (-1 - mean) / spread, (1 - mean) / spread
+    # Where the data may lie: a little beyond the root mean k-th power.
+    reach = 1.5 * np.maximum(1.0, np.abs(standardised[order])) ** (1 / order)
+    problem = Problem(targets, lower, upper, np.maximum(lower, -reach), np.minimum(upper, reach))
+    loc = np.where(status == Status.INVALID, np.nan, centre + half * mean)
+    return Standardised(loc, np.where(solvable, half * spread, 0.0), status, problem)
+
+
+def _shifted(moments: NDArray[np.longdouble], by: NDArray[np.longdouble] | float):  # type: ignore[no-untyped-def]
+    """Return E (x - by)^i from E x^i, i = 0..k, by the binomial theorem."""
+    out = np.zeros_like(moments)
+    for i in range(len(moments)):
+        for j in range(i + 1):
+            out[i] += math.comb(i, j) * moments[j] * np.power(-by, i - j)
+    return out
+
+
+def _moment_status(moments: Array, central: Array, finite: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Tell moments of a density on [-1, 1] from those of a few points and from impossible ones.
+
+    A density exists if and only if the Hankel matrices of the moments m_i and of m_i - m_{i+2}
+    (those of (1 - y^2) dP) are positive definite (the truncated Hausdorff problem, even order).
+    """
+    order = len(moments) - 1
+    half = order // 2
+    smallest = np.full(moments.shape[1], np.inf)
+    for sequence, size in ((central, half + 1), (moments[:-2] - moments[2:], half)):
+        index = np.add.outer(np.arange(size), np.arange(size))
+        hankel = np.moveaxis(sequence[index], -1, 0)
+        scale = 1 / np.sqrt(np.maximum(np.diagonal(hankel, axis1=1, axis2=2), 1e-300))
+        hankel = np.clip(hankel * scale[:, :, None] * scale[:, None, :], -10, 10)
+        smallest = np.minimum(smallest, np.linalg.eigvalsh(hankel)[:, 0])
+    status = np.where(smallest < EDGE, Status.DEGENERATE, Status.OK)
+    status = np.where(finite & (smallest >= CONTRADICTION), status, Status.INVALID)
+    return status.astype(np.int8)
