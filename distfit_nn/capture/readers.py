@@ -1,0 +1,289 @@
+"""Read activations from wherever they are: a store, a file, or memory.
+
+`read` gives the same kind of entries for all of them, one at a time, so that a source may be larger
+than memory. Nothing is ever unpickled; torch is imported for ``.pt`` and ``.pth`` files only, and
+for the bfloat16 tensors of a ``.safetensors`` file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import safe_open
+
+from distfit_nn import _checks
+from distfit_nn.capture.manifest import Record, file_error, is_store
+from distfit_nn.capture.store import Store
+from distfit_nn.errors import FileError, InputError
+
+Source = str | PathLike[str] | ArrayLike | Mapping[str, ArrayLike]
+_Named = Iterator[tuple[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The values of one layer at one site and step.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer; ``"x"`` for a bare array, the stem of the file's name for a bare file.
+    site : str
+        ``"pre_activation"``, ``"norm_input"``, ..., or ``"values"`` where it is not known.
+    step : int
+        When it was recorded; 0 where it is not known.
+    activation : str or None
+        Name of the activation function that takes these values, where it is known.
+    values : ndarray of shape (rows, units)
+        Real numbers: floating, integer or boolean.
+    rows_seen : int
+        Number of rows before sampling; at least ``len(values)``.
+    """
+
+    layer: str
+    site: str
+    step: int
+    activation: str | None
+    values: NDArray[Any]
+    rows_seen: int
+
+
+def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
+    """Return an iterator over the entries of `source`, each read when it is asked for.
+
+    Parameters
+    ----------
+    source : path, array, tensor, DataFrame, or mapping of str to array
+        A path names a store, or a file: ``.npy``; ``.npz`` and ``.safetensors`` (each array is a
+        layer); ``.pt`` or ``.pth`` (a tensor, or nested dicts of tensors, each a layer, its keys
+        joined by dots); ``.csv`` with a header line (each column is a unit). An array has the shape
+        (n,), one unit, or (n, d), d units; each item of a mapping is a layer. Entries of a store
+        that share layer, site and step are joined row by row.
+    unit_axis : int, optional
+        Axis of the units; all other axes are rows. It is needed for arrays of more than two
+        dimensions, such as 1 for images (n, channels, height, width). Default: the second of two.
+        A store has two axes only and takes no `unit_axis`.
+
+    Raises
+    ------
+    InputError
+        The values have no rows or columns, a shape that cannot be read, or are not real numbers.
+    FileError
+        The file is missing, damaged, unsafe, of an unknown kind, or its contents break a rule
+        above. That a path exists and is of a known kind is checked at once, the rest when its
+        turn comes.
+    """
+    if unit_axis is not None and (
+        isinstance(unit_axis, bool) or not isinstance(unit_axis, (int, np.integer))
+    ):
+        raise InputError(f"unit_axis must be a whole number, got {unit_axis!r}")
+    if not isinstance(source, (str, PathLike)):
+        return (_entry(name, values, unit_axis) for name, values in _from_memory(source))
+    path = Path(source)
+    if path.is_dir():
+        if not is_store(path):
+            raise file_error(path, "is a folder but not a distfit_nn store")
+        if unit_axis is not None:
+            raise InputError(f"a store takes no unit_axis, got {unit_axis}")
+        return _from_store(Store(path))
+    return _from_file(path, _reader(path), unit_axis)
+
+
+def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
+    table = _columns(values, f"layer {layer!r}", unit_axis)
+    return Entry(layer, "values", 0, None, table, len(table))
+
+
+def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
+    """Return `values` as (rows, units)."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
+    try:
+        array = _checks.to_numpy(values, name)
+    except (TypeError, RuntimeError) as error:  # sparse, quantised and meta tensors
+        raise InputError(f"{name} must be a plain array of numbers: {error}") from None
+    if array.ndim == 0:
+        raise InputError(f"{name} must have shape (n,) or (n, d), got a single number")
+    if array.size == 0:
+        raise InputError(f"{name} must have rows and columns, got shape {array.shape}")
+    if array.ndim == 1:
+        return array[:, None]
+    if unit_axis is None:
+        if array.ndim == 2:
+            return array
+        raise InputError(
+            f"{name} has shape {array.shape}: say by unit_axis which axis is the units"
+        )
+    if not -array.ndim <= unit_axis < array.ndim:
+        raise InputError(
+            f"{name} has shape {array.shape}, which has no axis {unit_axis} (unit_axis)"
+        )
+    return np.moveaxis(array, unit_axis, -1).reshape(-1, array.shape[unit_axis])
+
+
+def _from_memory(source: Any) -> _Named:
+    if not isinstance(source, Mapping):
+        return iter([("x", _frame_values(source))])
+    if not source:
+        raise InputError("a mapping of layers must not be empty")
+    for name in source:
+        if not isinstance(name, str):
+            raise InputError(f"layers must be named by text, got {name!r}")
+    return ((name, _frame_values(values)) for name, values in source.items())
+
+
+def _frame_values(values: Any) -> Any:
+    """Return the values of a pandas object as an array; all else as it is."""
+    pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
+    if pandas is None or not isinstance(values, (pandas.DataFrame, pandas.Series)):
+        return values
+    frame = values.to_frame() if isinstance(values, pandas.Series) else values
+    columns = [_frame_column(name, column) for name, column in frame.items()]
+    return np.column_stack(columns) if columns else np.empty(frame.shape)
+
+
+def _frame_column(name: Any, column: Any) -> NDArray[Any]:
+    from pandas.api import types
+
+    if not (types.is_any_real_numeric_dtype(column) or types.is_bool_dtype(column)):
+        raise InputError(f"column {name!r} must hold real numbers, got {column.dtype}")
+    if isinstance(column.dtype, np.dtype):
+        return column.to_numpy()
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)  # pandas' own types may hold NA
+
+
+def _from_store(store: Store) -> Iterator[Entry]:
+    groups: dict[tuple[str, str, int], list[Record]] = {}
+    for record in store.records:
+        groups.setdefault((record.layer, record.site, record.step), []).append(record)
+    for (layer, site, step), records in groups.items():
+        widths = sorted({record.units for record in records})
+        if len(widths) > 1:
+            raise file_error(store.path, f"layer {layer!r} at step {step} has {widths} units")
+        values = [store.load(record) for record in records]
+        joined = values[0] if len(values) == 1 else np.concatenate(values)
+        rows_seen = sum(record.rows_seen for record in records)
+        yield Entry(layer, site, step, records[0].activation, joined, rows_seen)
+
+
+def _reader(path: Path) -> Callable[[Path], _Named]:
+    """Return the function that reads files of this kind."""
+    if not path.is_file():
+        raise file_error(path, "is no regular file" if path.exists() else "does not exist")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise file_error(path, f"is of an unknown kind; known are stores and {', '.join(_READERS)}")
+    return reader
+
+
+def _from_file(
+    path: Path, reader: Callable[[Path], _Named], unit_axis: int | None
+) -> Iterator[Entry]:
+    """Yield the entries of a file; every error is one line that names the file."""
+    empty = True
+    with _file_errors(path):
+        for name, values in reader(path):
+            yield _entry(name, values, unit_axis)
+            empty = False
+    if empty:
+        raise file_error(path, "holds no arrays")
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into a `FileError`.
+
+    Libraries raise errors of almost any class for a damaged file, hence the catch of all of them.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except InputError as error:
+        raise file_error(path, error) from None
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        problem = "it holds pickled objects" if "pickle" in lines[0] else lines[0]
+        raise file_error(path, f"cannot be read as {path.suffix}: {problem}") from None
+
+
+def _read_npy(path: Path) -> _Named:
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise file_error(path, "cannot be read as .npy: it is an archive (.npz)")
+    yield path.stem, array
+
+
+def _read_npz(path: Path) -> _Named:
+    archive = np.load(path, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+        raise file_error(path, "cannot be read as .npz: it is a single array (.npy)")
+    with archive:
+        for name in archive.files:
+            yield name, archive[name]
+
+
+def _read_safetensors(path: Path) -> _Named:
+    with safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+            if file.get_slice(name).get_dtype() == "BF16":
+                yield name, _bfloat16(path, name)
+            else:
+                yield name, file.get_tensor(name)
+
+
+def _bfloat16(path: Path, name: str) -> Any:
+    """Return a tensor that NumPy has no dtype for."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def _read_torch(path: Path) -> _Named:
+    import torch
+
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return _tensors(content, path.stem if isinstance(content, torch.Tensor) else "")
+
+
+def _tensors(content: Any, name: str) -> _Named:
+    if not isinstance(content, Mapping):
+        yield name, content
+        return
+    for key, value in content.items():
+        yield from _tensors(value, f"{name}.{key}" if name else str(key))
+
+
+def _read_csv(path: Path) -> _Named:
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    if all(_is_number(name) for name in frame.columns):
+        raise InputError("its first line must name the columns, not hold numbers")
+    yield path.stem, _frame_values(frame)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS: dict[str, Callable[[Path], _Named]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pt": _read_torch,
+    ".pth": _read_torch,
+    ".csv": _read_csv,
+}
