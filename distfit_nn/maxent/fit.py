@@ -45,6 +45,7 @@ def fit(
     support: Support = 3.0,
     *,
     backend: str = "auto",
+    nan_policy: str = "propagate",
     raise_on_failure: bool = False,
 ) -> Density:
     """Fit the density of largest entropy that has the first `order` moments of the data.
@@ -65,20 +66,23 @@ def fit(
         ends for every column. "data": the range of the data itself.
     backend : {"auto", "numba", "numpy"}
         "numpy" is the readable reference; "auto" is "numba".
+    nan_policy : {"propagate", "omit"}
+        What to do with NaN and inf: "propagate" makes their column INVALID, "omit" leaves them out.
     raise_on_failure : bool
         Raise `FitError` if a column does not end `Status.OK`; else the status alone tells.
 
     Returns
     -------
     Density
-        d densities; `status` tells for each column how it ended. NaN or inf in a column make it
-        INVALID, at most order/2 distinct values DEGENERATE. Neither disturbs other columns.
+        d densities; `status` tells for each column how it ended. NaN or inf in a column (with
+        "omit": no finite value) make it INVALID, at most order/2 distinct values DEGENERATE.
+        Neither disturbs other columns.
 
     Raises
     ------
     InputError
-        `x` is not real numbers of shape (n,) or (n, d) with n, d >= 1; an unknown order, support or
-        backend; a support that does not hold the data.
+        `x` is not real numbers of shape (n,) or (n, d) with n, d >= 1; an unknown order, support,
+        backend or policy; a support that does not hold the data.
     FitError
         With `raise_on_failure` only.
 
@@ -98,12 +102,13 @@ def fit(
     """
     order = one_of(order, ORDERS, "order")
     minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
+    omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
     columns, single = as_columns(x)
     if columns.shape[0] == 0:
         raise InputError(f"x must have at least one row, got shape {columns.shape}")
     width = max(1, BLOCK_VALUES // columns.shape[0])
     parts = [
-        _solve(problems.from_samples(columns[:, j : j + width], order, support), minimise)
+        _solve(problems.from_samples(columns[:, j : j + width], order, support, omit), minimise)
         for j in range(0, columns.shape[1], width)
     ]
     return _finish(_joined(parts), single, raise_on_failure)

@@ -56,12 +56,17 @@ def check_support(support: Support) -> float | tuple[float, float]:
     return a, b
 
 
-def from_samples(x: NDArray[np.generic], order: int, support: Support) -> Standardised:
-    """Standardise the columns of x (n, d)."""
+def from_samples(
+    x: NDArray[np.generic], order: int, support: Support, omit: bool
+) -> Standardised:
+    """Standardise the columns of x (n, d); `omit` leaves out NaN and inf instead of failing."""
     ends = check_support(support)
     values = x.astype(np.float64)  # a copy: it becomes z below
-    finite = np.isfinite(values).all(axis=0)
-    values[:, ~finite] = 0.0
+    kept = np.isfinite(values)
+    finite = kept.any(axis=0) if omit else kept.all(axis=0)
+    # A value that is left out is replaced by one of its column: range and distinct values stay.
+    stand_in = np.take_along_axis(values, kept.argmax(axis=0)[None], axis=0)
+    values = np.where(kept, values, np.where(finite, stand_in, 0.0))
     low, high = values.min(axis=0), values.max(axis=0)
     if isinstance(ends, tuple):
         _support_holds(ends, low[finite], high[finite])
@@ -73,13 +78,13 @@ def from_samples(x: NDArray[np.generic], order: int, support: Support) -> Standa
     # Powers of two keep squares of very large and very small values within range, exactly.
     unit = np.ldexp(1.0, np.frexp(np.where(size > 0, size, 1.0))[1] - 1)
     values /= unit
-    centre = values.mean(axis=0)
+    centre = _mean(values, kept)
     values -= centre
-    spread = np.sqrt(np.mean(values * values, axis=0))
+    spread = np.sqrt(_mean(values * values, kept))
     spread[status != Status.OK] = 1.0
     values /= spread
     loc, scale = centre * unit, spread * unit
-    targets = basis.hermite(values, order)[1:].mean(axis=1)
+    targets = np.stack([_mean(h, kept) for h in basis.hermite(values, order)[1:]])
     data_lower, data_upper = values.min(axis=0), values.max(axis=0)
     if isinstance(ends, tuple):
         lower, upper = ((end / unit - centre) / spread for end in ends)
@@ -90,6 +95,13 @@ def from_samples(x: NDArray[np.generic], order: int, support: Support) -> Standa
     scale = np.where(status == Status.OK, scale, 0.0)
     problem = Problem(targets, lower, upper, data_lower, data_upper)
     return Standardised(np.where(finite, loc, np.nan), scale, status, problem)
+
+
+def _mean(values: Array, kept: NDArray[np.bool_]) -> Array:
+    """Return the mean of the kept values of each column; of all where none is kept."""
+    if kept.all():
+        return values.mean(axis=0)
+    return values.mean(axis=0, where=kept | ~kept.any(axis=0))
 
 
 def _support_holds(support: tuple[float, float], low: Array, high: Array) -> None:

@@ -1,0 +1,181 @@
+"""`analyze`: from a store, a file or arrays to tables of layers and units, and to a report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distfit_nn._checks import one_of
+from distfit_nn._files import write_text
+from distfit_nn.capture.readers import Entry, Source, read
+from distfit_nn.stats import summary
+from distfit_nn.stats.summary import Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT, VERSION = "distfit_nn.analysis", 1
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` found: one `Recording` for each layer, site and step.
+
+    Attributes
+    ----------
+    source : str
+        Where the values came from.
+    order : int
+        Moments matched by the maximum-entropy densities.
+    created : str
+        When, in ISO 8601, UTC.
+    recordings : tuple of Recording
+        In the order of the source.
+    """
+
+    source: str
+    order: int
+    created: str
+    recordings: tuple[Recording, ...]
+    alpha: float = summary.ALPHA
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """How each figure is computed, and which threshold a verdict has: name to sentence."""
+        return dict(summary.DEFINITIONS)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row for each layer, site and step.
+
+        Columns: layer, site, step, activation, rows, units; how many units are dead, heavy_tailed,
+        bimodal, far, or without an exact density (maxent_failed); kurtosis_max, dip_max, kl_median,
+        kl_max, shape_median (the median of kl_maxent - kl_gaussian: what no affine map of a unit
+        removes); zero_fraction, nan_count, inf_count; pooled_* of all units' values together.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([summary.layer_row(recording) for recording in self.recordings])
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """One row for each unit of each layer, site and step.
+
+        Columns: layer, site, step, unit, n, mean, std, skewness, kurtosis (excess), min, max,
+        zero_fraction, nan_count, inf_count, bimodality_coefficient, dip, dip_pvalue, dip_qvalue,
+        kl_gaussian, kl_maxent (nats), mass_outside, maxent_status, and the verdicts dead,
+        heavy_tailed, bimodal, far; `definitions` says what each means.
+        """
+        import pandas as pd
+
+        return pd.concat([recording.units for recording in self.recordings], ignore_index=True)
+
+    def to_html(self, path: str | PathLike[str]) -> Path:
+        """Write the report, one self-contained HTML file, and return its path."""
+        from distfit_nn.report import build
+
+        return build.write(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return tables and definitions as plain data; NaN and infinite numbers become None."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "source": self.source,
+            "created": self.created,
+            "order": self.order,
+            "alpha": self.alpha,
+            "definitions": self.definitions,
+            "layers": _plain(self.layers),
+            "units": _plain(self.units),
+        }
+
+    def to_json(self, path: str | PathLike[str] | None = None) -> str | Path:
+        """Return `to_dict` as strict JSON, or write it to `path` and return that."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+        return text if path is None else write_text(path, text + "\n")
+
+    def to_csv(
+        self, path: str | PathLike[str] | None = None, table: str = "units"
+    ) -> str | Path:
+        """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
+        one_of(table, ("units", "layers"), "table")
+        text: str = getattr(self, table).to_csv(index=False, lineterminator="\n")
+        return text if path is None else write_text(path, text)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Analysis of {self.source}: {len(self.recordings)} recordings, "
+            f"{sum(len(recording.units) for recording in self.recordings)} units>"
+        )
+
+
+def analyze(
+    source: Source,
+    *,
+    order: int = 6,
+    unit_axis: int | None = None,
+    progress: Callable[[Entry], None] | None = None,
+) -> Analysis:
+    """Measure the distribution of every unit of every layer at every step.
+
+    Parameters
+    ----------
+    source : path, array, tensor, DataFrame or dict of str to array
+        A store that `record` wrote; a file .npy, .npz, .safetensors, .pt, .pth or .csv; an array
+        (n,) or (n, d) of n rows and d units; or a dict with a layer's name for each array.
+    order : {2, 4, 6}
+        Moments that the maximum-entropy densities match.
+    unit_axis : int, optional
+        Axis of the units in arrays of more than two dimensions; the others are rows.
+    progress : callable, optional
+        Called with each entry before it is measured.
+
+    Returns
+    -------
+    Analysis
+        With `.layers` and `.units`, `.to_html`, `.to_json`, `.to_csv`.
+
+    Raises
+    ------
+    InputError, FileError
+        One sentence: which rule the source breaks. NaN, inf, constant and empty units are no errors:
+        they are counted in the tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import distfit_nn as dn
+    >>> analysis = dn.analyze({"fc1": np.random.default_rng(0).normal(size=(500, 3))})
+    >>> analysis.units[["unit", "n", "maxent_status"]].values.tolist()
+    [[0, 500, 'ok'], [1, 500, 'ok'], [2, 500, 'ok']]
+    """
+    one_of(order, (2, 4, 6), "order")
+    recordings = []
+    for entry in read(source, unit_axis=unit_axis):
+        if progress is not None:
+            progress(entry)
+        where = entry.layer, entry.site, entry.step, entry.activation
+        recordings.append(summary.summarise(entry.values, *where, order=order))
+    name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Analysis(name, order, created, tuple(recordings))
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dicts of plain values."""
+    return [
+        {name: _finite(value) for name, value in row.items()}
+        for row in table.astype(object).to_dict(orient="records")
+    ]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
