@@ -1,0 +1,82 @@
+"""The divergence from N(0, 1) against mpmath's closed form and quadrature of densities."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from distfit_nn.errors import InputError
+from distfit_nn.stats import kl_to_standard_normal
+from tests import tolerances
+
+VARIANCES = [
+    *(1e-300, 1e-9, 0.1, 0.4999, 0.5, 0.5001, 0.9, 1 - 1e-5, 1 - 1e-12),
+    *(1 + 1e-12, 1 + 1e-8, 1.1, 1.4999, 1.5, 1.5001, 2.0, 50.0, 1e200),
+]
+
+
+@pytest.mark.parametrize("var", VARIANCES)
+@pytest.mark.parametrize("mean", [0.0, 1e-9, -0.3, 40.0])
+def test_normal_law_against_mpmath(mean, var):
+    with mpmath.workdps(60):
+        v, m = mpmath.mpf(var), mpmath.mpf(mean)
+        want = float((v + m**2 - 1 - mpmath.log(v)) / 2)
+    got = kl_to_standard_normal(mean, var)
+    assert got == pytest.approx(want, rel=tolerances.FEW_ROUNDINGS, abs=0)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        stats.norm(0.3, 1.7),
+        stats.uniform(-2, 5),
+        stats.laplace(0.5, 0.8),
+        stats.gamma(3.0),
+        stats.logistic(-0.2, 0.6),
+    ],
+    ids=lambda law: law.dist.name,
+)
+def test_other_laws_against_quadrature(law):
+    low, high = np.clip(law.support(), -60, 60)
+    want, _ = integrate.quad(
+        lambda t: law.pdf(t) * (law.logpdf(t) - stats.norm.logpdf(t)), low, high, points=[0.5]
+    )
+    got = kl_to_standard_normal(law.mean(), law.var(), law.entropy())
+    assert got == pytest.approx(want, abs=2 * tolerances.QUADRATURE)
+
+
+def test_broadcasting_and_special_values():
+    got = kl_to_standard_normal([[0.0], [1.0]], [1.0, 0.0, np.nan, np.inf])
+    np.testing.assert_array_equal(
+        got, [[0.0, np.inf, np.nan, np.inf], [0.5, np.inf, np.nan, np.inf]]
+    )
+    np.testing.assert_array_equal(
+        kl_to_standard_normal([0.0, np.nan, 0.0], 0.0, [-np.inf, 0.0, -1.0]),
+        [np.inf, np.nan, np.inf],
+    )
+    assert np.isnan(kl_to_standard_normal(0.0, 1.0, np.nan))
+
+
+def test_negative_variance():
+    with pytest.raises(InputError, match=r"negative, got -0\.5"):
+        kl_to_standard_normal(0.0, [1.0, -0.5, np.nan])
+
+
+@given(st.floats(-1e3, 1e3), st.floats(0, 1e6))
+def test_never_negative_and_even_in_the_mean(mean, var):
+    divergence = kl_to_standard_normal(mean, var)
+    assert divergence >= 0
+    assert divergence == kl_to_standard_normal(-mean, var)
+
+
+@given(st.floats(-5, 5), st.floats(1e-3, 1e3))
+def test_both_forms_agree_for_a_normal_law(mean, var):
+    entropy = stats.norm.entropy(mean, np.sqrt(var))
+    size = 1 + mean**2 + var
+    assert kl_to_standard_normal(mean, var, entropy) == pytest.approx(
+        kl_to_standard_normal(mean, var), abs=tolerances.FEW_ROUNDINGS * size
+    )
