@@ -108,7 +108,7 @@ class _Column:
         return np.where((q >= 0) & (q <= 1), z, np.nan)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Density:
     """Maximum-entropy densities of d columns, as `fit` and `fit_moments` return them.
 
@@ -207,8 +207,9 @@ class Density:
 
     def support(self) -> tuple[Array, Array] | tuple[float, float]:
         """Return the ends (a, b) of the support, per column."""
-        lower = self.loc + self.scale * self.solution.lower
-        upper = self.loc + self.scale * self.solution.upper
+        with np.errstate(over="ignore"):
+            lower = self.loc + self.scale * self.solution.lower
+            upper = self.loc + self.scale * self.solution.upper
         return self._per_column(lower), self._per_column(upper)
 
     # Values at points
@@ -225,7 +226,8 @@ class Density:
 
     def pdf(self, t: ArrayLike) -> Array:
         """Return p(t), 0 outside the support."""
-        return np.exp(self.logpdf(t))
+        with np.errstate(over="ignore"):
+            return np.exp(self.logpdf(t))
 
     def cdf(self, t: ArrayLike) -> Array:
         """Return P(X <= t)."""
@@ -249,6 +251,8 @@ class Density:
         random_state: np.random.Generator | int | None = None,
     ) -> Array:
         """Draw `size` values of every column, by inversion; (size, d), or (size,) for one."""
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+            raise InputError(f"size must be a whole number of at least 0, got {size!r}")
         generator = np.random.default_rng(random_state)
         uniform = generator.random(size if self.single else (size, len(self)))
         return self.ppf(uniform)
@@ -271,12 +275,13 @@ class Density:
 
     def var(self) -> Array | float:
         """Return E_p (x - E_p x)^2."""
-        first, second = self.solution.moments[:2]
-        return self._per_column(self.scale**2 * (1 + math.sqrt(2) * second - first**2))
+        with np.errstate(over="ignore"):
+            return self._per_column(np.square(np.atleast_1d(self.std())))
 
     def std(self) -> Array | float:
         """Return the square root of `var`."""
-        return self._per_column(np.sqrt(np.atleast_1d(self.var())))
+        first, second = self.solution.moments[:2]
+        return self._per_column(self.scale * np.sqrt(1 + math.sqrt(2) * second - first**2))
 
     def mass_outside(self) -> Array | float:
         """Return the mass that lies outside the range of the data; NaN if only moments were given.
@@ -327,9 +332,13 @@ class Density:
     def _at_points(self, t: ArrayLike, one: Callable[[_Column, Array, float], Array]) -> Array:
         points, shape = self._spread(t)
         out = np.full(points.shape, np.nan)
+        lower, upper = (np.atleast_1d(end) for end in self.support())
         for j, column in self._columns():
             with np.errstate(over="ignore", under="ignore"):
                 z = (points[:, j] - self.loc[j]) / self.scale[j]
+                # Rounding must not move a point of the support, as `support` gives it, outside.
+                inside = (points[:, j] >= lower[j]) & (points[:, j] <= upper[j])
+                z = np.where(inside, np.clip(z, column.panels[0], column.panels[-1]), z)
                 out[:, j] = one(column, z, float(self.scale[j]))
         return out.reshape(shape)[()]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distfit_nn._checks import as_columns, one_of, to_numpy
+from distfit_nn._checks import as_columns, one_of, positive_int, to_numpy
 from distfit_nn.errors import FitError, InputError
 from distfit_nn.maxent import problem as problems
 from distfit_nn.maxent import reference, strategy
@@ -100,7 +100,7 @@ def fit(
     >>> density.ok, round(float(density.cdf(2.0)), 2)
     (True, 0.51)
     """
-    order = one_of(order, ORDERS, "order")
+    order = one_of(positive_int(order, "order"), ORDERS, "order")
     minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
     omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
     columns, single = as_columns(x)
@@ -162,7 +162,8 @@ def fit_moments(
     ends = problems.check_support(support)
     if not isinstance(ends, tuple):
         raise InputError(f"moments need a support (a, b), got {support!r}")
-    columns = raw.reshape(len(raw), -1).astype(np.float64)
+    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
+        columns = raw.reshape(len(raw), -1).astype(np.float64)
     part = _solve(problems.from_moments(columns, ends), minimise)
     nothing = np.full(len(part.loc), np.nan)
     solution = replace(part.solution, data_lower=nothing, data_upper=nothing)

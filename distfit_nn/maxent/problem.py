@@ -7,6 +7,7 @@ Hermite polynomials. A column for which no density exists is told apart here, be
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,13 @@ Array = NDArray[np.float64]
 Support = float | tuple[float, float] | str
 
 EPS = float(np.finfo(float).eps)
-# A smallest eigenvalue of the unit-diagonal moment matrix below the first is a contradiction,
-# below the second it cannot be told from 0: the moments are those of a few points.
-CONTRADICTION, EDGE = -1e-9, 1e-13
+# A smallest eigenvalue of the unit-diagonal moment matrix below minus the first is a contradiction,
+# below the second it cannot be told from 0: the moments are those of a few points. Where rounding
+# of the raw moments moves it by more than these, that rounding takes their place.
+CONTRADICTION, EDGE = 1e-9, 1e-13
+# No distribution has more than 1e-40 of its mass beyond this many standard deviations (Chebyshev):
+# a wider support is cut there, for the powers of its ends to stay within the range of float64.
+WIDEST = 1e20
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,12 @@ def check_support(support: Support) -> float | tuple[float, float]:
             raise InputError(f'support must be a number, a pair (a, b) or "data", got {support!r}')
         return 1.0
     if isinstance(support, (int, float, np.integer, np.floating)) and not isinstance(support, bool):
-        if not (math.isfinite(support) and support >= 1):
+        if not 1 <= support <= sys.float_info.max:
             raise InputError(f"a support factor must be finite and at least 1, got {support!r}")
         return float(support)
     try:
         a, b = (float(end) for end in support)  # type: ignore[union-attr]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f'support must be a number, a pair (a, b) or "data", got {support!r}'
         ) from None
@@ -56,12 +61,11 @@ def check_support(support: Support) -> float | tuple[float, float]:
     return a, b
 
 
-def from_samples(
-    x: NDArray[np.generic], order: int, support: Support, omit: bool
-) -> Standardised:
+def from_samples(x: NDArray[np.generic], order: int, support: Support, omit: bool) -> Standardised:
     """Standardise the columns of x (n, d); `omit` leaves out NaN and inf instead of failing."""
     ends = check_support(support)
-    values = x.astype(np.float64)  # a copy: it becomes z below
+    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
+        values = x.astype(np.float64)  # a copy: it becomes z below
     kept = np.isfinite(values)
     finite = kept.any(axis=0) if omit else kept.all(axis=0)
     # A value that is left out is replaced by one of its column: range and distinct values stay.
@@ -72,6 +76,9 @@ def from_samples(
         _support_holds(ends, low[finite], high[finite])
     size = np.maximum(np.abs(low), np.abs(high))
     few = _at_most_distinct(values, order // 2) | (high / 2 - low / 2 <= 2 * EPS * size)
+    # Of values at an end of the support each counts half: with both ends, one value more is few.
+    touching = (low <= ends[0]) & (high >= ends[1]) if isinstance(ends, tuple) else ends == 1
+    few |= touching & _at_most_distinct(values, order // 2 + 1)
     status = np.where(few, Status.DEGENERATE, Status.OK)
     status = np.where(finite, status, Status.INVALID).astype(np.int8)
 
@@ -86,12 +93,14 @@ def from_samples(
     loc, scale = centre * unit, spread * unit
     targets = np.stack([_mean(h, kept) for h in basis.hermite(values, order)[1:]])
     data_lower, data_upper = values.min(axis=0), values.max(axis=0)
-    if isinstance(ends, tuple):
-        lower, upper = ((end / unit - centre) / spread for end in ends)
-        lower, upper = np.minimum(lower, data_lower), np.maximum(upper, data_upper)
-    else:
-        beyond = (ends - 1) / 2 * (data_upper - data_lower)
-        lower, upper = data_lower - beyond, data_upper + beyond
+    with np.errstate(over="ignore"):
+        if isinstance(ends, tuple):
+            lower, upper = ((end / unit - centre) / spread for end in ends)
+        else:
+            beyond = (ends - 1) / 2 * (data_upper - data_lower)
+            lower, upper = data_lower - beyond, data_upper + beyond
+    lower = np.clip(lower, np.minimum(-WIDEST, data_lower), data_lower)
+    upper = np.clip(upper, data_upper, np.maximum(WIDEST, data_upper))
     scale = np.where(status == Status.OK, scale, 0.0)
     problem = Problem(targets, lower, upper, data_lower, data_upper)
     return Standardised(np.where(finite, loc, np.nan), scale, status, problem)
@@ -130,14 +139,20 @@ def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
     """
     order, columns = raw.shape
     a, b = support
-    centre, half = (a + b) / 2, (b - a) / 2
-    finite: NDArray[np.bool_] = np.isfinite(raw).all(axis=0)
-    moments = np.vstack([np.ones(columns), np.where(finite, raw, 0.0)]).astype(np.longdouble)
-    moments = _shifted(moments, centre)
-    moments /= np.longdouble(half) ** np.arange(order + 1)[:, None]
+    centre, half = a / 2 + b / 2, b / 2 - a / 2
+    # Beyond this, twofold against rounding, a moment is impossible on the support.
+    most = 2 * np.longdouble(max(abs(a), abs(b))) ** np.arange(1, order + 1)[:, None]
+    possible: NDArray[np.bool_] = np.all(np.abs(raw) < most, axis=0)
+    moments = np.vstack([np.ones(columns), np.where(possible, raw, 0.0)]).astype(np.longdouble)
+    powers = np.longdouble(half) ** np.arange(order + 1)[:, None]
+    rounding = EPS * _shifted(np.abs(moments), -abs(centre)) / powers
+    moments = _shifted(moments, centre) / powers
     mean = moments[1].copy()
     central = _shifted(moments, mean)
-    status = _moment_status(np.asarray(moments, float), np.asarray(central, float), finite)
+    rounding = np.asarray(_shifted(rounding, -np.abs(mean)), float)
+    status = _moment_status(
+        np.asarray(moments, float), np.asarray(central, float), rounding, possible
+    )
     solvable = status == Status.OK
     spread = np.sqrt(np.where(solvable, central[2], 1.0))
     standardised = np.asarray(central / spread ** np.arange(order + 1)[:, None], float)
@@ -161,21 +176,29 @@ def _shifted(moments: NDArray[np.longdouble], by: NDArray[np.longdouble] | float
     return out
 
 
-def _moment_status(moments: Array, central: Array, finite: NDArray[np.bool_]) -> NDArray[np.int8]:
+def _moment_status(
+    moments: Array, central: Array, rounding: Array, possible: NDArray[np.bool_]
+) -> NDArray[np.int8]:
     """Tell moments of a density on [-1, 1] from those of a few points and from impossible ones.
 
     A density exists if and only if the Hankel matrices of the moments m_i and of m_i - m_{i+2}
     (those of (1 - y^2) dP) are positive definite (the truncated Hausdorff problem, even order).
+    `rounding` (order + 1, d) bounds the errors of the moments: the smallest eigenvalue of a matrix
+    of unit diagonal is known no better than the largest error of its entries.
     """
     order = len(moments) - 1
     half = order // 2
-    smallest = np.full(moments.shape[1], np.inf)
+    status = np.where(possible, Status.OK, Status.INVALID)
     for sequence, size in ((central, half + 1), (moments[:-2] - moments[2:], half)):
         index = np.add.outer(np.arange(size), np.arange(size))
-        hankel = np.moveaxis(sequence[index], -1, 0)
-        scale = 1 / np.sqrt(np.maximum(np.diagonal(hankel, axis1=1, axis2=2), 1e-300))
-        hankel = np.clip(hankel * scale[:, :, None] * scale[:, None, :], -10, 10)
-        smallest = np.minimum(smallest, np.linalg.eigvalsh(hankel)[:, 0])
-    status = np.where(smallest < EDGE, Status.DEGENERATE, Status.OK)
-    status = np.where(finite & (smallest >= CONTRADICTION), status, Status.INVALID)
+        hankel, error = (np.moveaxis(part[index], -1, 0) for part in (sequence, rounding))
+        diagonal = np.diagonal(hankel, axis1=1, axis2=2)
+        scale = 1 / np.sqrt(np.maximum(diagonal, np.diagonal(error, axis1=1, axis2=2)))
+        scale = scale[:, :, None] * scale[:, None, :]
+        smallest = np.linalg.eigvalsh(hankel * scale)[:, 0]
+        doubt = size * (error * scale).max(axis=(1, 2))
+        few = smallest < np.maximum(EDGE, doubt)
+        impossible = smallest < -np.maximum(CONTRADICTION, doubt)
+        status = np.where(few, np.maximum(status, Status.DEGENERATE), status)
+        status = np.where(impossible, Status.INVALID, status)
     return status.astype(np.int8)
