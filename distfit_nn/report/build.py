@@ -1,0 +1,93 @@
+"""From an analysis to the page: the entry points of the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distfit_nn.errors import FileError
+from distfit_nn.report import method, overview, page, sections, select, verdict
+from distfit_nn.report.numbers import plural
+from distfit_nn.report.svg import Sketchbook, theme
+
+if TYPE_CHECKING:
+    from distfit_nn.analysis import Analysis
+
+
+def render(analysis: Analysis) -> str:
+    """Return the report on `analysis` as one HTML document without any external part.
+
+    It has a verdict in words, a table of layers, figures for each layer and how each was made. Its
+    size does not grow with the number of values; beyond 30 layers only the table goes on.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        What `distfit_nn.analyze` returns.
+
+    Returns
+    -------
+    str
+        The page, in UTF-8 when written. The same analysis gives the same text.
+    """
+    layers = select.layers(analysis)
+    plan = sections.Plan.of(layers)
+    book = Sketchbook()
+    with theme():
+        content = page.Page(
+            title="How the activations are distributed",
+            source=select.clean(analysis.source, 200),
+            facts=overview.facts(analysis, layers),
+            verdict=verdict.verdict(layers, analysis.order),
+            cautions=verdict.cautions(layers, analysis),
+            table_lead=overview.table_lead(layers),
+            groups=[
+                overview.group(layer, analysis.layers, book, linked=layer in plan.layers)
+                for layer in layers
+            ],
+            sections=[sections.section(layer, analysis, book, plan) for layer in plan.layers],
+            folded=plan.folded,
+            omitted=_omitted(len(layers) - len(plan.layers)),
+            definitions=method.definitions(analysis),
+            drawings=method.DRAWINGS,
+            limits=method.limits(analysis),
+        )
+    return page.render(content)
+
+
+def write(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
+    """Write the report on `analysis` to `path` and return it; see `render`.
+
+    The folder is created if missing. The page appears whole or not at all: it is written under a
+    temporary name beside `path` and then renamed.
+
+    Raises
+    ------
+    FileError
+        The file cannot be written.
+    """
+    target = Path(path)
+    text = render(analysis)
+    temporary = target.with_name(f".report-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = error.strerror or str(error)
+        raise FileError(f"cannot write the report to {target}: {reason}") from None
+    return target
+
+
+def _omitted(layers: int) -> str:
+    if layers <= 0:
+        return ""
+    return (
+        f"{plural(layers, 'layer')} more: in the table above, but without figures, to keep this "
+        "page small. The layers with figures are those whose distributions stand out most."
+    )

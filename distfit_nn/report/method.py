@@ -1,0 +1,124 @@
+"""How each figure was computed, and what it cannot tell: the last section of the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distfit_nn.report.numbers import number
+from distfit_nn.report.select import clean
+
+if TYPE_CHECKING:
+    from distfit_nn.analysis import Analysis
+
+_NAMES = {
+    "heavy_tailed": "heavy-tailed",
+    "far": "far from N(0,1)",
+    "kl_maxent": "KL divergence",
+    "kl_gaussian": "KL divergence, Gaussian part",
+    "bimodality_coefficient": "bimodality coefficient",
+    "dip": "dip statistic",
+    "dip_pvalue": "dip p-value",
+    "dip_qvalue": "dip q-value",
+    "zero_fraction": "zeros",
+    "mass_outside": "mass outside",
+    "shape_median": "shape part",
+    "maxent_status": "status of a fit",
+}
+
+DRAWINGS = (
+    (
+        "Bars and curves",
+        "Bars: a share of all finite values, over the width of the bar. When there are far "
+        "outliers the bars cover the central part only and the caption says how many values lie "
+        "beyond them. Solid: the fitted maximum-entropy density. Dashed: N(0,1), which is the "
+        "same curve everywhere and looks narrow or wide as the axis does. A bar that holds one "
+        "repeated value is cut at the top, and its height written beside it.",
+    ),
+    (
+        "All units pooled",
+        "All values of a layer thrown together. A pool of units is not a unit: a hundred Gaussian "
+        "units with different means can look skewed, heavy-tailed or bimodal when pooled.",
+    ),
+    (
+        "Spread over units",
+        "One value for each unit, in 30 bins common to both sites; each side is scaled to its own "
+        "fullest bin. The upright line is the median. The axis runs over the central 98% of the "
+        "units; an arrow with a number counts the units beyond it.",
+    ),
+    (
+        "Shape part",
+        "KL of the fitted density from N(0,1), less KL of a Gaussian with the same mean and "
+        "standard deviation. It is the negentropy of the fitted density; shifting and scaling a "
+        "unit, which is all that batch normalisation does once training is over, does not change "
+        "it, nor the kurtosis, nor the skewness up to its sign.",
+    ),
+    (
+        "Units worth a look",
+        "Four lists take turns: all units by KL, heavy-tailed units by excess kurtosis, bimodal "
+        "units by dip, dead units by index. They are the extremes, chosen because they are "
+        "extreme; do not read them as typical.",
+    ),
+    (
+        "Over the steps",
+        "Line: median over the units. Band: the middle half of the units, from the first to the "
+        "third quartile. It is the spread of the units, not an error of the median. In the stacked "
+        "distributions each row is scaled to its own peak, so compare places and shapes, not "
+        "heights.",
+    ),
+)
+
+_LIMITS = (
+    (
+        "Rows are a sample, and not an independent one",
+        "Rows come from the batches that were recorded: pixels of one image, tokens of one text "
+        "and rows of one batch depend on each other. The p-values take them as independent and are "
+        "therefore too small. Look at effect sizes first.",
+    ),
+    (
+        "Many units, many tests",
+        "The dip test is corrected by Benjamini and Hochberg within each recording, so that among "
+        "the units called bimodal at most a share of {alpha} is expected to be called so wrongly. "
+        "It is not corrected over layers, sites and steps.",
+    ),
+    (
+        "Repeated values count as bumps",
+        "The dip test is made for continuous values. Ties, such as the zeros after a ReLU, low "
+        "precision or few distinct inputs, raise the dip, and a spike is not a second mode.",
+    ),
+    (
+        "The bimodality coefficient follows skewness",
+        "A skewed unit with one mode can have a high coefficient. It is in the table of units for "
+        "comparison; no unit is called bimodal because of it.",
+    ),
+    (
+        "The KL divergence sees {order} moments",
+        "It is that of the smoothest density with the first {order} moments of the unit. What "
+        "these moments do not show, such as a narrow spike or a third mode, it does not see. It "
+        "is estimated from the same values and a little too large when they are few.",
+    ),
+    (
+        "Beyond the data, a density is a guess",
+        "A density is fitted on three times the range of the values, because tails go on where a "
+        "sample ends. The column mass_outside says how much of it lies beyond the values; that "
+        "part comes from the moments alone. Beyond the three ranges the density is 0.",
+    ),
+    (
+        "What happened, not why",
+        "Nothing here says that a heavy-tailed or a bimodal unit is worse for the network, nor "
+        "that normalisation caused what is seen after it.",
+    ),
+)
+
+
+def definitions(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Return the definitions of the analysis, as (name for people, column, text)."""
+    return [
+        (_NAMES.get(name, clean(name, 60)), clean(name, 60), clean(text, 2000))
+        for name, text in analysis.definitions.items()
+    ]
+
+
+def limits(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return what the page cannot tell, as (title, text)."""
+    values = {"order": number(analysis.order), "alpha": number(analysis.alpha)}
+    return [(title.format(**values), text.format(**values)) for title, text in _LIMITS]

@@ -1,0 +1,359 @@
+"""The section of each layer: which figures, with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from distfit_nn.report import figures
+from distfit_nn.report.numbers import count, number, percent, plural
+from distfit_nn.report.overview import colour, summary_of, tone
+from distfit_nn.report.page import Part, Plot, Section
+from distfit_nn.report.select import (
+    Layer,
+    clean,
+    facts,
+    remarkable,
+    site_label,
+    site_word,
+    some,
+)
+from distfit_nn.report.shapes import Shape, Spread, track
+from distfit_nn.report.svg import Frame, Sketchbook
+from distfit_nn.report.verdict import FLAGS, kept_shapes, shape_part
+
+if TYPE_CHECKING:
+    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.summary import Recording
+
+_MOST_LAYERS = 30  # with figures: about 100 kB each keeps the page well below 5 MB
+_OPEN_LAYERS = 6  # more sections than this are folded
+_RIDGE_ROWS = 6
+# A logarithmic axis is used where the largest value is this many times the smallest.
+_DECADES = 30.0
+
+_MOVABLE = (("mean", "Mean"), ("std", "Standard deviation"), ("kl_maxent", "KL from N(0,1), nat"))
+_FIXED = (("skewness", "Skewness"), ("kurtosis", "Excess kurtosis"), ("shape", "Shape part, nat"))
+_TRACKED = (
+    ("kl_maxent", "KL from N(0,1), nat"),
+    ("shape", "Shape part, nat"),
+    ("kurtosis", "Excess kurtosis"),
+    ("dip", "Dip"),
+)
+_POOLED = Frame(480, 210, left=38, bottom=26, right=6, top=4)
+_PAIR = Frame(340, 130, left=46, bottom=24, right=8, top=2)
+_ALONE = Frame(340, 100, left=6, bottom=24, right=8, top=2)
+_UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=2)
+_TRACK = Frame(250, 150, left=42, bottom=22, right=6, top=6)
+_LOGARITHMIC = {"std", "kl_maxent", "shape"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is drawn: `units` remarkable ones for each of `layers`, `folded` away or not."""
+
+    layers: Sequence[Layer]
+    units: int
+    folded: bool
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> Plan:
+        """Return a plan that keeps the page readable and small, whatever the network."""
+        chosen = list(layers)
+        if len(chosen) > _MOST_LAYERS:
+            loudest = sorted(chosen, key=_loudness, reverse=True)[:_MOST_LAYERS]
+            chosen = sorted(loudest, key=lambda layer: layer.place)
+        return cls(chosen, 8 if len(chosen) <= 8 else 4, len(chosen) > _OPEN_LAYERS)
+
+
+def section(layer: Layer, analysis: Analysis, book: Sketchbook, plan: Plan) -> Section:
+    """Return the section of `layer`."""
+    main = layer.last(layer.main)
+    shown = [
+        _pooled(layer, analysis, book),
+        *_spreads(layer, book),
+        _units(layer, book, plan.units),
+        *_steps(layer, book),
+    ]
+    return Section(
+        anchor=f"layer-{layer.place}",
+        name=clean(layer.name),
+        detail=_detail(layer, main),
+        summary=_summary(main.units),
+        parts=[part for part in shown if part is not None],
+    )
+
+
+def _loudness(layer: Layer) -> float:
+    kl = layer.last(layer.main).units["kl_maxent"]
+    return float(kl.median()) if kl.notna().any() else 0.0
+
+
+def _detail(layer: Layer, main: Recording) -> str:
+    parts = [plural(len(main.units), "unit"), f"{count(main.rows)} values each"]
+    if layer.activation:
+        parts.append(f"feeds {clean(layer.activation, 40)}")
+    return " · ".join(parts)
+
+
+def _summary(units: pd.DataFrame) -> str:
+    found = [
+        f"{count(int(units[flag].sum()))} {word}"
+        for flag, word in FLAGS.items()
+        if units[flag].any()
+    ]
+    return ", ".join(found) if found else "nothing stands out"
+
+
+# (a) all units pooled
+
+
+def _pooled(layer: Layer, analysis: Analysis, book: Sketchbook) -> Part:
+    plots = [_pooled_plot(layer, site, analysis, book) for site in layer.recordings]
+    return Part(
+        "All units pooled",
+        "Where the values of the layer lie, all units together, as densities.",
+        columns=2,
+        plots=plots,
+        key=[("bar", "values"), ("fit", "maximum-entropy density"), ("normal", "N(0,1)")],
+    )
+
+
+def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) -> Plot:
+    recording = layer.last(site)
+    row = summary_of(recording, analysis.layers)
+    shape = Shape.of(recording.pooled_histogram, recording.pooled_density)
+    title = site_label(site).capitalize()
+    numbers = (
+        f"mean {number(row['pooled_mean'])}, std {number(row['pooled_std'])}, "
+        f"skewness {number(row['pooled_skewness'])}, "
+        f"excess kurtosis {number(row['pooled_kurtosis'])}"
+    )
+    if shape is None:
+        return Plot(book.blank(_POOLED), f"{title}: no figure.", _why_blank(row), title)
+    caption = f"{count(shape.n)} values: {numbers}; KL {number(row['pooled_kl_maxent'])} nat."
+    if shape.outside:
+        share = percent(shape.outside, shape.n)
+        caption += f" {count(shape.outside)} values ({share}) lie beyond the bars."
+    if shape.fitted is None:
+        caption += f" No density is drawn: the fit is {clean(str(row['pooled_status']), 40)}."
+    paint = partial(figures.distribution, shape=shape, colour=colour(layer, site))
+    svg = book.draw(paint, _POOLED)
+    alt = f"Histogram of layer {clean(layer.name, 60)}, {site_label(site)}, with its fitted "
+    return Plot(svg, alt + f"density and N(0,1): {numbers}.", caption, title)
+
+
+def _why_blank(row: pd.Series) -> str:
+    if not np.isfinite(row["pooled_mean"]):
+        return "No finite value, so there is nothing to draw."
+    return f"All values are {number(row['pooled_mean'])}: a constant has no density."
+
+
+# (b) spread over units
+
+
+def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
+    tables = [_with_shape(layer.last(site).units) for site in layer.pair]
+    if len(tables[0]) < 2:
+        return []
+    if layer.partner is None:
+        both = _MOVABLE[:2] + _FIXED[:2] + (_MOVABLE[2], _FIXED[2])
+        return [_spread_part(layer, "Spread over units", "", both, tables, book)]
+    kept = kept_shapes(layer)
+    verdict = ""
+    if kept is not None:
+        same = "all" if kept[0] == kept[1] else f"{count(kept[0])} of"
+        verdict = (
+            f" Here {same} {count(kept[1])} units keep skewness (up to its sign) and kurtosis "
+            "to within 2%."
+        )
+    return [
+        _spread_part(
+            layer,
+            "Spread over units: what a shift and a scale can change",
+            "Upwards after normalisation, downwards before it; the line is the median unit.",
+            _MOVABLE,
+            tables,
+            book,
+        ),
+        _spread_part(
+            layer,
+            "Spread over units: what a shift and a scale cannot change",
+            "A normalisation that shifts and scales each unit leaves these as they were: "
+            "one half mirrors the other (skewness up to its sign)." + verdict,
+            _FIXED,
+            tables,
+            book,
+        ),
+    ]
+
+
+def _with_shape(units: pd.DataFrame) -> pd.DataFrame:
+    return units.assign(shape=shape_part(units))
+
+
+def _spread_part(
+    layer: Layer,
+    title: str,
+    lead: str,
+    columns: Sequence[tuple[str, str]],
+    tables: Sequence[pd.DataFrame],
+    book: Sketchbook,
+) -> Part:
+    plots = [_spread_plot(layer, name, label, tables, book) for name, label in columns]
+    return Part(title, lead, columns=3, plots=plots)
+
+
+def _spread_plot(
+    layer: Layer, name: str, label: str, tables: Sequence[pd.DataFrame], book: Sketchbook
+) -> Plot:
+    frame = _PAIR if layer.partner else _ALONE
+    samples = [table[name].to_numpy(dtype=float) for table in tables]
+    spread = Spread.of(samples, log=name in _LOGARITHMIC and _spans_decades(samples))
+    if spread is None:
+        return Plot(
+            book.blank(frame), f"{label}: no unit has a value.", "No unit has a value.", label
+        )
+    labels = ["after", "before"] if layer.partner else [""]
+    tones = [colour(layer, site) for site in layer.pair]
+    svg = book.draw(lambda ax: figures.spread(ax, spread, tones, labels), frame)
+    medians = [10**m if spread.log else m for m in spread.medians]
+    if layer.partner:
+        words = f"median {number(medians[1])} before, {number(medians[0])} after"
+    else:
+        words = f"median {number(medians[0])}"
+    missing = len(samples[0]) - spread.n[0]
+    caption = words + (f"; {plural(missing, 'unit')} without a value" if missing else "")
+    alt = f"{label} over the units of layer {clean(layer.name, 60)}: {words}."
+    return Plot(svg, alt, caption, label)
+
+
+def _spans_decades(samples: Sequence[np.ndarray]) -> bool:
+    values = np.concatenate(samples)
+    values = values[np.isfinite(values) & (values > 0)]
+    if values.size == 0:
+        return False
+    low, high = np.quantile(values, [0.01, 0.99])
+    return bool(high > _DECADES * low)
+
+
+# (c) units worth a look
+
+
+def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
+    recording = layer.last(layer.main)
+    chosen = remarkable(recording.units, most)
+    if not chosen or (len(recording.units) == 1 and len(layer.recordings) == 1):
+        return None
+    plots = [_unit_plot(layer, recording, row, why, book) for row, why in chosen]
+    where = site_label(layer.main).capitalize()
+    total = len(recording.units)
+    lead = (
+        f"{where}: the most extreme of {plural(total, 'unit')} by KL, by kurtosis (if "
+        "heavy-tailed), by dip (if bimodal), and dead ones."
+        if total > len(chosen)
+        else f"{where}: every unit that has values."
+    )
+    return Part(
+        "Units worth a look",
+        lead,
+        columns=4,
+        plots=plots,
+        key=[("bar", "values"), ("fit", "maximum-entropy density"), ("normal", "N(0,1)")],
+    )
+
+
+def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Sketchbook) -> Plot:
+    unit = recording.units.iloc[row]
+    title = f"Unit {count(int(unit['unit']))}"
+    shape = Shape.of(recording.histogram, recording.density[row], row)
+    if shape is None:
+        words = f"All values are {number(unit['mean'])}"
+        return Plot(book.blank(_UNIT), f"{title}: {words}.", words, title, why)
+    words = facts(unit)
+    if shape.fitted is None:
+        words += f" · no density, the fit is {clean(str(unit['maxent_status']), 40)}"
+    if shape.outside:
+        words += f" · {count(shape.outside)} beyond the bars"
+    paint = partial(
+        figures.distribution, shape=shape, colour=colour(layer, layer.main), scale=False
+    )
+    svg = book.draw(paint, _UNIT)
+    alt = f"Histogram of unit {count(int(unit['unit']))}, {why}: mean {number(unit['mean'])}, "
+    return Plot(svg, alt + f"std {number(unit['std'])}, {words}.", words, title, why)
+
+
+# (d) over the steps
+
+
+def _steps(layer: Layer, book: Sketchbook) -> list[Part | None]:
+    sites = [site for site in layer.pair if len(layer.recordings[site]) > 1]
+    if not sites:
+        return []
+    columns = ["step", "site", *(name for name, _ in _TRACKED)]
+    data = pd.concat(
+        [_with_shape(r.units)[columns] for site in sites for r in layer.recordings[site]],
+        ignore_index=True,
+    )
+    tracks = [_track_plot(layer, data, name, label, book) for name, label in _TRACKED]
+    ridges = [_ridge_plot(layer, site, book) for site in sites[::-1]]
+    return [
+        Part(
+            "Over the steps",
+            "Line: the median unit. Band: the middle half of the units.",
+            columns=4,
+            plots=[plot for plot in tracks if plot is not None],
+            key=[(tone(layer, site), site_label(site)) for site in sites[::-1]],
+        ),
+        Part(
+            "The pooled distribution over the steps",
+            "Each row is scaled to its own peak.",
+            columns=2,
+            plots=[plot for plot in ridges if plot is not None],
+        ),
+    ]
+
+
+def _track_plot(
+    layer: Layer, units: pd.DataFrame, name: str, label: str, book: Sketchbook
+) -> Plot | None:
+    data = track(units, name)
+    if data.empty:
+        return None
+    log = bool(data["low"].min() > 0 and data["median"].max() > _DECADES * data["median"].min())
+    tones = {site: colour(layer, site) for site in layer.pair if site in set(data["site"])}
+    svg = book.draw(lambda ax: figures.over_steps(ax, data, tones, log=log), _TRACK)
+    medians = data.set_index("site")["median"]
+    words = "; ".join(
+        f"{site_word(site)} {number(medians[[site]].iloc[0])} to {number(medians[[site]].iloc[-1])}"
+        for site in reversed(tones)
+    )
+    alt = (
+        f"{label} of the median unit of layer {clean(layer.name, 60)}, first to last step: {words}."
+    )
+    return Plot(svg, alt, words[0].upper() + words[1:], label)
+
+
+def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:
+    shapes = [
+        (count(recording.step), Shape.of(recording.pooled_histogram, recording.pooled_density))
+        for recording in some(layer.recordings[site], _RIDGE_ROWS)
+    ]
+    rows = [(label, shape) for label, shape in shapes if shape is not None]
+    if not rows:
+        return None
+    left = 18 + 7 * max(len(label) for label, _ in rows)
+    svg = book.draw(
+        lambda ax: figures.ridge(ax, rows, colour(layer, site)),
+        Frame(480, 56 + 44 * len(rows), left=left, bottom=24, right=8, top=2),
+    )
+    title = site_label(site).capitalize()
+    words = f"steps {', '.join(label for label, _ in rows)}, from top to bottom"
+    if len(rows) < len(layer.recordings[site]):
+        words += f"; {count(len(rows))} of {count(len(layer.recordings[site]))} recorded steps"
+    return Plot(svg, f"Pooled distributions, {site_label(site)}: {words}.", words, title)

@@ -1,0 +1,202 @@
+"""What the report shows: which sites, which steps, which units."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distfit_nn.report.numbers import number, qvalue
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.summary import Recording
+
+SITES = {
+    "norm_input": "before normalisation",
+    "norm_output": "after normalisation",
+    "pre_activation": "pre-activation",
+    "values": "values",
+    "input": "input",
+    "output": "output",
+}
+_MAIN_FIRST = ("norm_output", "pre_activation", "values", "output", "input", "norm_input")
+_PARTNER = {"norm_output": "norm_input", "output": "input"}
+_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, direction override, lone surrogate, ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """All recordings of one layer.
+
+    Attributes
+    ----------
+    place : int
+        From 1, in the order of the network.
+    name : str
+        As recorded; may hold anything.
+    recordings : mapping
+        Site to its recordings in order of steps; sites in the order of the network.
+    """
+
+    place: int
+    name: str
+    recordings: Mapping[str, Sequence[Recording]]
+
+    @property
+    def main(self) -> str:
+        """The site that the verdict is about: what feeds the nonlinearity, where recorded."""
+        return next((s for s in _MAIN_FIRST if s in self.recordings), next(iter(self.recordings)))
+
+    @property
+    def partner(self) -> str | None:
+        """The site before normalisation that `main` is compared with."""
+        site = _PARTNER.get(self.main)
+        return site if site in self.recordings else None
+
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """`main`, then its partner if there is one."""
+        return (self.main,) if self.partner is None else (self.main, self.partner)
+
+    @property
+    def activation(self) -> str | None:
+        """Name of the nonlinearity that follows."""
+        return next((r.activation for r in self._all() if r.activation), None)
+
+    @property
+    def steps(self) -> list[int]:
+        """Every step at which any site was recorded, in order."""
+        return sorted({r.step for r in self._all()})
+
+    def last(self, site: str) -> Recording:
+        """Return the recording of `site` at its last step."""
+        return self.recordings[site][-1]
+
+    def first(self, site: str) -> Recording:
+        """Return the recording of `site` at its first step."""
+        return self.recordings[site][0]
+
+    def _all(self) -> Iterator[Recording]:
+        for recordings in self.recordings.values():
+            yield from recordings
+
+
+def layers(analysis: Analysis) -> list[Layer]:
+    """Return the layers of `analysis`, in order of their first recording."""
+    found: dict[str, dict[str, list[Recording]]] = {}
+    for recording in analysis.recordings:
+        found.setdefault(recording.layer, {}).setdefault(recording.site, []).append(recording)
+    return [
+        Layer(
+            place,
+            name,
+            {site: sorted(sites[site], key=lambda r: r.step) for site in _in_order(sites)},
+        )
+        for place, (name, sites) in enumerate(found.items(), start=1)
+    ]
+
+
+def _in_order(sites: Mapping[str, object]) -> list[str]:
+    """Return sites as recorded, but what enters a normalisation before what leaves it."""
+    order = list(sites)
+    for after, before in _PARTNER.items():
+        if after in sites and before in sites and order.index(before) > order.index(after):
+            order.remove(before)
+            order.insert(order.index(after), before)
+    return order
+
+
+def site_label(site: str) -> str:
+    """Return how a site is called on the page."""
+    return SITES.get(site, clean(site, 40))
+
+
+def site_word(site: str) -> str:
+    """Return the shortest clear word for a site."""
+    return site_label(site).removesuffix(" normalisation")
+
+
+def clean(text: str, longest: int = 400) -> str:
+    """Return `text` without characters that hide or reorder others, the middle left out if long."""
+    shown = "".join("\ufffd" if unicodedata.category(c) in _HIDDEN else c for c in text)
+    if len(shown) <= longest:
+        return shown
+    kept = longest - 1
+    return f"{shown[: kept - kept // 2]}…{shown[len(shown) - kept // 2 :]}"
+
+
+def some(recordings: Sequence[Recording], most: int) -> list[Recording]:
+    """Return at most `most` recordings spread evenly over the steps, first and last always."""
+    if len(recordings) <= most:
+        return list(recordings)
+    places = np.unique(np.linspace(0, len(recordings) - 1, most).round().astype(int))
+    return [recordings[place] for place in places]
+
+
+def remarkable(units: pd.DataFrame, most: int) -> list[tuple[int, str]]:
+    """Return up to `most` units worth a look: their row in `units` and why.
+
+    Four lists take turns: units by KL divergence from N(0,1); heavy-tailed units by excess
+    kurtosis; bimodal units by dip; dead units by index. A unit is shown once. Units without a
+    finite value are left out; where no list has any unit, the first ones are shown.
+    """
+    has_values = units["n"].to_numpy() > 0
+    rankings = [
+        _ranked(units, "kl_maxent", has_values, "KL"),
+        _ranked(units, "kurtosis", has_values & _flag(units, "heavy_tailed"), "kurtosis"),
+        _ranked(units, "dip", has_values & _flag(units, "bimodal"), "dip"),
+        [(int(row), "dead") for row in np.flatnonzero(has_values & _flag(units, "dead"))],
+    ]
+    chosen: dict[int, str] = {}
+    queues = [iter(ranking) for ranking in rankings]
+    while queues and len(chosen) < most:
+        for queue in list(queues):
+            row, why = next((item for item in queue if item[0] not in chosen), (-1, ""))
+            if row < 0:
+                queues.remove(queue)
+            elif len(chosen) < most:
+                chosen[row] = why
+    if not chosen:
+        return [(int(row), "no ranking applies") for row in np.flatnonzero(has_values)[:most]]
+    return list(chosen.items())
+
+
+def facts(unit: pd.Series) -> str:
+    """Return the numbers behind a unit's place among the remarkable ones, in one line."""
+    return " · ".join(
+        fact.replace(" ", "\u00a0")  # so that lines break between facts
+        for fact in (
+            f"KL {number(unit['kl_maxent'])}",
+            f"kurtosis {number(unit['kurtosis'])}",
+            f"dip {number(unit['dip'], 2)} (q {qvalue(unit['dip_qvalue'])})",
+        )
+    )
+
+
+def _flag(units: pd.DataFrame, column: str) -> np.ndarray:
+    return units[column].to_numpy(dtype=bool)
+
+
+def _ranked(
+    units: pd.DataFrame, column: str, among: np.ndarray, noun: str
+) -> list[tuple[int, str]]:
+    values = units[column].to_numpy(dtype=float)
+    rows = np.flatnonzero(among & np.isfinite(values))
+    rows = rows[np.argsort(-values[rows], kind="stable")]
+    return [
+        (int(row), f"largest {noun}" if place == 1 else f"{_ordinal(place)} largest {noun}")
+        for place, row in enumerate(rows, start=1)
+    ]
+
+
+def _ordinal(place: int) -> str:
+    ending = (
+        "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    )
+    return f"{place}{ending}"

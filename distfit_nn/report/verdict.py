@@ -1,0 +1,227 @@
+"""The report in a few plain sentences, written from the counts and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from distfit_nn.report.numbers import count, number, percent, plural
+from distfit_nn.report.select import Layer, clean
+
+if TYPE_CHECKING:
+    from distfit_nn.analysis import Analysis
+
+# Two numbers that differ by less than this, relative to 1 + their size, are called the same.
+_SAME = 0.02
+# An affine map per unit keeps |skewness| and kurtosis; a few units may miss by rounding.
+_NEARLY_ALL = 0.99
+
+FLAGS = {
+    "dead": "dead",
+    "heavy_tailed": "heavy-tailed",
+    "bimodal": "bimodal",
+    "far": "far from N(0,1)",
+}
+
+
+def verdict(layers: Sequence[Layer], order: int) -> list[str]:
+    """Return two to four sentences about the last step, at the site that feeds the nonlinearity."""
+    if not layers:
+        return ["Nothing was recorded, so there is nothing to describe."]
+    units = main_units(layers)
+    if not np.any(units["n"].to_numpy() > 0):
+        return [
+            f"None of the {plural(len(units), 'unit')} in {plural(len(layers), 'layer')} has a "
+            "finite value, so there is no distribution to describe."
+        ]
+    sentences = [_counts(layers, units)]
+    sentences += _normalisation(layers)
+    if order > 2:  # with two moments every fitted density is a Gaussian and has no shape part
+        sentences += _shape(layers, units)
+    sentences += _change(layers)
+    return sentences
+
+
+def cautions(layers: Sequence[Layer], analysis: Analysis) -> list[str]:
+    """Return what a reader must know before trusting the verdict; often nothing."""
+    if not layers:
+        return []
+    units = main_units(layers)
+    found = []
+    empty = int(np.sum(units["n"].to_numpy() == 0))
+    if empty:
+        found.append(f"{_have(empty)} no finite value and count as none of these.")
+    missing = int(analysis.layers["nan_count"].sum()), int(analysis.layers["inf_count"].sum())
+    if any(missing):
+        found.append(
+            f"{count(missing[0])} NaN and {count(missing[1])} infinite values were met over all "
+            "recordings; they are counted and left out of every figure."
+        )
+    failed = units["maxent_status"].isin(["degenerate", "invalid"]) & (units["n"] > 0)
+    if failed.any():
+        found.append(
+            f"{_have(int(failed.sum()))} no fitted density (constant, or too few distinct values), "
+            "hence no KL divergence, and cannot be called far from N(0,1) by it."
+        )
+    fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0
+    if 0 < fewest < 200:
+        found.append(
+            f"Only {plural(fewest, 'value')} per unit: kurtosis, dip and KL are mostly noise at "
+            "this size."
+        )
+    return found
+
+
+def main_units(layers: Sequence[Layer], *, first: bool = False) -> pd.DataFrame:
+    """Return the units of the main site of every layer at the last (or first) step."""
+    pick = Layer.first if first else Layer.last
+    return pd.concat([pick(layer, layer.main).units for layer in layers], ignore_index=True)
+
+
+def kept_shapes(layer: Layer) -> tuple[int, int] | None:
+    """Return how many units keep |skewness| and kurtosis from side to side, and of how many.
+
+    An affine map of a unit changes neither. None where there is nothing to compare.
+    """
+    if layer.partner is None or layer.last(layer.partner).step != layer.last(layer.main).step:
+        return None
+    columns = ["unit", "skewness", "kurtosis"]
+    before, after = (layer.last(site).units[columns] for site in (layer.partner, layer.main))
+    both = before.merge(after, on="unit").dropna()
+    if both.empty:
+        return None
+    skew = _same(both["skewness_x"].abs(), both["skewness_y"].abs())
+    tails = _same(both["kurtosis_x"], both["kurtosis_y"])
+    return int((skew & tails).sum()), len(both)
+
+
+def _counts(layers: Sequence[Layer], units: pd.DataFrame) -> str:
+    total = len(units)
+    tally = {word: int(units[flag].sum()) for flag, word in FLAGS.items()}
+    absent = [word for word, k in tally.items() if k == 0]
+    if total == 1:
+        said = [f"is {word}" for word, k in tally.items() if k]
+        said += [f"is not {_joined(absent, 'or')}"] if absent else []
+        return f"The one unit{_where(layers)}{_when(layers)} {_joined(said, 'and')}."
+    said = [
+        f"{count(k)} ({percent(k, total)}) {'is' if k == 1 else 'are'} {word}"
+        for word, k in tally.items()
+        if k
+    ]
+    said += [f"none is {_joined(absent, 'or')}"] if absent else []
+    of = f"Of {plural(total, 'unit')} in {plural(len(layers), 'layer')}"
+    return f"{of}{_where(layers)}{_when(layers)}, {_joined(said, 'and')}."
+
+
+def _joined(words: Sequence[str], last: str) -> str:
+    """Return ``a, b or c``."""
+    head = ", ".join(words[:-1])
+    return f"{head} {last} {words[-1]}" if head else words[-1]
+
+
+def _where(layers: Sequence[Layer]) -> str:
+    sites = {layer.main for layer in layers}
+    if sites == {"norm_output"}:
+        return ", seen after normalisation"
+    if sites == {"pre_activation"}:
+        return ", seen just before the nonlinearity"
+    return ""
+
+
+def _when(layers: Sequence[Layer]) -> str:
+    steps = {layer.last(layer.main).step for layer in layers}
+    several = any(len(layer.steps) > 1 for layer in layers)
+    if len(steps) > 1:
+        return " at the last step of each"
+    step = steps.pop()
+    return f" at step {count(step)}" if several or step != 0 else ""
+
+
+def _normalisation(layers: Sequence[Layer]) -> list[str]:
+    paired = [layer for layer in layers if layer.partner == "norm_input"]
+    if not paired:
+        return []
+    far = sum(int(layer.last("norm_input").units["far"].sum()) for layer in paired)
+    total = sum(len(layer.last("norm_input").units) for layer in paired)
+    text = f"Before normalisation {count(far) if far else 'none'} of {count(total)}"
+    text += f" ({percent(far, total)})" if far else ""
+    text += " were far from N(0,1)" if far > 1 else " was far from N(0,1)"
+    kept = [found for layer in paired if (found := kept_shapes(layer)) is not None]
+    if not kept:
+        return [text + "."]
+    same, compared = sum(k for k, _ in kept), sum(n for _, n in kept)
+    if same >= _NEARLY_ALL * compared:
+        return [
+            text + "; normalisation moved and scaled the units but left their shapes alone: "
+            "skewness (up to its sign) and kurtosis agree on both sides."
+        ]
+    return [
+        text + f"; normalisation also changed shapes: only {count(same)} of {count(compared)} "
+        "units keep their skewness and kurtosis."
+    ]
+
+
+def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
+    part = shape_part(units).dropna()
+    if part.empty:
+        return []
+    text = (
+        "The part of the distance to N(0,1) that no shift or scale of a unit can remove is "
+        f"{number(float(part.median()))} nat in the median unit{_once(layers)}"
+    )
+    medians = {
+        layer.name: float(shape_part(layer.last(layer.main).units).median()) for layer in layers
+    }
+    medians = {name: value for name, value in medians.items() if np.isfinite(value)}
+    if len(medians) < 2:
+        return [text + "."]
+    worst = max(medians, key=lambda name: medians[name])
+    return [text + f", and largest in {clean(worst, 40)} ({number(medians[worst])} nat)."]
+
+
+def _once(layers: Sequence[Layer]) -> str:
+    """Return what the shape part was at the first step, in brackets."""
+    steps = {layer.first(layer.main).step for layer in layers}
+    part = shape_part(main_units(layers, first=True)).median()
+    if len(steps) != 1 or not np.isfinite(part) or not _several(layers):
+        return ""
+    return f" ({number(float(part))} nat at step {count(steps.pop())})"
+
+
+def _several(layers: Sequence[Layer]) -> bool:
+    return any(len(layer.recordings[layer.main]) > 1 for layer in layers)
+
+
+def _change(layers: Sequence[Layer]) -> list[str]:
+    begin = {layer.first(layer.main).step for layer in layers}
+    end = {layer.last(layer.main).step for layer in layers}
+    if len(begin) != 1 or len(end) != 1 or begin == end:
+        return []
+    before, after = main_units(layers, first=True), main_units(layers)
+    then, now = int(before["far"].sum()), int(after["far"].sum())
+    span = f"From step {count(begin.pop())} to step {count(end.pop())}"
+    measure = "the number of units far from N(0,1)"
+    if then == now:
+        return []
+    return [
+        f"{span}, {measure} {'rose' if now > then else 'fell'} from {count(then)} to {count(now)}."
+    ]
+
+
+def shape_part(units: pd.DataFrame) -> pd.Series:
+    """Return KL(p, N(0,1)) less KL(Gaussian of the same mean and std, N(0,1)), in nats.
+
+    It is the negentropy of the fitted density p, the same for every shift and scale of the unit.
+    """
+    return units["kl_maxent"] - units["kl_gaussian"]
+
+
+def _same(a: pd.Series, b: pd.Series) -> pd.Series:
+    return (a - b).abs() <= _SAME * (1 + np.minimum(a.abs(), b.abs()))
+
+
+def _have(k: int) -> str:
+    return f"{plural(k, 'unit')} {'has' if k == 1 else 'have'}"
