@@ -102,9 +102,7 @@ class Analysis:
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
         return text if path is None else write_text(path, text + "\n")
 
-    def to_csv(
-        self, path: str | PathLike[str] | None = None, table: str = "units"
-    ) -> str | Path:
+    def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
         """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
         one_of(table, ("units", "layers"), "table")
         text: str = getattr(self, table).to_csv(index=False, lineterminator="\n")
@@ -146,8 +144,8 @@ def analyze(
     Raises
     ------
     InputError, FileError
-        One sentence: which rule the source breaks. NaN, inf, constant and empty units are no errors:
-        they are counted in the tables.
+        One sentence: which rule the source breaks. NaN, inf and constant units are no errors: they
+        are counted in the tables.
 
     Examples
     --------
@@ -172,7 +170,7 @@ def analyze(
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dicts of plain values."""
     return [
-        {name: _finite(value) for name, value in row.items()}
+        {str(name): _finite(value) for name, value in row.items()}
         for row in table.astype(object).to_dict(orient="records")
     ]
 

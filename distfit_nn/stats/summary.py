@@ -32,6 +32,7 @@ RECTIFIERS = ("relu", "relu6")
 
 UNIT_BINS, POOLED_BINS = 32, 96
 CENTRAL = 0.005  # share of the values in each tail that a histogram may leave out
+LARGEST = 1e300  # bins end here, so that their widths cannot overflow
 
 DEFINITIONS = {
     "dead": (
@@ -58,13 +59,13 @@ DEFINITIONS = {
     "kurtosis": "Excess kurtosis: fourth standardised central moment less 3; no bias correction.",
     "zero_fraction": "Share of the finite values that are exactly 0.",
     "bimodality_coefficient": (
-        "(skewness^2 + 1) / kurtosis with the finite-sample corrections of SAS; 5/9 for the uniform "
-        "distribution. Skew alone raises it: no verdict rests on it."
+        "(skewness^2 + 1) / kurtosis with the finite-sample corrections of SAS; 5/9 for the "
+        "uniform distribution. Skew alone raises it: no verdict rests on it."
     ),
     "dip": (
         "Hartigan's dip: the largest distance between the empirical distribution function and the "
-        "nearest unimodal one. dip_pvalue is from a table for uniform samples, dip_qvalue corrected "
-        "by Benjamini-Hochberg."
+        "nearest unimodal one. dip_pvalue is from a table for uniform samples, dip_qvalue "
+        "corrected by Benjamini-Hochberg."
     ),
     "kl_gaussian": (
         "KL(N(mean, std^2), N(0,1)) = (std^2 + mean^2 - 1)/2 - log(std), in nats: the part that a "
@@ -154,9 +155,10 @@ def summarise(
     pooled_density = maxent.fit(pooled_values, order, nan_policy="omit")
     measured = moments(values)
     units = _unit_table(values, measured, density, feeds_rectifier(site, activation))
-    units.insert(0, "unit", np.arange(values.shape[1]))
-    for place, (name, value) in enumerate((("layer", layer), ("site", site), ("step", step))):
-        units.insert(place, name, value)
+    where = pd.DataFrame(
+        {"layer": layer, "site": site, "step": step, "unit": np.arange(values.shape[1])}
+    )
+    units = pd.concat([where, units], axis=1)
     return Recording(
         layer=layer,
         site=site,
@@ -270,7 +272,7 @@ def histogram(values: NDArray[Any], bins: int) -> Histogram:
     data: a column without outliers is covered whole, and an outlier does not squeeze the rest into
     one bin.
     """
-    rows, columns = values.shape
+    columns = values.shape[1]
     low, high = np.empty(columns), np.empty(columns)
     counts = np.zeros((bins, columns), np.int64)
     below, above, n = (np.zeros(columns, np.int64) for _ in range(3))
@@ -290,11 +292,11 @@ def _central(column: Array) -> tuple[float, float]:
     """Return the ends of the bins for sorted values."""
     if not len(column):
         return 0.0, 1.0
+    column = np.clip(column, -LARGEST, LARGEST)
     left, right = column[0], column[-1]
-    # The quantiles at half the scale: their difference cannot overflow.
-    inner, outer = (np.quantile(column / 2, q) for q in (CENTRAL, 1 - CENTRAL))
-    low = max(left, 2 * (inner - (outer - inner) / 2))
-    high = min(right, 2 * (outer + (outer - inner) / 2))
+    inner, outer = np.quantile(column, (CENTRAL, 1 - CENTRAL))
+    low = max(left, inner - (outer - inner) / 2)
+    high = min(right, outer + (outer - inner) / 2)
     if not low < high:
         low, high = left, right
     if not low < high:

@@ -1,0 +1,275 @@
+"""The program `distfit-nn`: parse, call, exit code.
+
+Data go to standard output, progress and messages to standard error. Exit codes: 0 fine, 1 a check
+failed, 2 bad usage or bad input, 130 interrupted. Heavy modules are imported by the commands that
+use them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distfit_nn.errors import DistfitError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distfit_nn.analysis import Analysis
+    from distfit_nn.capture.readers import Entry
+
+app = typer.Typer(
+    name="distfit-nn",
+    help="Show, measure and fit how the activations of neural networks are distributed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A recorded store (folder), or a file: .npy, .npz, .safetensors, .pt, .pth, .csv."
+    ),
+]
+Order = Annotated[int, typer.Option(help="Moments that the densities match: 2, 4 or 6.")]
+UnitAxis = Annotated[
+    int | None, typer.Option(help="Axis of the units in arrays of more than two dimensions.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit with its code."""
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except DistfitError as error:
+        _say(f"distfit-nn: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("distfit-nn: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has had enough, as `head` does: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("distfit-nn"))
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Show, measure and fit how the activations of neural networks are distributed."""
+
+
+@app.command()
+def analyze(
+    source: Source,
+    order: Order = 6,
+    unit_axis: UnitAxis = None,
+    as_json: AsJson = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the table of units to this file.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure every unit of every layer; print the table of layers.
+
+    Example: distfit-nn analyze run/ --json > analysis.json
+    """
+    analysis = _analysis(source, order, unit_axis, quiet)
+    if csv is not None:
+        analysis.to_csv(csv)
+    if as_json:
+        typer.echo(analysis.to_json())
+    else:
+        _print_table(analysis.layers, _LAYER_COLUMNS)
+
+
+@app.command()
+def fit(
+    source: Source,
+    order: Order = 6,
+    support: Annotated[
+        str, typer.Option(help='A factor of the range of the data, "data", or "A,B".')
+    ] = "3",
+    unit_axis: UnitAxis = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a maximum-entropy density to every unit; print how each fit ended.
+
+    Example: distfit-nn fit weights.npy --order 4 --support=-1,1
+    """
+    from distfit_nn.capture.readers import read
+    from distfit_nn.fits import fit_table
+
+    parsed = _support(support)
+    table = fit_table(read(source, unit_axis=unit_axis), order, parsed, _progress(quiet))
+    if as_json:
+        typer.echo(json.dumps(table.to_dict(), ensure_ascii=False, allow_nan=False, indent=1))
+    else:
+        _print_table(table.units, _FIT_COLUMNS)
+
+
+@app.command()
+def report(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path(
+        "report.html"
+    ),
+    order: Order = 6,
+    unit_axis: UnitAxis = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report, one HTML file that opens offline; print its path.
+
+    Example: distfit-nn report run/ --output report.html
+    """
+    written = _analysis(source, order, unit_axis, quiet).to_html(output)
+    typer.echo(json.dumps({"report": str(written)}) if as_json else str(written))
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the store and the report.")
+    ] = Path("distfit-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a small network on scikit-learn's digits, record it live, report.
+
+    Example: distfit-nn demo && open distfit-demo/report.html
+    """
+    from distfit_nn.demo import train_and_record
+
+    store = output / "run"
+    accuracy = train_and_record(store, seed=seed, say=None if quiet else _say)
+    written = _analysis(str(store), 6, None, quiet).to_html(output / "report.html")
+    if as_json:
+        result = {"report": str(written), "store": str(store), "test_accuracy": accuracy}
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(str(written))
+
+
+def _analysis(source: str, order: int, unit_axis: int | None, quiet: bool) -> Analysis:
+    from distfit_nn.analysis import analyze
+
+    return analyze(source, order=order, unit_axis=unit_axis, progress=_progress(quiet))
+
+
+def _support(text: str) -> float | tuple[float, float] | str:
+    """Return the support that a word of the command line stands for."""
+    if text == "data":
+        return text
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    raise InputError(f'--support must be a number, "data" or "A,B", got {text!r}')
+
+
+# What is printed
+
+
+def _progress(quiet: bool) -> Callable[[Entry], None] | None:
+    """Return what names each entry on standard error as its turn comes."""
+    if quiet:
+        return None
+
+    def show(entry: Entry) -> None:
+        rows, units = entry.values.shape
+        _say(f"{entry.layer} {entry.site} step {entry.step}: {rows} rows x {units} units")
+
+    return show
+
+
+def _say(text: str) -> None:
+    """Print one line to standard error."""
+    print(_one_line(text), file=sys.stderr, flush=True)
+
+
+def _one_line(text: object) -> str:
+    """Return text without characters that could move a terminal's cursor."""
+    return "".join(
+        " " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in str(text)
+    )
+
+
+_LAYER_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "units": "units",
+    "dead": "dead",
+    "heavy_tailed": "heavy-tailed",
+    "bimodal": "bimodal",
+    "far": "far",
+    "kl_median": "KL (nat)",
+    "shape_median": "shape part",
+    "kurtosis_max": "max kurtosis",
+    "dip_max": "max dip",
+}
+_FIT_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "unit": "unit",
+    "status": "status",
+    "entropy": "entropy (nat)",
+    "residual": "residual",
+    "iterations": "iterations",
+    "mass_outside": "mass outside",
+}
+
+
+def _print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Print some columns of a table, numbers to the right."""
+    rows = [[_cell(value) for value in row] for row in table[list(columns)].itertuples(index=False)]
+    header = list(columns.values())
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    right = [table[name].dtype.kind in "fiub" for name in columns]
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.3g}"
+    return _one_line(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`analyze` and what an analysis can be turned into."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import distfit_nn as dn
+from distfit_nn.errors import FileError, InputError
+
+
+@pytest.fixture
+def analysis(rng):
+    return dn.analyze({"a": rng.normal(size=(200, 3)), "b <script>": np.zeros((200, 2))})
+
+
+def test_tables_have_a_row_for_each_layer_and_unit(analysis):
+    assert analysis.layers["layer"].tolist() == ["a", "b <script>"]
+    assert analysis.units.groupby("layer")["unit"].agg(list).to_dict() == {
+        "a": [0, 1, 2],
+        "b <script>": [0, 1],
+    }
+    assert "2 recordings, 5 units" in repr(analysis)
+
+
+def test_sample_data(sample_store):
+    analysis = dn.analyze(sample_store)
+    assert len(analysis.layers) == 18
+    assert len(analysis.units) == 1800
+    assert (analysis.units["maxent_status"] == "ok").all()
+    after = analysis.layers[analysis.layers["site"] == "norm_output"]
+    assert (after["far"] == 0).all()  # batch norm brings every unit near N(0,1) ...
+    start = after[after["step"] == 0]
+    assert np.allclose(start["pooled_std"], 1, atol=0.01)  # ... and at the start to variance 1
+    assert set(after["activation"]) == {"relu"}
+
+
+def test_json_is_strict_and_complete(analysis, tmp_path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = analysis.to_json()
+    content = json.loads(text, parse_constant=refuse)
+    assert content["format"] == "distfit_nn.analysis"
+    assert [len(content[name]) for name in ("layers", "units")] == [2, 5]
+    assert content["units"][3]["kl_gaussian"] is None  # of a constant: infinite
+    assert set(content["units"][0]) == set(analysis.units.columns)
+    assert {"dead", "bimodal", "far", "heavy_tailed"} <= set(content["definitions"])
+    path = analysis.to_json(tmp_path / "new" / "a.json")
+    assert path.read_text(encoding="utf-8") == text + "\n"
+
+
+@pytest.mark.parametrize("table", ["units", "layers"])
+def test_csv_reads_back(analysis, tmp_path, table):
+    path = analysis.to_csv(tmp_path / "t.csv", table=table)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(path), pd.read_csv(io.StringIO(analysis.to_csv(table=table)))
+    )
+    assert len(pd.read_csv(path)) == len(getattr(analysis, table))
+
+
+def test_progress_names_each_entry(rng):
+    seen = []
+    dn.analyze({"a": rng.normal(size=9), "b": rng.normal(size=9)}, progress=seen.append)
+    assert [entry.layer for entry in seen] == ["a", "b"]
+
+
+@pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.zeros((3, 0)), np.zeros((2, 2, 2)), ["a"]])
+def test_bad_arrays_are_clear_errors(bad):
+    with pytest.raises(InputError, match=r"layer 'x'"):
+        dn.analyze(bad)
+
+
+def test_bad_order(rng):
+    with pytest.raises(InputError, match="order must be one of 2, 4, 6, got 3"):
+        dn.analyze(rng.normal(size=9), order=3)
+
+
+def test_a_failed_write_leaves_the_old_file(analysis, tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "kept").write_text("kept")
+    with pytest.raises(FileError, match="cannot write"):
+        analysis.to_json(old)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (old / "kept").read_text() == "kept"

@@ -1,0 +1,158 @@
+"""The program `distfit-nn`, as a process where that matters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from distfit_nn import cli
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "distfit_nn.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the program in this process; return exit code, standard output and standard error."""
+
+    def run_here(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([str(argument) for argument in arguments])
+        return (stopped.value.code or 0, *capsys.readouterr())
+
+    return run_here
+
+
+@pytest.fixture
+def array(tmp_path, rng):
+    path = tmp_path / "acts.npy"
+    np.save(path, rng.normal(size=(300, 4)))
+    return path
+
+
+def test_analyze_prints_layers_and_keeps_progress_apart(call, array):
+    code, out, err = call("analyze", array)
+    assert code == 0
+    assert out.splitlines()[0].split()[:4] == ["layer", "site", "step", "units"]
+    assert out.splitlines()[1].split()[:4] == ["acts", "values", "0", "4"]
+    assert err == "acts values step 0: 300 rows x 4 units\n"
+
+
+def test_analyze_json_and_csv(call, array, tmp_path):
+    code, out, err = call("analyze", array, "--json", "--quiet", "--csv", tmp_path / "u.csv")
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["units"]) == 4
+    assert len((tmp_path / "u.csv").read_text().splitlines()) == 5
+
+
+def test_fit_json_gives_the_density(call, array):
+    code, out, _ = call("fit", array, "--order", 2, "--json", "-q", "--support=-9,9")
+    assert code == 0
+    unit = json.loads(out)["units"][0]
+    x = np.load(array)[:, 0]
+    assert unit["status"] == "ok"
+    assert unit["support"] == pytest.approx([-9, 9])
+    # Order 2 on a wide support is the normal density: H = log(2 pi e var) / 2.
+    assert unit["entropy"] == pytest.approx(np.log(2 * np.pi * np.e * x.var()) / 2, abs=1e-9)
+
+
+def test_report_prints_its_path(call, array, tmp_path):
+    page = tmp_path / "deep" / "page.html"
+    code, out, _ = call("report", array, "-o", page, "-q")
+    assert (code, out) == (0, f"{page}\n")
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def bad_files(folder):
+    (folder / "empty").mkdir()
+    np.save(folder / "pickled.npy", np.array([{}, None]), allow_pickle=True)
+    np.save(folder / "cube.npy", np.zeros((2, 2, 2)))
+    np.save(folder / "complex.npy", np.zeros(3, complex))
+    np.save(folder / "rowless.npy", np.zeros((0, 3)))
+    whole = (folder / "cube.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(whole[:-8])
+    (folder / "cut.safetensors").write_bytes(b"\xff" * 20)
+    (folder / "what.xyz").write_text("?")
+    names = "empty pickled.npy cube.npy complex.npy rowless.npy cut.npy cut.safetensors what.xyz"
+    return [*names.split(), "missing"]
+
+
+@pytest.mark.parametrize("command", ["analyze", "fit", "report"])
+def test_bad_input_is_one_line_and_exit_2(call, tmp_path, command):
+    for name in bad_files(tmp_path):
+        extra = ["-o", tmp_path / "page.html"] if command == "report" else []
+        code, out, err = call(command, tmp_path / name, *extra)
+        assert code == 2, name
+        assert out == "", name
+        assert err.startswith("distfit-nn: "), name
+        assert name in err, name
+        assert err.count("\n") == 1, err
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["analyze"],
+        ["nonsense"],
+        ["analyze", "x.npy", "--order", "three"],
+        ["fit", "x.npy", "--support", "1,2,3"],
+        ["fit", "x.npy", "--support", "wide"],
+    ],
+)
+def test_bad_usage_is_exit_2(call, arguments):
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_odd_columns_are_counted_not_fatal(call, tmp_path, rng):
+    x = rng.normal(size=(50, 4))
+    x[:, 1], x[:, 2], x[3, 3] = np.nan, 1.0, np.inf
+    np.save(tmp_path / "odd.npy", x)
+    code, out, _ = call("fit", tmp_path / "odd.npy", "-q", "--json")
+    statuses = [unit["status"] for unit in json.loads(out)["units"]]
+    assert (code, statuses) == (0, ["ok", "invalid", "degenerate", "ok"])
+
+
+def test_names_cannot_steer_the_terminal(call, tmp_path, rng):
+    np.savez(tmp_path / "names.npz", **{"\x1b[31mred\n": rng.normal(size=20)})
+    _, out, err = call("analyze", tmp_path / "names.npz")
+    assert "\x1b" not in out + err
+    assert len(out.splitlines()) == 2
+
+
+def test_as_a_process():
+    version = run("--version")
+    assert (version.returncode, version.stderr) == (0, "")
+    assert version.stdout.strip() == "0.1.0"
+    assert run("analyze", "missing").returncode == 2
+    helped = run("--help")
+    assert all(name in helped.stdout for name in ("analyze", "fit", "report", "demo"))
+
+
+def test_demo(tmp_path):
+    done = run("demo", "--output", tmp_path / "demo", "--json", "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert result["test_accuracy"] > 0.85
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "norm1" in page
+
+
+@pytest.mark.slow
+def test_demo_runs_again_in_the_same_place(tmp_path):
+    for _ in range(2):
+        assert run("demo", "--output", tmp_path / "demo", "-q").returncode == 0
+    assert len(list((tmp_path / "demo" / "run").iterdir())) == 2  # one shard and the manifest
