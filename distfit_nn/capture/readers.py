@@ -8,6 +8,7 @@ for the bfloat16 tensors of a ``.safetensors`` file.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,13 +120,9 @@ def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
     if unit_axis is None:
         if array.ndim == 2:
             return array
-        raise InputError(
-            f"{name} has shape {array.shape}: say by unit_axis which axis is the units"
-        )
+        raise InputError(f"{name} has shape {array.shape}; unit_axis must say which axis is units")
     if not -array.ndim <= unit_axis < array.ndim:
-        raise InputError(
-            f"{name} has shape {array.shape}, which has no axis {unit_axis} (unit_axis)"
-        )
+        raise InputError(f"{name} has shape {array.shape}, it has no axis {unit_axis} (unit_axis)")
     return np.moveaxis(array, unit_axis, -1).reshape(-1, array.shape[unit_axis])
 
 
@@ -146,8 +143,9 @@ def _frame_values(values: Any) -> Any:
     if pandas is None or not isinstance(values, (pandas.DataFrame, pandas.Series)):
         return values
     frame = values.to_frame() if isinstance(values, pandas.Series) else values
-    columns = [_frame_column(name, column) for name, column in frame.items()]
-    return np.column_stack(columns) if columns else np.empty(frame.shape)
+    if frame.empty:
+        return np.empty(frame.shape)
+    return np.column_stack([_frame_column(name, column) for name, column in frame.items()])
 
 
 def _frame_column(name: Any, column: Any) -> NDArray[Any]:
@@ -250,7 +248,9 @@ def _bfloat16(path: Path, name: str) -> Any:
 def _read_torch(path: Path) -> _Named:
     import torch
 
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # what matters of a damaged file is its error
+        warnings.simplefilter("ignore")
+        content = torch.load(path, map_location="cpu", weights_only=True)
     return _tensors(content, path.stem if isinstance(content, torch.Tensor) else "")
 
 

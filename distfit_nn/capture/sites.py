@@ -188,8 +188,9 @@ def reject_compiled(model: nn.Module) -> None:
     for path, module in model.named_modules():
         compiled = getattr(module, "_compiled_call_impl", None) is not None
         if compiled or type(module).__name__ == "OptimizedModule":
+            part = f"its module {path!r}" if path else "the model"
             raise SiteError(
-                f"{layer_name(model, path)!r} is compiled by torch.compile, which runs no hooks; "
+                f"{part} is compiled by torch.compile, which does not run hooks reliably; "
                 "record the original module instead"
             )
 

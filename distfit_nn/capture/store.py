@@ -98,12 +98,10 @@ class Store:
             raise
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             raise file_error(path, f"cannot be read as safetensors: {error}") from None
-        found = (array.shape, array.dtype.name)
-        expected = ((record.rows, record.units), record.dtype)
-        if found != expected:
-            raise file_error(
-                path, f"tensor {record.key!r} is {found}, the manifest says {expected}"
-            )
+        found = f"{array.shape} {array.dtype}"
+        told = f"{(record.rows, record.units)} {record.dtype}"
+        if found != told:
+            raise file_error(path, f"tensor {record.key!r} is {found}, the manifest says {told}")
         return array
 
 

@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from distfit_nn.capture import sites
 from distfit_nn.capture.sites import Plan
 
+_MODULE_FILE = nn.Module._call_impl.__code__.co_filename
 _Hook = Callable[..., None]
 
 
@@ -60,8 +61,8 @@ class Watcher:
     see : callable (Event) -> None
         Called for each tensor at a site.
     end : callable () -> None
-        Called as a pass ends, also where it ends with an exception. A pass within a pass (a model
-        that calls itself) is part of the outer one.
+        Called as a pass ends, also with an exception, but not with a KeyboardInterrupt, for which
+        torch runs no hooks. A pass within a pass (a model that calls itself) is part of it.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Watcher:
         def before(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if called is module:
                 if called is self._model and not self._running():
-                    self._start(sys._getframe(1))
+                    self._start(_module_call(sys._getframe(1)))
                 if self._running():
                     self._enter(module, path, (args, kwargs))
 
@@ -116,7 +117,7 @@ class Watcher:
     def _running(self) -> bool:
         """Return whether the code that asks runs within the pass that began last.
 
-        torch runs no hook after a KeyboardInterrupt, so that a pass may break off without an end.
+        A KeyboardInterrupt breaks a pass off without an end, and the program may go on.
         """
         if self._root is None:
             return False
@@ -215,6 +216,16 @@ class Watcher:
         if tensor.ndim <= 2:
             axis = -1
         self._see(Event(word, layer, site, call, activation, tensor, axis))
+
+
+def _module_call(frame: FrameType) -> FrameType:
+    """Return the outermost frame of the call of a module, one of whose hooks runs in `frame`.
+
+    torch runs hooks for a pass that failed in an outer one of these frames.
+    """
+    while frame.f_back is not None and frame.f_back.f_code.co_filename == _MODULE_FILE:
+        frame = frame.f_back
+    return frame
 
 
 class _FunctionMode(TorchFunctionMode):
