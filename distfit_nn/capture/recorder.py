@@ -93,6 +93,8 @@ def record(
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(path, (str, PathLike)):
+        raise InputError(f"path must be the path of a folder, got {path!r}")
     _sites.reject_compiled(model)
     _checks.one_of(mode, MODES, "mode")
     kind = None

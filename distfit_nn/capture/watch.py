@@ -102,17 +102,25 @@ class Watcher:
     ) -> tuple[Callable[..., None], Callable[..., None]]:
         # A deep copy of the model shares these functions: they stay silent for its modules.
         def before(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if called is module:
-                if called is self._model and not self._running():
-                    self._start(_module_call(sys._getframe(1)))
-                if self._running():
-                    self._enter(module, path, (args, kwargs))
+            if called is not module:
+                return
+            if called is self._model and not self._running():
+                self._start(_module_call(sys._getframe(1)))
+            if self._concerns(called):
+                self._enter(module, path, (args, kwargs))
 
         def after(called: nn.Module, _inputs: Any, output: Any) -> None:
-            if called is module and self._running():
+            if called is module and self._concerns(called):
                 self._leave(module, output)
 
         return before, after
+
+    def _concerns(self, module: nn.Module) -> bool:
+        """Return whether a call of `module` is to be followed.
+
+        Of a pass that is not recorded only the calls of the model itself are.
+        """
+        return (self._recording or module is self._model) and self._running()
 
     def _running(self) -> bool:
         """Return whether the code that asks runs within the pass that began last.
@@ -156,6 +164,7 @@ class Watcher:
         if not depths:  # a hook of someone else failed before the module was entered
             return
         call = self._stack[depths[-1]]
+        # Calls above it were broken off by an interrupt that the module caught.
         del self._stack[depths[-1] :]
         try:
             self._see_module(call, 1, output)

@@ -422,6 +422,33 @@ def test_recording_goes_on_after_an_error_that_is_caught(tmp_path, x, kind):
     assert clean(model)
 
 
+class Catching(nn.Module):
+    """A part that gives up on a part of its own and goes on."""
+
+    def __init__(self, part: nn.Module, error: type[BaseException]) -> None:
+        super().__init__()
+        self.part, self.error = part, error
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.part(x)
+        except self.error:
+            return x
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_an_error_that_the_model_catches(tmp_path, x, kind):
+    model = Function(torch.relu)
+    model.fc = Catching(Broken(kind("stop")), kind)
+    with dn.record(model, tmp_path / "s") as recorder:
+        model(x)
+        model(x)
+        assert recorder.step == 2
+    told = [(layer, step) for layer, _, step in recorded(tmp_path / "s")]
+    assert told == [(name, step) for step in (0, 1) for name in ("fc.part.act", "relu")]
+    assert clean(model)
+
+
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_an_error_in_the_body_keeps_what_was_recorded(tmp_path, x, kind):
     model = mlp()
@@ -645,6 +672,8 @@ def test_bad_arguments(tmp_path, options, problem):
         dn.record(mlp(), tmp_path / "s", **options)
     with pytest.raises(InputError, match=r"model must be a torch\.nn\.Module, got function"):
         dn.record(lambda x: x, tmp_path / "s", **options)
+    with pytest.raises(InputError, match="path must be the path of a folder, got 3"):
+        dn.record(mlp(), 3)
     assert not (tmp_path / "s").exists()
 
 
