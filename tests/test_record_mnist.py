@@ -61,6 +61,7 @@ def test_the_script_records_digits_the_same_each_time(tmp_path, script, capsys):
         np.testing.assert_array_equal(one, two.values)
 
 
+@pytest.mark.slow
 def test_recording_leaves_the_training_as_it_is(tmp_path, script):
     images = script.load_digits()
     often = script.run(images, str(tmp_path / "a"), [0, 500, 1000], 60, seed=3)

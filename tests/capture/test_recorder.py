@@ -564,6 +564,20 @@ def test_no_pass_at_all_is_an_error(tmp_path, x):
     assert clean(model)
 
 
+def test_a_full_disk_is_told_and_leaves_no_hooks(tmp_path, x, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    model = mlp()
+    monkeypatch.setattr("distfit_nn.capture.store.os.replace", full)
+    with (
+        pytest.raises(FileError, match=r"shard-00000\.safetensors: .*No space left"),
+        dn.record(model, tmp_path / "s"),
+    ):
+        model(x)
+    assert clean(model)
+
+
 class Recursive(nn.Module):
     def __init__(self) -> None:
         super().__init__()
