@@ -1,8 +1,9 @@
 """Simulate the null law of the dip statistic and write the table that its p-values are read from.
 
-The null is the uniform law, the least favourable of the unimodal ones in the sense of Hartigan and
-Hartigan (1985). The order statistics of n uniforms are the partial sums of independent exponential
-gaps, up to a shift and a scale that the dip does not see: no sample needs sorting.
+The null is the uniform law, which Hartigan and Hartigan (1985) take for the least favourable of the
+unimodal ones in large samples. The order statistics of n uniforms are the partial sums of
+independent exponential gaps, up to a shift and a scale that the dip does not see: no sample needs
+sorting.
 
 For each sample size of the grid the table keeps the k-th largest of the simulated values of
 sqrt(n) * dip, for the same dense set of counts k; on average, the k-th largest of R values is

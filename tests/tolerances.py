@@ -24,6 +24,9 @@ def power_sum_error(n: int, order: int) -> float:
     return 2 * (n + 2 * order) * eps()
 
 
+UNDERFLOW = float(np.finfo(np.float64).smallest_normal)
+"""Absolute error of a product that underflows."""
+
 DIP = 1e-12
 """Two exact algorithms for the dip differ by roundings of heights up to n, over 2n: a few eps; the
 bound leaves room for the division of nearly equal values (a chord of slope up to 1/eps)."""
@@ -56,3 +59,33 @@ def batch_norm_error(dtype: object = np.float64) -> float:
 def float16_rounding() -> float:
     """Largest relative error of storing a normal number as float16: half its rounding unit."""
     return eps(np.float16) / 2
+
+
+MAXENT_RESIDUAL = 1e-8
+"""What Status.OK promises of the moments, checked by a quadrature of the test's own."""
+
+MAXENT_AGREEMENT = 1e-10
+"""Two Newton iterations that end below a decrement of 1e-9 and take one full step more are within
+1e-18 of the optimum of their quadrature; panels differ from their halves by 1e-13 relative, which
+up to 256 panels and the conditioning of cdf and entropy (below 10 in all cases) leave at 1e-10."""
+
+MAXENT_MULTIPLIERS = 1e-9
+"""As above, times the square root of the condition of the Hessian, below 1e2 for the columns that
+are called well conditioned."""
+
+MAXENT_POLISHED = 1e-11
+"""Residual of easy columns after the last full Newton step: panels exact to 1e-13 relative, times
+the monomials' amplification, below 100 at order 6. Without that step it is up to 1e-9."""
+
+MAXENT_CDF = 1e-12
+"""Masses between points: panels exact to 1e-13, added over the few that hold the mass."""
+
+MAXENT_EQUIVARIANCE = 1e-9
+"""Rounding a x + b moves z by eps (1 + |b| / (|a| std)), here at most 1e3 eps, on the data; moments
+of order 6 multiply it by 6 max|z|^5, below 1e3, and the inverse Hessian by 1e3 at the most."""
+
+
+def maxent_moments(n: int) -> float:
+    """Error of a mean of h_i(z) over n values with max|z| below 10: rounding of the sum and of z,
+    the latter multiplied by |h_6'|, below 1e5 there and below 1e3 on average."""
+    return 1e3 * sum_error(n)

@@ -90,7 +90,8 @@ def dip_test(x: ArrayLike, axis: Axis = 0) -> DipResult:
     Parameters
     ----------
     x : array-like or torch tensor of real numbers, any shape with at least one axis
-        Read as float64 and copied in pieces; NaN and infinite values are left out.
+        Read as float64, about a million values at a time (where the axes to reduce are not
+        adjacent, x is copied once before); NaN and infinite values are left out.
     axis : int, tuple of ints or None, default 0
         The axes to reduce, as in NumPy.
 

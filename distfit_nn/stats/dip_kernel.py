@@ -138,7 +138,7 @@ def _shrink_to_mode(
     the minorant of 0..k is one of the minorant of any smaller set that holds it.
     """
     _hulls(v, rank, m, before, after)
-    lo, hi, dip = 0, m - 1, 0.0
+    lo, hi, dip = before[0], m - 1, 0.0  # a literal 0 would be compiled for separately
     while lo < hi:
         k = hi
         while k > lo:
@@ -169,13 +169,12 @@ def dip_of_rows(rows: Array, counts: Array) -> Array:
     """
     size = rows.shape[1]
     v, rank = np.empty(size), np.empty(size + 1)
-    before, after, lower = (
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-    )
-    dips = np.full(rows.shape[0], np.nan)
+    before = np.empty(size, np.int64)
+    after = np.empty(size, np.int64)
+    lower = np.empty(size, np.int64)
+    dips = np.empty(rows.shape[0])
     for i in range(rows.shape[0]):
+        dips[i] = np.nan
         if counts[i] > 0:
             m = _stairs(rows[i], counts[i], v, rank)
             dips[i] = _shrink_to_mode(v, rank, m, before, after, lower) / (2 * counts[i])

@@ -239,7 +239,7 @@ def _from_state(state: Float, shape: tuple[int, ...]) -> Moments:
     return Moments(
         n=count(kernel.COUNT),
         mean=where_any(line(kernel.ORIGIN) + line(kernel.SHIFT)),
-        power_sums=state[kernel.SUM1 + 1 :].reshape(kernel.ORDER - 1, *shape),
+        power_sums=state[kernel.SUM2 :].reshape(kernel.ORDER - 1, *shape),
         minimum=where_any(line(kernel.MINIMUM)),
         maximum=where_any(line(kernel.MAXIMUM)),
         zero_count=count(kernel.ZEROS),
@@ -261,5 +261,5 @@ def _to_state(m: Moments) -> Float:
     }
     for number, values in lines.items():
         state[number] = np.ravel(values)
-    state[kernel.SUM1 + 1 :] = m.power_sums.reshape(kernel.ORDER - 1, -1)
+    state[kernel.SUM2 :] = m.power_sums.reshape(kernel.ORDER - 1, -1)
     return state

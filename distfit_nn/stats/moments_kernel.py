@@ -21,8 +21,8 @@ WIDTH = 64  # columns of a state; a block of their rows stays in a near cache
 ROWS = 128  # rows of a block
 ORDER = 6
 COUNT, NANS, INFS, ZEROS, MINIMUM, MAXIMUM, ORIGIN, SHIFT = range(8)
-SUM1 = SHIFT + 1  # sums of powers 1 to ORDER about the centre; that of power 1 is 0 in a state
-LINES = SHIFT + ORDER + 1
+SUM2 = SHIFT + 1  # first of the sums of powers 2 to ORDER about the centre
+LINES = SUM2 + ORDER - 1
 
 _jit = njit(cache=True, nogil=True)
 
@@ -40,22 +40,22 @@ def _recentred(state: Array, j: int, step: float, power: int) -> float:
     """Sum of the given power of column j about centre - step: the binomial theorem."""
     total = 0.0
     weight = 1.0  # binomial(power, k) * step**k
-    for k in range(power):
-        total += weight * state[SHIFT + power - k, j]
+    for k in range(power - 1):
+        total += weight * state[SUM2 + power - k - 2, j]
         weight *= step * (power - k) / (k + 1)
-    return total + weight * state[COUNT, j]
+    return total + weight * step / power * state[COUNT, j]  # the sum of power 1 is 0
 
 
 @_jit
 def merge(into: Array, other: Array, width: int) -> None:
     """Add the state `other` to the state `into`, in the first `width` columns.
 
-    Both are recentred on the mean of the whole, which is Pébay's (2008) formula for all orders;
-    it also takes away the rounding of a centre that is not quite the mean (first power sum not 0).
+    Both are recentred on the mean of the whole, which is Pébay's (2008) formula for all orders.
     """
     for j in range(width):
-        for line in (NANS, INFS, ZEROS):
-            into[line, j] += other[line, j]
+        into[NANS, j] += other[NANS, j]
+        into[INFS, j] += other[INFS, j]
+        into[ZEROS, j] += other[ZEROS, j]
         na, nb = into[COUNT, j], other[COUNT, j]
         n = na + nb
         if nb == 0:
@@ -64,12 +64,11 @@ def merge(into: Array, other: Array, width: int) -> None:
             into[ORIGIN, j] = other[ORIGIN, j]
             into[SHIFT, j] = other[SHIFT, j]
         delta = (other[ORIGIN, j] - into[ORIGIN, j]) + (other[SHIFT, j] - into[SHIFT, j])
-        move = (into[SUM1, j] + other[SUM1, j] + nb * delta) / n
+        move = delta * (nb / n)
         for power in range(ORDER, 1, -1):
-            into[SHIFT + power, j] = _recentred(into, j, -move, power) + _recentred(
+            into[SUM2 + power - 2, j] = _recentred(into, j, -move, power) + _recentred(
                 other, j, delta - move, power
             )
-        into[SUM1, j] = 0.0
         into[SHIFT, j] += move
         into[COUNT, j] = n
         into[MINIMUM, j] = min(into[MINIMUM, j], other[MINIMUM, j])
@@ -81,7 +80,7 @@ def _find_origins(block: Array, state: Array) -> None:
     for j in range(block.shape[1]):
         if state[COUNT, j] == 0:
             for i in range(block.shape[0]):
-                if np.isfinite(block[i, j]):
+                if abs(block[i, j]) < np.inf:
                     state[ORIGIN, j] = block[i, j]
                     break
 
@@ -117,26 +116,31 @@ def _sum_powers(block: Array, part: Array) -> None:
             y = y if abs(x) < np.inf else 0.0
             y2 = y * y
             y3 = y2 * y
-            part[SUM1, j] += y
-            part[SUM1 + 1, j] += y2
-            part[SUM1 + 2, j] += y3
-            part[SUM1 + 3, j] += y2 * y2
-            part[SUM1 + 4, j] += y2 * y3
-            part[SUM1 + 5, j] += y3 * y3
+            part[SUM2, j] += y2
+            part[SUM2 + 1, j] += y3
+            part[SUM2 + 2, j] += y2 * y2
+            part[SUM2 + 3, j] += y2 * y3
+            part[SUM2 + 4, j] += y3 * y3
+
+
+@_jit
+def _clear(part: Array, state: Array) -> None:
+    for j in range(part.shape[1]):
+        for line in range(LINES):
+            part[line, j] = 0.0
+        part[MINIMUM, j] = np.inf
+        part[MAXIMUM, j] = -np.inf
+        part[ORIGIN, j] = state[ORIGIN, j]
 
 
 @_jit
 def update(state: Array, rows: Array) -> None:
     """Add rows, a float64 array (n, width) that is C-contiguous, to a state, block by block."""
-    n, width = rows.shape
     part = np.empty((LINES, WIDTH))
-    for start in range(0, n, ROWS):
+    for start in range(0, rows.shape[0], ROWS):
         block = rows[start : start + ROWS]
         _find_origins(block, state)
-        part[:] = 0.0
-        part[MINIMUM] = np.inf
-        part[MAXIMUM] = -np.inf
-        part[ORIGIN] = state[ORIGIN]
+        _clear(part, state)
         _describe(block, part)
         _sum_powers(block, part)
-        merge(state, part, width)
+        merge(state, part, rows.shape[1])

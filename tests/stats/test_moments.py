@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -71,7 +71,8 @@ def check_column(m: Moments, index: tuple[int, ...], column: np.ndarray) -> None
     assert abs(np.asarray(m.mean)[index] - want["mean"]) <= tolerances.sum_error(n) * size
     for k, r in enumerate(ORDERS):
         error = abs(m.power_sums[k][index] - want["sums"][k])
-        assert error <= tolerances.power_sum_error(n, r) * want["absolute"][k], r
+        bound = tolerances.power_sum_error(n, r) * want["absolute"][k] + n * tolerances.UNDERFLOW
+        assert error <= bound, r
 
 
 def check_all(m: Moments, x: np.ndarray, axis: object) -> None:
@@ -238,6 +239,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, max_size=60), st.lists(VALUES, max_size=60))
 def test_merge_is_the_whole(left, right):
     whole = np.array(left + right, dtype=float)
@@ -252,16 +254,17 @@ def test_merge_of_many_shards(rng):
     check_all(total, x, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=80), st.integers(-20, 20))
 def test_shape_does_not_see_a_power_of_two(values, power):
-    x = np.array(values)
+    x = np.round(np.array(values), 9)  # no underflow
     m, scaled = moments(x), moments(x * 2.0**power)
-    assert scaled.std == m.std * 2.0**power or m.std < 1e-140
-    if m.std > 1e-40:
-        assert scaled.kurtosis == m.kurtosis
-        assert scaled.skewness == m.skewness
+    assert scaled.std == m.std * 2.0**power
+    np.testing.assert_array_equal(scaled.skewness, m.skewness)
+    np.testing.assert_array_equal(scaled.kurtosis, m.kurtosis)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=80))
 def test_pearson_inequality(values):
     m = moments(np.array(values))
