@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distfit_nn.errors import FileError
+from distfit_nn._files import write_text
 from distfit_nn.report import method, overview, page, sections, select, verdict
 from distfit_nn.report.numbers import plural
 from distfit_nn.report.svg import Sketchbook, theme
@@ -69,19 +67,7 @@ def write(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
     FileError
         The file cannot be written.
     """
-    target = Path(path)
-    text = render(analysis)
-    temporary = target.with_name(f".report-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        reason = error.strerror or str(error)
-        raise FileError(f"cannot write the report to {target}: {reason}") from None
-    return target
+    return write_text(path, render(analysis))
 
 
 def _omitted(layers: int) -> str:

@@ -110,6 +110,7 @@ def over_steps(ax: Axes, track: pd.DataFrame, colours: Mapping[str, str], *, log
         Use a logarithmic axis.
     """
     sites = list(colours)
+    ax.set_yscale("log" if log else "linear")
     for site in sites:
         band = track[track["site"] == site]
         ax.fill_between(
@@ -135,7 +136,7 @@ def over_steps(ax: Axes, track: pd.DataFrame, colours: Mapping[str, str], *, log
         legend=False,
         ax=ax,
     )
-    ax.set(xlabel="", ylabel="", yscale="log" if log else "linear")
+    ax.set(xlabel="", ylabel="")
     if log:
         ax.yaxis.set_major_locator(FixedLocator(_round_values(*ax.get_ylim())))
         ax.yaxis.set_minor_locator(NullLocator())

@@ -41,9 +41,9 @@ DRAWINGS = (
     ),
     (
         "Spread over units",
-        "One value for each unit, in 30 bins common to both sites; each side is scaled to its own "
-        "fullest bin. The upright line is the median. The axis runs over the central 98% of the "
-        "units; an arrow with a number counts the units beyond it.",
+        "One value for each unit, in at most 30 bins common to both sites; each side is scaled to "
+        "its own fullest bin. The upright line is the median. The axis runs over the central 98% "
+        "of the units; an arrow with a number counts the units beyond it.",
     ),
     (
         "Shape part",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 MISSING = "–"
+_NOISE = 1e-9
 _NARROW = "\u202f"  # narrow no-break space
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -16,14 +17,17 @@ def count(value: float) -> str:
     return f"{round(value):,}".replace(",", _NARROW).replace("-", "−")
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Return `value` to `digits` significant digits, with a power of ten outside [0.001, 10⁶)."""
+def number(value: float, digits: int = 3, *, scale: float = 0.0) -> str:
+    """Return `value` to `digits` significant digits, with a power of ten outside [0.001, 10⁶).
+
+    What is below a billionth of `scale` is rounding noise and shown as 0.
+    """
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     rounded = float(f"{value:.{digits}g}")
-    if rounded == 0:
+    if rounded == 0 or abs(rounded) < _NOISE * scale:
         return "0"
     exponent = math.floor(math.log10(abs(rounded)))
     if exponent < -3 or exponent >= 6:

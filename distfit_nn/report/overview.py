@@ -94,7 +94,8 @@ def _row(layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook) -> Ro
         tone=tone(layer, site),
         size=f"{plural(int(numbers['units']), 'unit')} × {count(recording.rows)} values",
         glyph=sketch,
-        alt=f"Sketch of the pooled distribution: mean {number(numbers['pooled_mean'])}, "
+        alt=f"Sketch of the pooled distribution: mean "
+        f"{number(numbers['pooled_mean'], scale=numbers['pooled_std'])}, "
         f"std {number(numbers['pooled_std'])}"
         if sketch is not None
         else "",

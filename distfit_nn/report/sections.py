@@ -130,7 +130,8 @@ def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) 
     shape = Shape.of(recording.pooled_histogram, recording.pooled_density)
     title = site_label(site).capitalize()
     numbers = (
-        f"mean {number(row['pooled_mean'])}, std {number(row['pooled_std'])}, "
+        f"mean {number(row['pooled_mean'], scale=row['pooled_std'])}, "
+        f"std {number(row['pooled_std'])}, "
         f"skewness {number(row['pooled_skewness'])}, "
         f"excess kurtosis {number(row['pooled_kurtosis'])}"
     )
@@ -151,7 +152,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) 
 def _why_blank(row: pd.Series) -> str:
     if not np.isfinite(row["pooled_mean"]):
         return "No finite value, so there is nothing to draw."
-    return f"All values are {number(row['pooled_mean'])}: a constant has no density."
+    return "The values are too large or too close together to be drawn."
 
 
 # (b) spread over units
@@ -222,11 +223,14 @@ def _spread_plot(
     labels = ["after", "before"] if layer.partner else [""]
     tones = [colour(layer, site) for site in layer.pair]
     svg = book.draw(lambda ax: figures.spread(ax, spread, tones, labels), frame)
-    medians = [10**m if spread.log else m for m in spread.medians]
+    medians = [
+        number(10**m) if spread.log else number(m, scale=np.ptp(spread.edges))
+        for m in spread.medians
+    ]
     if layer.partner:
-        words = f"median {number(medians[1])} before, {number(medians[0])} after"
+        words = f"median {medians[1]} before, {medians[0]} after"
     else:
-        words = f"median {number(medians[0])}"
+        words = f"median {medians[0]}"
     missing = len(samples[0]) - spread.n[0]
     caption = words + (f"; {plural(missing, 'unit')} without a value" if missing else "")
     alt = f"{label} over the units of layer {clean(layer.name, 60)}: {words}."
@@ -273,7 +277,7 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
     title = f"Unit {count(int(unit['unit']))}"
     shape = Shape.of(recording.histogram, recording.density[row], row)
     if shape is None:
-        words = f"All values are {number(unit['mean'])}"
+        words = f"Not drawn: values from {number(unit['min'])} to {number(unit['max'])}"
         return Plot(book.blank(_UNIT), f"{title}: {words}.", words, title, why)
     words = facts(unit)
     if shape.fitted is None:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _MOST_BARS = 120  # more bars than this cannot be told apart in a figure
+_BARS = (
+    4.0  # bars or bins per cube root of the number of values: with more, chance makes them ragged
+)
 _POINTS = 160  # of a curve
 _WIDEST = 4.0  # widen an axis to show N(0,1) only up to this factor
-_BINS = 30  # of a spread over units
+_MOST_BINS = 30  # of a spread over units
+_LARGEST = 1e100  # figures cannot show what is larger, or spans less than its inverse
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,15 @@ class Shape:
 
     @classmethod
     def of(cls, histogram: Histogram, density: Any, column: int = 0) -> Shape | None:
-        """Return column `column`, or None where it has no width (constant) or no finite value.
+        """Return column `column`, or None where it has no finite value or none that can be drawn.
 
         `density` is that column's density alone, or None for no curve.
         """
         edges, counts = _merge(histogram.edges[:, column], histogram.counts[:, column])
         n = int(histogram.n[column])
         width = np.diff(edges)
-        if n == 0 or not np.all(np.isfinite(edges)) or np.any(width <= 0):
+        span = edges[-1] - edges[0]
+        if n == 0 or not 1 / _LARGEST < span < _LARGEST or np.any(width <= 0):
             return None
         height = counts / (n * width)
         low, high = _range(edges[0], edges[-1])
@@ -114,10 +119,10 @@ class Spread:
         if log:
             beyond_zero = [int(np.sum(column <= 0)) for column in columns]
             columns = [np.log10(column[column > 0]) for column in columns]
-        together = np.concatenate(columns)
+        together = np.clip(np.concatenate(columns), -_LARGEST, _LARGEST)
         if together.size == 0:
             return None
-        edges = _common_bins(together)
+        edges = _common_bins(together, _bars_for(max(sizes), _MOST_BINS))
         counts = [np.histogram(column, edges)[0].astype(float) for column in columns]
         return cls(
             edges,
@@ -138,14 +143,15 @@ def track(units: pd.DataFrame, column: str) -> pd.DataFrame:
     Parameters
     ----------
     units : DataFrame
-        Columns ``site``, ``step`` and `column`; values that are not finite are left out.
+        Columns ``site``, ``step`` and `column`; what is not finite, or beyond drawing, is
+        left out.
 
     Returns
     -------
     DataFrame
         Columns ``site``, ``step``, ``low``, ``median``, ``high``, in order of steps.
     """
-    finite = units.loc[np.isfinite(units[column]), ["site", "step", column]]
+    finite = units.loc[units[column].abs() < _LARGEST, ["site", "step", column]]
     groups = finite.groupby(["site", "step"])[column]
     quartiles = {"low": 0.25, "median": 0.5, "high": 0.75}
     return pd.DataFrame({k: groups.quantile(q) for k, q in quartiles.items()}).reset_index()
@@ -153,7 +159,7 @@ def track(units: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def standard_normal(grid: Array) -> Array:
     """Return the density of N(0,1) on `grid`."""
-    return np.exp(-0.5 * np.square(grid)) / np.sqrt(2 * np.pi)
+    return np.exp(-0.5 * np.square(np.clip(grid, -40, 40))) / np.sqrt(2 * np.pi)  # 0 beyond
 
 
 def _finite(sample: ArrayLike) -> Array:
@@ -162,11 +168,17 @@ def _finite(sample: ArrayLike) -> Array:
 
 
 def _merge(edges: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
-    """Join neighbouring bars until there are few enough to be seen."""
+    """Join neighbouring bars until there are few enough to be seen, and for their values."""
     edge, height = np.asarray(edges, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    group = -(-height.size // _MOST_BARS)
+    most = _bars_for(height.sum(), _MOST_BARS)
+    group = -(-height.size // most)
     starts = np.arange(0, height.size, group)
     return np.append(edge[starts], edge[-1]), np.add.reduceat(height, starts)
+
+
+def _bars_for(values: float, most: int) -> int:
+    """Return how many bars so many values can fill."""
+    return min(most, max(8, round(_BARS * float(np.cbrt(values)))))
 
 
 def _range(low: float, high: float) -> tuple[float, float]:
@@ -199,9 +211,9 @@ def _normal_top(low: float, high: float) -> float:
     return float(standard_normal(np.array([inside]))[0])
 
 
-def _common_bins(values: Array) -> Array:
+def _common_bins(values: Array, bins: int) -> Array:
     low, high = np.quantile(values, [0.01, 0.99])
     room = 0.1 * (high - low)
     if room <= 1e-9 * max(abs(low), abs(high)):
         room = max(0.05 * abs(low), 0.05)
-    return np.linspace(low - room, high + room, _BINS + 1)
+    return np.linspace(low - room, high + room, bins + 1)

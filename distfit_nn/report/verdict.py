@@ -53,7 +53,7 @@ def cautions(layers: Sequence[Layer], analysis: Analysis) -> list[str]:
     found = []
     empty = int(np.sum(units["n"].to_numpy() == 0))
     if empty:
-        found.append(f"{_have(empty)} no finite value and count as none of these.")
+        found.append(f"{_have(empty)} no finite value and cannot be judged.")
     missing = int(analysis.layers["nan_count"].sum()), int(analysis.layers["inf_count"].sum())
     if any(missing):
         found.append(
@@ -168,9 +168,10 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
     part = shape_part(units).dropna()
     if part.empty:
         return []
+    in_median = " in the median unit" if len(units) > 1 else ""
     text = (
         "The part of the distance to N(0,1) that no shift or scale of a unit can remove is "
-        f"{number(float(part.median()))} nat in the median unit{_once(layers)}"
+        f"{number(float(part.median()))} nat{in_median}{_once(layers)}"
     )
     medians = {
         layer.name: float(shape_part(layer.last(layer.main).units).median()) for layer in layers

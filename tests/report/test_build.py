@@ -1,0 +1,238 @@
+"""What the report says, on ordinary and on odd analyses, and how it is written."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from distfit_nn.errors import FileError
+from distfit_nn.report import build, select, verdict
+from tests.report.cases import analysis_of, network
+from tests.report.test_page import parsed
+
+
+def words(page: str) -> str:
+    """Return the text of a page, with plain spaces."""
+    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(text))
+
+
+def sentences(analysis) -> str:
+    found = verdict.verdict(select.layers(analysis), analysis.order)
+    assert all(sentence.endswith(".") for sentence in found)
+    return " ".join(found).replace("\u202f", " ")
+
+
+# The verdict
+
+
+def test_the_verdict_counts_the_last_step_after_normalisation(analysis):
+    last = analysis.units
+    last = last[(last["step"] == 1000) & (last["site"] == "norm_output")]
+    heavy, bimodal = int(last["heavy_tailed"].sum()), int(last["bimodal"].sum())
+    assert heavy >= 2
+    assert bimodal >= 2
+    text = sentences(analysis)
+    assert text.startswith("Of 36 units in 3 layers, seen after normalisation at step 1 000, ")
+    assert f"{heavy} ({100 * heavy / 36:.0f}%) are heavy-tailed" in text
+    assert f"{bimodal} ({100 * bimodal / 36:.0f}%) are bimodal" in text
+    assert "none is dead" in text
+
+
+def test_an_affine_normalisation_is_called_one(analysis):
+    assert "moved and scaled the units but left their shapes alone" in sentences(analysis)
+
+
+def test_a_normalisation_that_changes_shapes_is_not_called_affine(rng):
+    x = rng.exponential(size=(400, 6))
+    ranks = x.argsort(0).argsort(0) / 400 - 0.5
+    text = sentences(analysis_of({("a", "norm_input", 0): x, ("a", "norm_output", 0): ranks}))
+    assert "also changed shapes: only 0 of 6 units keep" in text
+
+
+def test_a_flipped_unit_counts_as_keeping_its_shape(rng):
+    x = rng.exponential(size=(400, 6))
+    made = analysis_of({("a", "norm_input", 0): x, ("a", "norm_output", 0): 1 - 2 * x})
+    assert verdict.kept_shapes(select.layers(made)[0]) == (6, 6)
+
+
+def test_no_claim_about_normalisation_without_one(rng):
+    made = analysis_of({("a", "pre_activation", 0): rng.standard_normal((100, 4))})
+    text = sentences(made)
+    assert "ormalisation" not in text
+    assert "seen just before the nonlinearity" in text
+    assert "at step" not in text
+
+
+def test_two_moments_claim_nothing_about_shape(rng):
+    made = analysis_of({("a", "values", 0): rng.exponential(size=(100, 4))}, order=2)
+    assert "no shift or scale" not in sentences(made)
+
+
+def test_the_change_of_far_units_is_told(rng):
+    x = rng.standard_normal((200, 5))
+    made = analysis_of({("a", "values", -3): x, ("a", "values", 4): x + 5})
+    assert "From step −3 to step 4, the number of units far from N(0,1) rose from 0 to 5." in (
+        sentences(made)
+    )
+
+
+# Odd analyses: the page is whole and honest
+
+
+def column(rng, *kinds):
+    made = {
+        "normal": rng.standard_normal(50),
+        "constant": np.full(50, 3.25),
+        "nan": np.full(50, np.nan),
+        "inf": np.where(rng.random(50) < 0.2, np.inf, rng.standard_normal(50)),
+        "dead": -1 - rng.random(50),
+        "binary": rng.choice([0.0, 1.0], 50),
+        "huge": 1e300 * rng.standard_normal(50),
+        "tiny": 1e-300 * rng.standard_normal(50),
+    }
+    return np.stack([made[kind] for kind in kinds], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (["dead"] * 3, "3 (100%) are dead"),
+        (["nan"] * 3, "None of the 3 units in 1 layer has a finite value"),
+        (["constant"] * 3, "3 units have no fitted density"),
+        (["normal"], "The one unit"),
+        (["dead"], "is dead"),
+        (["inf", "normal"], "infinite values were met"),
+        (["nan", "normal"], "1 unit has no finite value"),
+        (["binary", "normal"], "Of 2 units"),
+        (["huge", "tiny"], "Of 2 units"),
+    ],
+)
+@pytest.mark.parametrize("sites", [("pre_activation",), ("norm_input", "norm_output")])
+def test_odd_units_give_a_whole_page_and_an_honest_sentence(rng, kinds, said, sites):
+    values = column(rng, *kinds)
+    made = analysis_of({("a", site, step): values for site in sites for step in (-7, 0)})
+    page = build.render(made)
+    parsed(page)
+    assert said in words(page)
+    assert not {"nan", "inf", "None"} & set(re.findall(r"\w+", words(page).replace("None of", "")))
+
+
+def test_a_single_row_and_a_single_value(rng):
+    for shape in ((1, 4), (1, 1), (2, 1)):
+        page = build.render(analysis_of({("a", "values", 0): rng.standard_normal(shape)}))
+        parsed(page)
+        assert "mostly noise at this size" in words(page)
+
+
+def test_no_recordings():
+    empty = analysis_of({})
+    page = build.render(empty)
+    parsed(page)
+    assert "Nothing was recorded" in words(page)
+
+
+def test_sites_recorded_at_different_steps_are_not_compared(rng):
+    x = rng.standard_normal((100, 3))
+    made = analysis_of({("a", "norm_input", 0): x, ("a", "norm_output", 5): x})
+    assert verdict.kept_shapes(select.layers(made)[0]) is None
+    parsed(build.render(made))
+
+
+# What is chosen
+
+
+def test_before_stands_before_after(rng):
+    x = rng.standard_normal((50, 2))
+    made = analysis_of({("a", "norm_output", 0): x, ("a", "norm_input", 0): x})
+    assert list(select.layers(made)[0].recordings) == ["norm_input", "norm_output"]
+
+
+def test_remarkable_units_take_turns(analysis):
+    units = select.layers(analysis)[0].last("norm_output").units
+    chosen = select.remarkable(units, 8)
+    rows = [row for row, _ in chosen]
+    assert len(rows) == len(set(rows)) == 8
+    assert rows[0] == units["kl_maxent"].argmax()
+    assert units["bimodal"].iloc[rows[1]] or units["heavy_tailed"].iloc[rows[1]]
+    for row, why in chosen:
+        if "dip" in why:
+            assert units["bimodal"].iloc[row]
+        if "kurtosis" in why:
+            assert units["heavy_tailed"].iloc[row]
+
+
+def test_some_steps_keep_first_and_last(rng):
+    x = rng.standard_normal((20, 1))
+    made = analysis_of({("a", "values", step): x for step in range(0, 40, 2)})
+    steps = [r.step for r in select.some(select.layers(made)[0].recordings["values"], 6)]
+    assert (steps[0], steps[-1], len(steps)) == (0, 38, 6)
+
+
+def test_long_names_keep_both_ends():
+    assert select.clean("a" * 300 + "b", 9) == "aaaa…aaab"
+
+
+# Size, speed, writing
+
+
+def test_definitions_and_limits_are_on_the_page(analysis, page):
+    text = words(page)
+    for definition in analysis.definitions.values():
+        assert re.sub(r"\s+", " ", definition) in text
+    assert "Benjamini and Hochberg within each recording" in text
+
+
+@pytest.mark.slow
+def test_a_large_network_stays_below_five_megabytes(rng):
+    """40 layers, of which 30 have figures; the size does not depend on the number of units."""
+    one = network(rng, layers=1, units=64, rows=100, steps=tuple(range(8)))
+    recordings = analysis_of(one).recordings
+    from dataclasses import replace
+
+    many = [replace(r, layer=f"block.{k}.norm") for k in range(40) for r in recordings]
+    for r in many:
+        r.units.loc[:, "layer"] = r.layer
+    page = build.render(replace(analysis_of(one), recordings=tuple(many)))
+    assert len(page.encode()) < 5e6
+    assert "10 layers more" in words(page)
+    assert page.count("<details") == 30
+
+
+@pytest.mark.slow
+def test_a_page_takes_little_time(analysis):
+    """Three layers, two sites, three steps: 3.5 s with imports; here without, on a busy machine."""
+    build.render(analysis)
+    start = time.process_time()
+    build.render(analysis)
+    assert time.process_time() - start < 3.5
+
+
+def test_the_same_analysis_gives_the_same_page(analysis, page):
+    assert build.render(analysis) == page
+
+
+def test_writing_creates_the_folder_and_leaves_nothing_else(analysis, page, tmp_path):
+    target = build.write(analysis, tmp_path / "new" / "report.html")
+    assert target.read_text("utf-8") == page
+    assert [p.name for p in target.parent.iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(analysis, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match=r"file.*[^\n]*$") as caught:
+        build.write(analysis, tmp_path / "file" / "report.html")
+    assert "\n" not in str(caught.value)
+
+
+def test_importing_the_package_does_not_import_the_report():
+    heavy = ("matplotlib", "seaborn", "jinja2")
+    code = f"import distfit_nn, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,150 @@
+"""The page as a document: whole, self-contained, accessible, and deaf to what names say."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from distfit_nn.report import build
+from tests.report.cases import analysis_of, network
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+NASTY = [
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "$\\frac{1}{2}$ $x_1$",
+    '" onmouseover="alert(1)',
+    "{{ 7 * 7 }}{% raw %}",
+    "</style><b>&amp;",
+    "a" * 300,
+    "\u202etxt.exe\x00\x1b[31m\ud800",
+]
+
+
+class Tree(HTMLParser):
+    """Collects elements and text, and checks that tags are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip():
+            self.words.append((self.open[-1] if self.open else "", data.strip()))
+
+
+def parsed(text: str) -> Tree:
+    tree = Tree()
+    tree.feed(text)
+    tree.close()
+    assert tree.open == []
+    return tree
+
+
+@pytest.fixture(scope="module")
+def tree(page):
+    return parsed(page)
+
+
+@pytest.fixture(scope="module")
+def nasty():
+    """A page in which everything that a user may name has a nasty name."""
+    import numpy as np
+
+    small = network(np.random.default_rng(3), layers=1, units=3, rows=60, steps=(0,))
+    values = [small["layers.0", "norm_input", 0], small["layers.0", "norm_output", 0]]
+    samples = {(name, "values", 0): values[place % 2] for place, name in enumerate(NASTY[1:])}
+    samples[NASTY[0], NASTY[3], 0] = values[0]
+    analysis = analysis_of(samples, source=" ".join(NASTY), activation=NASTY[0])
+    return build.render(analysis)
+
+
+def test_the_document_is_well_formed_and_says_what_it_is(tree):
+    tags = [tag for tag, _ in tree.elements]
+    assert [tags.count(tag) for tag in ("html", "head", "title", "body", "main", "h1")] == [1] * 6
+    assert ("html", {"lang": "en"}) in tree.elements
+
+
+def test_nothing_is_loaded_and_nothing_runs(page, tree):
+    assert not {"script", "img", "iframe", "object", "embed"} & {tag for tag, _ in tree.elements}
+    for tag, attributes in tree.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("href", "src", "xlink:href"):
+                assert value.startswith("#") or (tag, value) == ("link", "data:,")
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+def test_ids_are_unique_and_links_lead_somewhere(tree):
+    ids = [attributes["id"] for _, attributes in tree.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"][1:] for _, a in tree.elements if a.get("href", "").startswith("#")]
+    assert links
+    assert set(links) <= set(ids)
+
+
+def test_every_figure_has_words(tree):
+    plots = [a for _, a in tree.elements if a.get("role") == "img"]
+    assert len(plots) >= 60
+    assert all(len(a["aria-label"]) > 20 for a in plots)
+    tags = [tag for tag, _ in tree.elements]
+    assert tags.count("figcaption") == tags.count("figure") > 50
+
+
+def test_headings_do_not_skip_a_level(tree):
+    levels = [int(tag[1]) for tag, _ in tree.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_names_are_inert(nasty):
+    tree = parsed(nasty)
+    assert "script" not in {tag for tag, _ in tree.elements}
+    assert not any(name.startswith("on") for _, a in tree.elements for name in a)
+    assert {tag for tag, _ in tree.elements if tag == "b"} == set()
+    words = [word for _, word in tree.words]
+    for name in NASTY[:-1]:
+        assert any(name in word for word in words), name
+    assert "49" not in words
+    ids = [a["id"] for _, a in tree.elements if "id" in a]
+    assert all(re.fullmatch(r"[\w-]+", name, re.ASCII) for name in ids)
+
+
+def test_names_can_neither_hide_nor_break_the_encoding(nasty):
+    assert not re.search("[\x00-\x08\x0e-\x1f\u202a-\u202e\u2066-\u2069]", nasty)
+    nasty.encode("utf-8")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_contrast_is_aa_in_light_and_in_dark(page, scheme):
+    """WCAG 2.2: 4.5 for text, 3 for what must be seen in a drawing."""
+    block = re.findall(r":root \{(.*?)\}", page, re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+    least = {"ink": 4.5, "muted": 4.5, "warn": 4.5, "before": 3.0, "after": 3.0, "other": 3.0}
+    for name, ratio in least.items():
+        for ground in ("paper", "card", "tint"):
+            pair = sorted((luminance(colours[name]), luminance(colours[ground])))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= ratio, (name, ground)
