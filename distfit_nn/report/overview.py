@@ -42,7 +42,7 @@ def facts(analysis: Analysis, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     rows = sorted({r.rows for r in analysis.recordings})
     found = [("Layers", count(len(layers)))]
     if len(steps) > 1:
-        found.append(("Steps", f"{count(len(steps))}, {count(steps[0])} to {count(steps[-1])}"))
+        found.append(("Steps", f"{count(len(steps))} ({count(steps[0])} to {count(steps[-1])})"))
     if rows:
         spread = count(rows[0]) if len(rows) == 1 else f"{count(rows[0])} to {count(rows[-1])}"
         found.append(("Values per unit", spread))
@@ -134,7 +134,7 @@ def _notes(numbers: pd.Series) -> list[str]:
     if numbers["nan_count"] or numbers["inf_count"]:
         notes.append(f"{count(numbers['nan_count'])} NaN, {count(numbers['inf_count'])} infinite")
     if numbers["maxent_failed"]:
-        notes.append(f"no fit for {plural(int(numbers['maxent_failed']), 'unit')}")
+        notes.append(f"no exact fit for {plural(int(numbers['maxent_failed']), 'unit')}")
     return notes
 
 

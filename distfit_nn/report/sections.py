@@ -82,7 +82,7 @@ def section(layer: Layer, analysis: Analysis, book: Sketchbook, plan: Plan) -> S
     ]
     return Section(
         anchor=f"layer-{layer.place}",
-        name=clean(layer.name),
+        name=clean(layer.name, 120),
         detail=_detail(layer, main),
         summary=_summary(main.units),
         parts=[part for part in shown if part is not None],
