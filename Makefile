@@ -6,7 +6,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Two makes at once take turns at the set-up where the system has flock.
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock .venv.lock)
 
-.PHONY: report test test-slow lint data clean
+.PHONY: report test test-slow lint clean
 report: .venv/.run
 	@$(PY) -m distfit_nn.cli report data/mnist_mlp --output build/report.html
 
@@ -18,9 +18,6 @@ test-slow: .venv/.test
 
 lint: .venv/.dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-
-data: .venv/.run
-	@$(PY) analysis/record_mnist.py --output data/mnist_mlp
 
 clean:
 	rm -rf .venv .venv.lock build

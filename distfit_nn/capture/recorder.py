@@ -19,7 +19,7 @@ from distfit_nn.capture import sites as _sites
 from distfit_nn.capture.manifest import DTYPES
 from distfit_nn.capture.sites import Plan
 from distfit_nn.capture.store import MODES, Mode, StoreWriter
-from distfit_nn.capture.watch import Event, Watcher
+from distfit_nn.capture.watch import Event, Output, Watcher
 from distfit_nn.errors import InputError, SiteError
 
 
@@ -34,6 +34,7 @@ def record(
     mode: Mode = "x",
     dtype: str | None = None,
     seed: int = 0,
+    missing: str = "error",
 ) -> Recorder:
     """Record what passes the `sites` of `model` into the store at `path`.
 
@@ -66,6 +67,9 @@ def record(
         Convert to this. Default: as it is, and bfloat16 exactly as float32.
     seed : int, default 0
         Seed of the sample of rows.
+    missing : {"error", "warn"}, default "error"
+        What to do at the end of the block about layers that were to be recorded and never were,
+        while others were: a model may have parts that it does not always use.
 
     Returns
     -------
@@ -76,8 +80,8 @@ def record(
     InputError
         An argument breaks its rule, or (while recording) a value overflows `dtype`.
     SiteError
-        A site does not exist, the model is compiled, or (at the end of the block) no forward pass
-        was recorded or a site was never reached.
+        A site does not exist, the model is compiled, or (at the end of the block, with all that
+        was recorded in the store) no forward pass was recorded or a site was never reached.
     FileError
         The store cannot be written.
 
@@ -110,6 +114,7 @@ def record(
         mode=mode,
         dtype=None if kind is None else getattr(torch, kind),
         seed=_natural(seed, "seed"),
+        missing=_checks.one_of(missing, ("error", "warn"), "missing"),
     )
 
 
@@ -137,17 +142,20 @@ class Recorder:
         mode: Mode,
         dtype: torch.dtype | None,
         seed: int,
+        missing: str,
     ) -> None:
         self.path = path
         self._model, self._plan, self._mode = model, plan, mode
         self._every, self._rows, self._dtype, self._seed = every, rows, dtype, seed
+        self._missing = missing
         self._first = self._step = first_step
         self._passes = self._recorded = self._repeat = 0
         self._last: int | None = None
         self._samples: dict[int, NDArray[np.int64] | None] = {}
+        self._places: dict[Output, int] = {}
         self._seen: dict[str, set[str]] = {word: set() for word in plan.wanted}
         self._skipped: dict[str, str] = {}
-        self._watcher = Watcher(model, plan, self._begin, self._save, self._end)
+        self._watcher = Watcher(model, plan, self._begin, self._save, self._feeds, self._end)
 
     @property
     def step(self) -> int:
@@ -185,7 +193,7 @@ class Recorder:
             self._recorded += 1
             self._repeat = self._repeat + 1 if self._step == self._last else 0
             self._last = self._step
-            self._samples = {}
+            self._samples, self._places = {}, {}
         return wanted
 
     def _end(self) -> None:
@@ -199,7 +207,7 @@ class Recorder:
         layer = f"{event.layer}#{event.call}" if event.call else event.layer
         with torch.no_grad():
             values, rows_seen = self._matrix(event.tensor.detach(), event.axis, layer)
-        self._writer.add(
+        place = self._writer.add(
             values,
             layer=layer,
             site=event.site,
@@ -208,7 +216,13 @@ class Recorder:
             activation=event.activation,
             rows_seen=rows_seen,
         )
+        self._places[Output(event.layer, event.site, event.call)] = place
         self._seen[event.word].add(event.layer)
+
+    def _feeds(self, output: Output, activation: str) -> None:
+        place = self._places.get(output)
+        if place is not None:
+            self._writer.set_activation(place, activation)
 
     def _matrix(self, tensor: torch.Tensor, axis: int, layer: str) -> tuple[NDArray[Any], int]:
         """Return a copy of `tensor` as (rows, units) in memory of the CPU, and its rows in all."""
@@ -238,7 +252,7 @@ class Recorder:
         return dtype if dtype in (torch.float16, torch.float32, torch.float64) else torch.float32
 
     def _check_complete(self) -> None:
-        """Raise if something that was asked for was never recorded; warn of idle layers."""
+        """Raise if something that was asked for was never recorded; or warn of single layers."""
         if self._recorded == 0:
             raise SiteError(
                 "no forward pass of the model was recorded in the with-block "
@@ -249,12 +263,15 @@ class Recorder:
                 raise SiteError(f"{word!r} was asked for but nothing was recorded{self._why()}")
         for word, layers in self._plan.expected.items():
             idle = [layer for layer in layers if layer not in self._seen[word]]
-            if idle:
-                warnings.warn(
-                    f"{word!r} has {len(layers)} layers, of which {len(idle)} recorded nothing: "
-                    f"{', '.join(idle[:5])}{', ...' if idle[5:] else ''}{self._why()}",
-                    stacklevel=3,
-                )
+            if not idle:
+                continue
+            problem = (
+                f"{word!r} has {len(layers)} layers, of which {len(idle)} recorded nothing: "
+                f"{', '.join(idle[:5])}{', ...' if idle[5:] else ''}{self._why()}"
+            )
+            if self._missing == "error":
+                raise SiteError(f'{problem} (missing="warn" makes this a warning)')
+            warnings.warn(problem, stacklevel=3)
 
     def _why(self) -> str:
         reasons = [f"{layer!r}: {reason}" for layer, reason in self._skipped.items()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from os import PathLike
@@ -178,8 +179,13 @@ class StoreWriter:
         call: int = 0,
         activation: str | None = None,
         rows_seen: int | None = None,
-    ) -> None:
+    ) -> int:
         """Add an array of shape (rows, units), which must not change until the next `flush`.
+
+        Returns
+        -------
+        int
+            The place of its entry, for `set_activation`.
 
         Raises
         ------
@@ -211,22 +217,35 @@ class StoreWriter:
             )
         )
         self._buffered += values.nbytes
+        place = len(self._manifest.records) + len(self._pending) - 1
         if self._buffered >= self._buffer_bytes:
             self.flush()
+        return place
+
+    def set_activation(self, place: int, activation: str) -> None:
+        """Say which activation function takes the values that were added at `place`."""
+        written = len(self._manifest.records)
+        if place >= written:
+            pending = self._pending[place - written]
+            self._pending[place - written] = replace(pending, activation=activation)
+            return
+        records = list(self._manifest.records)
+        records[place] = replace(records[place], activation=activation)
+        self._manifest = replace(self._manifest, records=tuple(records))
+        self._changed = True
 
     def flush(self) -> None:
         """Write what is buffered as one shard, then the manifest that names it."""
-        if not self._buffer:
+        if not self._buffer and not self._changed:
             return
         if _stamp(self.path / MANIFEST) != self._stamp:
             raise file_error(self.path, "the store was changed by another writer; nothing is added")
-        shard = self._write_shard()
-        self._manifest = Manifest(
-            self._manifest.written_by,
-            self._manifest.model,
-            (*self._manifest.shards, shard),
-            (*self._manifest.records, *self._pending),
-        )
+        if self._buffer:
+            self._manifest = replace(
+                self._manifest,
+                shards=(*self._manifest.shards, self._write_shard()),
+                records=(*self._manifest.records, *self._pending),
+            )
         text = self._manifest.to_json()
         path = self.path / MANIFEST
         _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -242,6 +261,7 @@ class StoreWriter:
         self._buffer: dict[str, NDArray[Any]] = {}
         self._pending: list[Record] = []
         self._buffered = 0
+        self._changed = False
 
     def _write_shard(self) -> Shard:
         names = (f"shard-{number:05d}.safetensors" for number in count())

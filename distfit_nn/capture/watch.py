@@ -8,6 +8,7 @@ overwritten their input. Both see the calls as they are and change nothing.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Output:
+    """Which reported tensor it was: the output of a module."""
+
+    layer: str
+    site: str
+    call: int
+
+
+@dataclass(frozen=True)
 class _Call:
     """A call of a module that is under way."""
 
@@ -60,6 +70,9 @@ class Watcher:
         Called as a pass begins; tells whether its events are wanted.
     see : callable (Event) -> None
         Called for each tensor at a site.
+    feeds : callable (Output, str) -> None
+        Called where the output of a module, reported earlier in the pass, goes into an activation
+        function as it is: what a norm before a ReLU gives is what the ReLU gets.
     end : callable () -> None
         Called as a pass ends, also with an exception, but not with a KeyboardInterrupt, for which
         torch runs no hooks. A pass within a pass (a model that calls itself) is part of it.
@@ -71,11 +84,12 @@ class Watcher:
         plan: Plan,
         begin: Callable[[], bool],
         see: Callable[[Event], None],
+        feeds: Callable[[Output, str], None],
         end: Callable[[], None],
     ) -> None:
         self._model = model
         self._plan = plan
-        self._begin, self._see, self._end = begin, see, end
+        self._begin, self._see, self._feeds, self._end = begin, see, feeds, end
         self._handles: list[RemovableHandle] = []
         self._mode: _FunctionMode | None = None
         self._root: FrameType | None = None
@@ -152,6 +166,7 @@ class Watcher:
         self._stack: list[_Call] = []
         self._axis: int | None = None
         self._counts: Counter[str] = Counter()
+        self._outputs: dict[int, tuple[weakref.ref[torch.Tensor], list[Output]]] = {}
 
     def _enter(self, module: nn.Module, path: str, inputs: Any) -> None:
         call = _Call(module, path, self._counts[f"module {path}"])
@@ -181,17 +196,27 @@ class Watcher:
         axis = sites.unit_axis_of(call.module, tensor)
         layer = sites.layer_name(self._model, call.path)
         for word in words:
-            self._report(word, layer, sites.site_names(word)[side], call.index, None, tensor, axis)
+            site = sites.site_names(word)[side]
+            self._report(word, layer, site, call.index, None, tensor, axis)
+            if side == 1:
+                _, known = self._outputs.setdefault(id(tensor), (weakref.ref(tensor), []))
+                known.append(Output(layer, site, call.index))
 
     def before_function(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
         """Report the input of `function` if it is an activation."""
-        activation = sites.activation_of(function) if self._plan.activations else None
+        activation = sites.activation_of(function)
         if activation is None or not self._running() or not self._stack:
             return
         tensor = sites.first_tensor((args, dict(kwargs)))
         if tensor is None:
+            return
+        reference, outputs = self._outputs.pop(id(tensor), (None, []))
+        if reference is not None and reference() is tensor:
+            for output in outputs:
+                self._feeds(output, activation)
+        if not self._plan.activations:
             return
         module, path = self._stack[-1].module, self._stack[-1].path
         if sites.is_activation(module):

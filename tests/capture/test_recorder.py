@@ -18,7 +18,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 import distfit_nn as dn
 from distfit_nn.capture.readers import read
-from distfit_nn.capture.store import Store
+from distfit_nn.capture.store import Store, StoreWriter
 from distfit_nn.errors import FileError, InputError, SiteError
 from tests import tolerances
 
@@ -530,12 +530,16 @@ def test_a_site_that_sees_no_real_numbers_is_an_error_that_says_so(tmp_path):
     }
 
 
-def test_idle_layers_are_warned_of(tmp_path, x):
+def test_an_idle_layer_is_an_error(tmp_path, x):
     model = Reused()
     model.spare = nn.Sequential(nn.LayerNorm(4), nn.ReLU())
+    said = r"'pre_activation' has 2 layers, of which 1 .*: spare\.1"
+    with pytest.raises(SiteError, match=said), dn.record(model, tmp_path / "e"):
+        model(x)
+    assert recorded(tmp_path / "e")  # what was recorded is in the store
     with (
-        pytest.warns(UserWarning, match=r"'pre_activation' has 2 layers, of which 1 .*: spare\.1"),
-        dn.record(model, tmp_path / "s"),
+        pytest.warns(UserWarning, match=said),
+        dn.record(model, tmp_path / "s", missing="warn"),
     ):
         model(x)
     with warnings.catch_warnings():
@@ -708,3 +712,34 @@ def test_the_package_imports_torch_only_when_recording():
         "assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class NormThenFunction(nn.Module):
+    """Norms whose outputs go into a ReLU at once, after an operation, and nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct, self.scaled, self.last = (nn.LayerNorm(4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu_(self.direct(x))
+        return self.last(torch.tanh(2 * self.scaled(x)))
+
+
+@pytest.mark.parametrize("buffer_bytes", [1, 2**20])
+def test_a_norm_knows_the_activation_it_feeds(tmp_path, x, monkeypatch, buffer_bytes):
+    """Also where its entry was on disk before the activation ran."""
+
+    class Writer(StoreWriter):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named, buffer_bytes=buffer_bytes)
+
+    monkeypatch.setattr("distfit_nn.capture.recorder.StoreWriter", Writer)
+    model = NormThenFunction()
+    with dn.record(model, tmp_path / "s", sites="norm"):
+        model(x)
+        model(x)
+    found = {(r.layer, r.site): r.activation for r in Store(tmp_path / "s").records}
+    assert found.pop(("direct", "norm_output")) == "relu"
+    assert set(found.values()) == {None}
+    assert len(found) == 5
