@@ -17,6 +17,8 @@ from distfit_nn.maxent.solution import Solution, Status
 
 Array = NDArray[np.float64]
 
+# Newton has converged after a step of this size: its error is the square of it, times p'/p.
+LAST_STEP = 1e-9
 NEWTON_STEPS = 60  # of a quantile; bisection alone needs 53
 # In the tails, where a panel's error is small only against the whole mass, panels are halved until
 # log p changes by no more than this from end to end, as far down as float64 reaches.
@@ -97,10 +99,9 @@ class _Column:
                 trial = z - excess / slope
             middle = (low + high) / 2
             trial = np.where((trial >= low) & (trial <= high), trial, middle)
-            if np.all(np.abs(trial - z) <= 4 * np.finfo(float).eps * np.maximum(1, np.abs(z))):
-                z = trial
+            step, z = np.abs(trial - z), trial
+            if np.all(step <= LAST_STEP * np.maximum(1, np.abs(z))):
                 break
-            z = trial
         start, end = self.edges[0], self.edges[-1]
         if upper:
             start, end = end, start

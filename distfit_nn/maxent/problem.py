@@ -7,7 +7,6 @@ Hermite polynomials. A column for which no density exists is told apart here, be
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,7 @@ from distfit_nn.maxent.solution import Problem, Status
 Array = NDArray[np.float64]
 Support = float | tuple[float, float] | str
 
-EPS = float(np.finfo(float).eps)
+EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 # A smallest eigenvalue of the unit-diagonal moment matrix below minus the first is a contradiction,
 # below the second it cannot be told from 0: the moments are those of a few points. Where rounding
 # of the raw moments moves it by more than these, that rounding takes their place.
@@ -47,9 +46,13 @@ def check_support(support: Support) -> float | tuple[float, float]:
             raise InputError(f'support must be a number, a pair (a, b) or "data", got {support!r}')
         return 1.0
     if isinstance(support, (int, float, np.integer, np.floating)) and not isinstance(support, bool):
-        if not 1 <= support <= sys.float_info.max:
+        try:
+            factor = float(support)
+        except OverflowError:  # an int beyond the range of float64
+            factor = math.inf
+        if not (math.isfinite(factor) and factor >= 1):
             raise InputError(f"a support factor must be finite and at least 1, got {support!r}")
-        return float(support)
+        return factor
     try:
         a, b = (float(end) for end in support)  # type: ignore[union-attr]
     except (TypeError, ValueError, OverflowError):
@@ -192,8 +195,8 @@ def _moment_status(
     for sequence, size in ((central, half + 1), (moments[:-2] - moments[2:], half)):
         index = np.add.outer(np.arange(size), np.arange(size))
         hankel, error = (np.moveaxis(part[index], -1, 0) for part in (sequence, rounding))
-        diagonal = np.diagonal(hankel, axis1=1, axis2=2)
-        scale = 1 / np.sqrt(np.maximum(diagonal, np.diagonal(error, axis1=1, axis2=2)))
+        known, doubtful = (np.diagonal(part, axis1=1, axis2=2) for part in (hankel, error))
+        scale = 1 / np.sqrt(np.maximum(np.maximum(known, doubtful), TINY))
         scale = scale[:, :, None] * scale[:, None, :]
         smallest = np.linalg.eigvalsh(hankel * scale)[:, 0]
         doubt = size * (error * scale).max(axis=(1, 2))

@@ -59,6 +59,8 @@ def newton_direction(gradient: Array, hessian: Array) -> Array | None:
     """Solve H s = -g by Cholesky on the unit-diagonal H, with the least ridge that it needs."""
     scale = 1 / np.sqrt(np.maximum(np.diag(hessian), np.finfo(float).tiny))
     scaled = hessian * np.outer(scale, scale)
+    if not np.isfinite(scaled).all():
+        return None
     ridge = 0.0
     while ridge <= MAX_RIDGE:
         try:
