@@ -274,7 +274,9 @@ def _minimise_columns(starts, targets, edges, panels, steps, rule, moments, repo
                 break
             panels[c] = more
         report[c, 0] = log_z
-        report[c, 1] = errors[: panels[c]].max()
+        report[c, 1] = 0.0
+        for j in range(panels[c]):
+            report[c, 1] = max(report[c, 1], errors[j])
         report[c, 2] = iterations
         report[c, 3] = decrement
         report[c, 4] = converged and finite

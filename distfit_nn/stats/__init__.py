@@ -8,7 +8,7 @@ from distfit_nn.stats.bimodality import (
     bimodality_from_shape,
     dip_test,
 )
-from distfit_nn.stats.divergence import kl_to_standard_normal
+from distfit_nn.stats.divergence import kl_from_moments, kl_to_standard_normal
 from distfit_nn.stats.moments import Moments, kurtosis, moments, skewness
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 
@@ -19,6 +19,7 @@ __all__ = [
     "bimodality_coefficient",
     "bimodality_from_shape",
     "dip_test",
+    "kl_from_moments",
     "kl_to_standard_normal",
     "kurtosis",
     "moments",

@@ -1,4 +1,4 @@
-"""Divergence of a density from the standard normal law."""
+"""Divergence from the standard normal law, of a sample or of a density."""
 
 from __future__ import annotations
 
@@ -9,12 +9,58 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.stats.moments import Axis, moments
 
 _NEAR = 0.5  # |var - 1| up to which the series of var - 1 - log(var) is summed
 _TERMS = 17  # of it: powers of u**2 <= 1/9, the next one below the rounding unit
 
 
 def kl_to_standard_normal(
+    x: ArrayLike, axis: Axis = 0, *, method: str = "gaussian", order: int = 6
+) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence from N(0, 1) of the law behind a sample, in nats, per column.
+
+    Parameters
+    ----------
+    x : array-like or torch tensor of real numbers, any shape with at least one axis
+        NaN and infinite values are left out.
+    axis : int, tuple of ints or None, default 0
+        The axes to reduce, as in NumPy.
+    method : {"gaussian", "maxent"}, default "gaussian"
+        Which density p stands for the law in KL(p || N(0, 1)). "gaussian": the normal density with
+        the mean and variance (divisor n) of the sample, in closed form. "maxent": the density of
+        largest entropy with the first `order` moments, see `distfit_nn.maxent.fit`; of all
+        densities with these moments it has the smallest divergence. The difference of the two is
+        the negentropy of the latter: what no shift and scale of the column can remove.
+    order : {2, 4, 6}, default 6
+        Number of moments for "maxent".
+
+    Returns
+    -------
+    float64 array of the shape of the kept axes
+        NaN where there is no finite value or, with "maxent", no density; inf for a constant column
+        with "gaussian". Both are those of the fitted density: a small sample, fitted too closely,
+        reads as too far.
+
+    Raises
+    ------
+    InputError
+        If x is not an array of real numbers, or another argument breaks its rule.
+    """
+    _checks.one_of(method, ("gaussian", "maxent"), "method")
+    if method == "gaussian":
+        measured = moments(x, axis)
+        return kl_from_moments(measured.mean, measured.var)
+    from distfit_nn import maxent  # the closed form does without
+
+    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
+    kept = view.shape[reduced:]
+    columns = view.reshape(math.prod(view.shape[:reduced]), math.prod(kept))
+    density = maxent.fit(columns, order, nan_policy="omit")
+    return kl_from_moments(density.mean(), density.var(), density.entropy()).reshape(kept)[()]
+
+
+def kl_from_moments(
     mean: ArrayLike, var: ArrayLike, entropy: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Kullback-Leibler divergence KL(p || N(0, 1)) of a density p, in nats.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distfit_nn import maxent
 from distfit_nn.maxent import Density, Status
 from distfit_nn.stats.bimodality import bimodality_from_shape, dip_test
-from distfit_nn.stats.divergence import kl_to_standard_normal
+from distfit_nn.stats.divergence import kl_from_moments
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 
@@ -220,9 +220,9 @@ def _unit_table(
 
 def _divergences(measured: Moments, density: Density) -> tuple[Array, Array]:
     """Return KL to N(0,1) of the Gaussian fit and of the density; NaN where there is none."""
-    gaussian = kl_to_standard_normal(measured.mean, measured.var)
+    gaussian = kl_from_moments(measured.mean, measured.var)
     mean, var, entropy = (np.asarray(v) for v in (density.mean(), density.var(), density.entropy()))
-    return gaussian, kl_to_standard_normal(mean, var, entropy)
+    return gaussian, kl_from_moments(mean, var, entropy)
 
 
 def status_names(density: Density) -> list[str]:

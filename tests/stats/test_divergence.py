@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+from distfit_nn import maxent
 from distfit_nn.errors import InputError
-from distfit_nn.stats import kl_to_standard_normal
+from distfit_nn.stats import kl_from_moments, kl_to_standard_normal
 from tests import tolerances
 
 VARIANCES = [
@@ -25,7 +26,7 @@ def test_normal_law_against_mpmath(mean, var):
     with mpmath.workdps(60):
         v, m = mpmath.mpf(var), mpmath.mpf(mean)
         want = float((v + m**2 - 1 - mpmath.log(v)) / 2)
-    got = kl_to_standard_normal(mean, var)
+    got = kl_from_moments(mean, var)
     assert got == pytest.approx(want, rel=tolerances.FEW_ROUNDINGS, abs=0)
 
 
@@ -45,33 +46,33 @@ def test_other_laws_against_quadrature(law):
     want, _ = integrate.quad(
         lambda t: law.pdf(t) * (law.logpdf(t) - stats.norm.logpdf(t)), low, high, points=[0.5]
     )
-    got = kl_to_standard_normal(law.mean(), law.var(), law.entropy())
+    got = kl_from_moments(law.mean(), law.var(), law.entropy())
     assert got == pytest.approx(want, abs=2 * tolerances.QUADRATURE)
 
 
 def test_broadcasting_and_special_values():
-    got = kl_to_standard_normal([[0.0], [1.0]], [1.0, 0.0, np.nan, np.inf])
+    got = kl_from_moments([[0.0], [1.0]], [1.0, 0.0, np.nan, np.inf])
     np.testing.assert_array_equal(
         got, [[0.0, np.inf, np.nan, np.inf], [0.5, np.inf, np.nan, np.inf]]
     )
     np.testing.assert_array_equal(
-        kl_to_standard_normal([0.0, np.nan, 0.0], 0.0, [-np.inf, 0.0, -1.0]),
+        kl_from_moments([0.0, np.nan, 0.0], 0.0, [-np.inf, 0.0, -1.0]),
         [np.inf, np.nan, np.inf],
     )
-    assert np.isnan(kl_to_standard_normal(0.0, 1.0, np.nan))
+    assert np.isnan(kl_from_moments(0.0, 1.0, np.nan))
 
 
 def test_negative_variance():
     with pytest.raises(InputError, match=r"negative, got -0\.5"):
-        kl_to_standard_normal(0.0, [1.0, -0.5, np.nan])
+        kl_from_moments(0.0, [1.0, -0.5, np.nan])
 
 
 @settings(deadline=None)
 @given(st.floats(-1e3, 1e3), st.floats(0, 1e6))
 def test_never_negative_and_even_in_the_mean(mean, var):
-    divergence = kl_to_standard_normal(mean, var)
+    divergence = kl_from_moments(mean, var)
     assert divergence >= 0
-    assert divergence == kl_to_standard_normal(-mean, var)
+    assert divergence == kl_from_moments(-mean, var)
 
 
 @settings(deadline=None)
@@ -79,6 +80,38 @@ def test_never_negative_and_even_in_the_mean(mean, var):
 def test_both_forms_agree_for_a_normal_law(mean, var):
     entropy = stats.norm.entropy(mean, np.sqrt(var))
     size = 1 + mean**2 + var
-    assert kl_to_standard_normal(mean, var, entropy) == pytest.approx(
-        kl_to_standard_normal(mean, var), abs=tolerances.FEW_ROUNDINGS * size
+    assert kl_from_moments(mean, var, entropy) == pytest.approx(
+        kl_from_moments(mean, var), abs=tolerances.FEW_ROUNDINGS * size
     )
+
+
+@pytest.mark.parametrize("axis", [0, 1, (0, 2), -1, None])
+def test_of_a_sample_is_that_of_its_moments(rng, axis):
+    x = rng.gamma(3.0, size=(40, 3, 5)).astype(np.float32)
+    wide = x.astype(np.float64)
+    got = kl_to_standard_normal(x, axis)
+    want = kl_from_moments(wide.mean(axis), wide.var(axis))
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=tolerances.sum_error(x.size))
+    assert np.shape(kl_to_standard_normal(x, axis, method="maxent", order=2)) == want.shape
+
+
+def test_of_a_sample_by_maximum_entropy(rng):
+    x = np.stack([rng.exponential(size=500), rng.normal(1, 2, size=500), np.ones(500)], axis=1)
+    x[7, 1] = np.nan
+    got = kl_to_standard_normal(x, method="maxent", order=4)
+    for j in (0, 1):
+        density = maxent.fit(x[np.isfinite(x[:, j]), j], 4)
+        t, weights = np.polynomial.legendre.leggauss(2000)
+        a, b = density.support()
+        t, weights = a + (t + 1) * (b - a) / 2, weights * (b - a) / 2
+        p = density.pdf(t)
+        want = np.sum(weights * p * (density.logpdf(t) + t**2 / 2 + np.log(2 * np.pi) / 2))
+        assert got[j] == pytest.approx(want, abs=tolerances.KL_BY_QUADRATURE)
+        assert got[j] > kl_to_standard_normal(x)[j]
+    assert np.isnan(got[2])  # a constant has no density
+
+
+def test_bad_method(rng):
+    with pytest.raises(InputError, match="method must be one of 'gaussian', 'maxent', got 'kde'"):
+        kl_to_standard_normal(rng.normal(size=9), method="kde")
