@@ -63,7 +63,8 @@ def fit(
         Number of moments.
     support : float, (a, b) or "data"
         A factor, 3 by default: the range of the data times this about its midpoint. A pair: these
-        ends for every column. "data": the range of the data itself.
+        ends for every column. "data": the range of the data itself. Beyond 1e20 standard
+        deviations, where no moment could tell, the support is cut.
     backend : {"auto", "numba", "numpy"}
         "numpy" is the readable reference; "auto" is "numba".
     nan_policy : {"propagate", "omit"}
@@ -75,8 +76,8 @@ def fit(
     -------
     Density
         d densities; `status` tells for each column how it ended. NaN or inf in a column (with
-        "omit": no finite value) make it INVALID, at most order/2 distinct values DEGENERATE.
-        Neither disturbs other columns.
+        "omit": no finite value) make it INVALID, at most order/2 distinct values DEGENERATE (or
+        order/2 + 1, if two are the ends of the support). Neither disturbs other columns.
 
     Raises
     ------

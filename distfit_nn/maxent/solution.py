@@ -23,7 +23,10 @@ class Status(IntEnum):
     REGULARISED = 1
     """It has the moments (1 - epsilon) mu_i, drawn by `epsilon` towards those of the Gaussian."""
     DEGENERATE = 2
-    """No density exists: constant, or at most order/2 distinct values, or moments on the edge."""
+    """No density exists: constant, at most order/2 distinct values, or moments on the edge.
+
+    Values at both ends of the support count as one: order/2 + 1 are then too few.
+    """
     INVALID = 3
     """NaN or inf in the input, no values, or moments that no distribution on the support has."""
 
