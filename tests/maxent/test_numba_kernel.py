@@ -9,25 +9,25 @@ from distfit_nn.maxent import Density, basis, fit, numba_kernel, reference
 from distfit_nn.maxent.solution import Status
 from tests import cases
 from tests.maxent import oracle
-from tests.tolerances import MAXENT_AGREEMENT, MAXENT_MULTIPLIERS
+from tests.tolerances import MAXENT_AGREEMENT, MAXENT_MULTIPLIERS, MAXENT_RESIDUAL
 
 
 def both(x: np.ndarray, order: int, support: cases.Support = 3.0) -> tuple[Density, Density]:
     return fit(x, order, support, backend="numba"), fit(x, order, support, backend="numpy")
 
 
-def agree(one: Density, two: Density) -> None:
+def agree(one: Density, two: Density, tolerance: float = MAXENT_AGREEMENT) -> None:
     """Hold cdf, entropy and standardised moments of two one-column densities together."""
     points = np.concatenate(
         [np.linspace(*one.support(), 41), one.loc + one.scale * np.linspace(-3, 3, 41)]
     )
-    np.testing.assert_allclose(one.cdf(points), two.cdf(points), atol=MAXENT_AGREEMENT)
-    assert one.entropy() == pytest.approx(two.entropy(), abs=MAXENT_AGREEMENT)
+    np.testing.assert_allclose(one.cdf(points), two.cdf(points), atol=tolerance)
+    assert one.entropy() == pytest.approx(two.entropy(), abs=tolerance)
     to_monomials = basis.monomials_in_hermite(one.order)[1:]
     ours, theirs = (
         to_monomials @ np.append(1.0, density.solution.moments) for density in (one, two)
     )
-    bound = MAXENT_AGREEMENT * np.maximum(1, np.abs(theirs))
+    bound = tolerance * np.maximum(1, np.abs(theirs))
     assert (np.abs(ours - theirs) <= bound).all()
 
 
@@ -36,10 +36,12 @@ def agree(one: Density, two: Density) -> None:
 def test_the_kernel_is_the_reference(name: str, order: int) -> None:
     one, two = both(cases.column(name), order)
     assert one.status == two.status
+    # At the edge of what can be solved, multipliers of 1e4 and more leave only the residual's bound.
+    extreme = cases.may_be_regularised(name, 400, order, 3.0)
     if one.status == Status.OK:
-        agree(one, two)
+        agree(one, two, MAXENT_RESIDUAL if extreme else MAXENT_AGREEMENT)
     else:
-        assert cases.may_be_regularised(name, 400, order, 3.0)
+        assert extreme
     if name in cases.WELL_CONDITIONED:
         np.testing.assert_allclose(
             one.solution.coefficients,
