@@ -36,7 +36,7 @@ def agree(one: Density, two: Density, tolerance: float = MAXENT_AGREEMENT) -> No
 def test_the_kernel_is_the_reference(name: str, order: int) -> None:
     one, two = both(cases.column(name), order)
     assert one.status == two.status
-    # At the edge of what can be solved, multipliers of 1e4 and more leave only the residual's bound.
+    # At the edge of what can be solved, large multipliers leave only the residual's bound.
     extreme = cases.may_be_regularised(name, 400, order, 3.0)
     if one.status == Status.OK:
         agree(one, two, MAXENT_RESIDUAL if extreme else MAXENT_AGREEMENT)
