@@ -226,7 +226,7 @@ def test_ok_means_a_residual_of_1e_8() -> None:
     target = np.zeros(4)
     for error, good in ((0.9e-8, True), (1.1e-8, False)):
         # An error e in h_1 is one of e in E z and of 3 e in E z^3, which is 0 here.
-        moments = target + [error / 3, 0.0, 0.0, 0.0]
+        moments = np.array([error / 3, 0.0, 0.0, 0.0])
         attempt = Attempt(target, target, moments, converged=True)
         assert strategy.succeeded(attempt, target) == good
         attempt.converged = False
