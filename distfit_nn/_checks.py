@@ -15,7 +15,8 @@ def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
     """Return `values` as a NumPy array of real numbers, without a copy where none is needed.
 
     A torch tensor on any device is detached and brought to the CPU; bfloat16, which NumPy lacks,
-    becomes float32 (exactly). Complex, object, string and datetime arrays raise `InputError`.
+    becomes float32 (exactly). Complex, object, string, datetime and masked arrays raise
+    `InputError`.
     """
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is not None and isinstance(values, torch.Tensor):
@@ -23,6 +24,8 @@ def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
         if tensor.dtype == torch.bfloat16:
             tensor = tensor.float()
         values = tensor.cpu().numpy()
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:

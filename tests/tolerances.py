@@ -90,6 +90,7 @@ def maxent_moments(n: int) -> float:
     the latter multiplied by |h_6'|, below 1e5 there and below 1e3 on average."""
     return 1e3 * sum_error(n)
 
+
 # KL of a fitted density: its moments are exact to 1e-13 (quadrature) times the multipliers, which
 # the tests keep below 1e2 in standardised coordinates; a rule of 2,000 nodes adds less.
 KL_BY_QUADRATURE = 1e-10

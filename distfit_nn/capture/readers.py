@@ -105,8 +105,6 @@ def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
 
 def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
     """Return `values` as (rows, units)."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
     try:
         array = _checks.to_numpy(values, name)
     except (TypeError, RuntimeError) as error:  # sparse, quantised and meta tensors

@@ -143,10 +143,12 @@ class Density:
         """Return the number of columns."""
         return len(self.loc)
 
-    def __getitem__(self, j: int) -> Density:
-        """Return column j as a density of one column."""
+    def __getitem__(self, j: int | slice) -> Density:
+        """Return column j as a density of one column, or a slice of the columns."""
         if self.single:
             raise InputError("this density has one column and cannot be indexed")
+        if isinstance(j, slice):
+            return Density(self.solution[j], self.loc[j], self.scale[j])
         if not -len(self) <= j < len(self):
             raise IndexError(f"column {j} of {len(self)}")
         part = slice(j, j + 1) if j != -1 else slice(j, None)

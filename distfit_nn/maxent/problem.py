@@ -27,6 +27,7 @@ CONTRADICTION, EDGE = 1e-9, 1e-13
 # No distribution has more than 1e-40 of its mass beyond this many standard deviations (Chebyshev):
 # a wider support is cut there, for the powers of its ends to stay within the range of float64.
 WIDEST = 1e20
+BLOCK = 1 << 16  # values whose polynomials are held at once
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,15 @@ def check_support(support: Support) -> float | tuple[float, float]:
 def from_samples(x: NDArray[np.generic], order: int, support: Support, omit: bool) -> Standardised:
     """Standardise the columns of x (n, d); `omit` leaves out NaN and inf instead of failing."""
     ends = check_support(support)
-    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
-        values = x.astype(np.float64)  # a copy: it becomes z below
-    kept = np.isfinite(values)
-    finite = kept.any(axis=0) if omit else kept.all(axis=0)
-    # A value that is left out is replaced by one of its column: range and distinct values stay.
-    stand_in = np.take_along_axis(values, kept.argmax(axis=0)[None], axis=0)
-    values = np.where(kept, values, np.where(finite, stand_in, 0.0))
+    values, kept, finite = _finite_values(x, omit)
     low, high = values.min(axis=0), values.max(axis=0)
     if isinstance(ends, tuple):
         _support_holds(ends, low[finite], high[finite])
-    size = np.maximum(np.abs(low), np.abs(high))
-    few = _at_most_distinct(values, order // 2) | (high / 2 - low / 2 <= 2 * EPS * size)
-    # Of values at an end of the support each counts half: with both ends, one value more is few.
-    touching = (low <= ends[0]) & (high >= ends[1]) if isinstance(ends, tuple) else ends == 1
-    few |= touching & _at_most_distinct(values, order // 2 + 1)
-    status = np.where(few, Status.DEGENERATE, Status.OK)
+    status = np.where(_too_few(values, low, high, order, ends), Status.DEGENERATE, Status.OK)
     status = np.where(finite, status, Status.INVALID).astype(np.int8)
 
     # Powers of two keep squares of very large and very small values within range, exactly.
+    size = np.maximum(np.abs(low), np.abs(high))
     unit = np.ldexp(1.0, np.frexp(np.where(size > 0, size, 1.0))[1] - 1)
     values /= unit
     centre = _mean(values, kept)
@@ -93,8 +84,7 @@ def from_samples(x: NDArray[np.generic], order: int, support: Support, omit: boo
     spread = np.sqrt(_mean(values * values, kept))
     spread[status != Status.OK] = 1.0
     values /= spread
-    loc, scale = centre * unit, spread * unit
-    targets = np.stack([_mean(h, kept) for h in basis.hermite(values, order)[1:]])
+    targets = _hermite_means(values, kept, order)
     data_lower, data_upper = values.min(axis=0), values.max(axis=0)
     with np.errstate(over="ignore"):
         if isinstance(ends, tuple):
@@ -104,9 +94,38 @@ def from_samples(x: NDArray[np.generic], order: int, support: Support, omit: boo
             lower, upper = data_lower - beyond, data_upper + beyond
     lower = np.clip(lower, np.minimum(-WIDEST, data_lower), data_lower)
     upper = np.clip(upper, data_upper, np.maximum(WIDEST, data_upper))
-    scale = np.where(status == Status.OK, scale, 0.0)
-    problem = Problem(targets, lower, upper, data_lower, data_upper)
-    return Standardised(np.where(finite, loc, np.nan), scale, status, problem)
+    loc = np.where(finite, centre * unit, np.nan)
+    scale = np.where(status == Status.OK, spread * unit, 0.0)
+    return Standardised(loc, scale, status, Problem(targets, lower, upper, data_lower, data_upper))
+
+
+def _finite_values(
+    x: NDArray[np.generic], omit: bool
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return a finite float64 copy of x, which values are its own, and which columns can be fitted.
+
+    A value that is left out is replaced by one of its column: range and distinct values stay.
+    """
+    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
+        values = x.astype(np.float64)
+    kept = np.isfinite(values)
+    finite: NDArray[np.bool_] = np.asarray(kept.any(axis=0) if omit else kept.all(axis=0))
+    if not kept.all():
+        stand_in = np.take_along_axis(values, kept.argmax(axis=0)[None], axis=0)
+        values = np.where(kept, values, np.where(finite, stand_in, 0.0))
+    return values, kept, finite
+
+
+def _too_few(
+    values: Array, low: Array, high: Array, order: int, ends: float | tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Return which columns have too few distinct values for a density with their moments."""
+    size = np.maximum(np.abs(low), np.abs(high))
+    few = _at_most_distinct(values, order // 2) | (high / 2 - low / 2 <= 2 * EPS * size)
+    # Of values at an end of the support each counts half: with both ends, one value more is few.
+    touching = (low <= ends[0]) & (high >= ends[1]) if isinstance(ends, tuple) else ends == 1
+    few |= touching & _at_most_distinct(values, order // 2 + 1)
+    return few
 
 
 def _mean(values: Array, kept: NDArray[np.bool_]) -> Array:
@@ -114,6 +133,21 @@ def _mean(values: Array, kept: NDArray[np.bool_]) -> Array:
     if kept.all():
         return values.mean(axis=0)
     return values.mean(axis=0, where=kept | ~kept.any(axis=0))
+
+
+def _hermite_means(z: Array, kept: NDArray[np.bool_], order: int) -> Array:
+    """Return the means of h_1..h_order over the kept values of each column, (order, d).
+
+    In blocks of rows: the polynomials of all values at once would take `order` times their memory.
+    """
+    rows, columns = z.shape
+    used = kept | ~kept.any(axis=0)
+    sums = np.zeros((order, columns))
+    step = max(1, BLOCK // columns)
+    for i in range(0, rows, step):
+        block = slice(i, i + step)
+        sums += basis.hermite(z[block], order)[1:].sum(axis=1, where=used[block])
+    return sums / used.sum(axis=0)
 
 
 def _support_holds(support: tuple[float, float], low: Array, high: Array) -> None:

@@ -21,7 +21,8 @@ from distfit_nn.maxent import basis
 
 Array = NDArray[np.float64]
 
-# Limits of the work, shared with the kernel.
+# Limits of the work, shared with the kernel. Numba compiles them in and does not see that they have
+# changed: who changes one, or one of `basis`, touches numba_kernel.py too.
 DECREMENT_TOLERANCE = 1e-9  # Newton has converged below this; one full step more follows
 ARMIJO = 1e-4  # share of the predicted decrease that a step must bring
 TRIALS = 24  # step lengths tried before a line search gives up

@@ -424,3 +424,13 @@ def test_columns_can_be_permuted() -> None:
     np.testing.assert_allclose(two.cdf(t), one.cdf(t)[:, order], atol=MAXENT_CDF)
     np.testing.assert_array_equal(two.status, one.status[order])
     np.testing.assert_array_equal(two.iterations, one.iterations[order])
+
+
+def test_a_slice_is_a_batch(rng):
+    x = rng.normal(size=(100, 4)) * [1.0, 2.0, 3.0, 4.0]
+    density = fit(x, 4)
+    part = density[1:3]
+    assert len(part) == 2
+    assert np.array_equal(part.pdf([0.5]), density.pdf([0.5])[:, 1:3])
+    assert len(density[::-2]) == 2
+    assert np.array_equal(density[::-2].loc, density.loc[::-2])
