@@ -1,8 +1,8 @@
 """Which attempts are made for a column, and how it ends: the same for every backend.
 
 First all columns at once from a start that is close to most solutions. What fails is tried again
-with the quadrature checked after every step, then from a Gaussian, and at last by following the
-solution from the Gaussian's moments to the data's as far as it can be followed.
+with the quadrature checked after every step, then from a Gaussian. At last the solution is followed
+from the moments of the start, and then from those of the Gaussian, to the data's as far as it goes.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def succeeded(attempt: Attempt, target: Array) -> bool:
     return attempt.converged and residual(attempt.moments, target) <= RESIDUAL_TOLERANCE
 
 
-def follow(target: Array, edges: Array, minimise: Minimiser) -> tuple[Attempt, float]:
+def follow(target: Array, edges: Array, start: Array, minimise: Minimiser) -> tuple[Attempt, float]:
     """Solve for (1 - epsilon) mu + epsilon nu, from epsilon = 1 as near to 0 as it goes.
 
-    nu are the moments of N(0,1) cut to the support (all 0 on a wide one), whose solution is known.
-    Each value starts from the last one that converged; `factor` is what epsilon shrinks by.
+    nu are the moments of the density that `start` gives, whose solution is known. Each value starts
+    from the last one that converged; `factor` is what epsilon shrinks by.
     """
-    best, best_epsilon = Attempt(basis.gaussian_start(len(target)), edges), 1.0
+    best, best_epsilon = Attempt(start, edges), 1.0
     check(best)
-    gaussian = best.moments
+    known = best.moments
     iterations = 0
     factor = 0.1
     for _ in range(CONTINUATION_TRIALS):
         epsilon = best_epsilon * factor
         if epsilon < LEAST_EPSILON:
             epsilon = 0.0
-        wanted = target + epsilon * (gaussian - target)
+        wanted = target + epsilon * (known - target)
         attempt = minimise(best.coefficients[:, None], wanted[:, None], [best.edges], 1)[0]
         iterations += attempt.iterations
         if succeeded(attempt, wanted):
@@ -72,16 +72,26 @@ def follow(target: Array, edges: Array, minimise: Minimiser) -> tuple[Attempt, f
 def carefully(
     target: Array, edges: Array, start: Array, minimise: Minimiser
 ) -> tuple[Attempt, float]:
-    """Fit a column on which the quick attempt failed; return it and its epsilon."""
+    """Fit a column on which the quick attempt failed; return it and its epsilon.
+
+    A column that no path leads to ends at the nearest point of the path from the Gaussian (that is
+    N(0,1) cut to the support, whose moments are all 0 on a wide one).
+    """
+    gaussian = basis.gaussian_start(len(target))
     iterations = 0
-    for first in (start, basis.gaussian_start(len(target))):
+    for first in (start, gaussian):
         attempt = minimise(first[:, None], target[:, None], [edges], 1)[0]
         iterations += attempt.iterations
         if succeeded(attempt, target):
             attempt.iterations = iterations
             return attempt, 0.0
-    attempt, epsilon = follow(target, edges, minimise)
-    attempt.iterations += iterations
+    epsilon = 1.0
+    for first in (start, gaussian):
+        attempt, epsilon = follow(target, edges, first, minimise)
+        iterations += attempt.iterations
+        if epsilon == 0:
+            break
+    attempt.iterations = iterations
     return attempt, epsilon
 
 

@@ -90,7 +90,7 @@ def test_moments_near_the_boundary(excess: float) -> None:
 
 
 def test_junks_line_is_no_obstacle() -> None:
-    for support in (3.0, 10.0, 30.0):
+    for support in (3.0, 10.0, 30.0, 100.0):
         x = cases.column("junk_line", 1000)
         density = fit(x, 4, support)
         confirm(density, x)
@@ -127,20 +127,31 @@ def test_follow_comes_as_near_as_it_can_and_says_how_near() -> None:
     target = np.array([0.0, 0.0, 0.2, -0.2])
     edges = np.linspace(-12.0, 12.0, 13)
     stub = _Stub(target, 0.05)
-    attempt, epsilon = strategy.follow(target, edges, stub)
+    attempt, epsilon = strategy.follow(target, edges, basis.gaussian_start(4), stub)
     assert 0.05 <= epsilon < 0.1
     assert stub.calls <= strategy.CONTINUATION_TRIALS
     np.testing.assert_allclose(attempt.moments, (1 - epsilon) * target, atol=1e-9)
-    free, epsilon = strategy.follow(target, edges, reference.minimise_columns)
+    free, epsilon = strategy.follow(
+        target, edges, basis.gaussian_start(4), reference.minimise_columns
+    )
     assert epsilon == 0
     np.testing.assert_allclose(free.moments, target, atol=1e-9)
 
 
+def test_a_wide_support_is_reached_from_the_first_start() -> None:
+    """No path from the Gaussian leads there: nearly all of its mass is near the mean."""
+    x = cases.column("cauchy", 1000)
+    density = fit(x, 6, 10.0)
+    confirm(density, x)
+
+
 def test_follow_without_any_success_is_the_gaussian() -> None:
     target = np.array([0.0, 0.0, 0.2, -0.2])
-    attempt, epsilon = strategy.follow(target, np.linspace(-12.0, 12.0, 13), _Stub(target, 9.0))
+    edges = np.linspace(-12.0, 12.0, 13)
+    gaussian = basis.gaussian_start(4)
+    attempt, epsilon = strategy.follow(target, edges, gaussian, _Stub(target, 9.0))
     assert epsilon == 1.0
-    np.testing.assert_allclose(attempt.coefficients, basis.gaussian_start(4))
+    np.testing.assert_allclose(attempt.coefficients, gaussian)
     np.testing.assert_allclose(attempt.moments, 0.0, atol=1e-9)
 
 
