@@ -40,6 +40,7 @@ def render(analysis: Analysis) -> str:
             source=select.clean(analysis.source, 200),
             facts=overview.facts(analysis, layers),
             verdict=verdict.verdict(layers, analysis.order),
+            reading=overview.reading(layers),
             cautions=verdict.cautions(layers, analysis),
             table_lead=overview.table_lead(layers),
             groups=[

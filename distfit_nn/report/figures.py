@@ -104,8 +104,8 @@ def over_steps(ax: Axes, track: pd.DataFrame, colours: Mapping[str, str], *, log
     track : DataFrame
         Columns ``step``, ``site``, ``low``, ``median`` and ``high``, in order of steps.
     colours : mapping
-        Colour of each site. The second is thin and dashed, so that two equal lines
-        are both seen.
+        Colour of each site. The second is dashed and on top, so that two equal lines
+        show as one in two colours.
     log : bool
         Use a logarithmic axis.
     """
@@ -125,9 +125,8 @@ def over_steps(ax: Axes, track: pd.DataFrame, colours: Mapping[str, str], *, log
         hue_order=sites,
         style_order=sites,
         palette=dict(colours),
-        dashes=["", (2.2, 2.2)][: len(sites)],
-        size="site",
-        sizes=dict(zip(sites, (2.6, 1.5), strict=False)),
+        dashes=["", (3.5, 3)][: len(sites)],
+        linewidth=2.4,
         markers=["o", "o"][: len(sites)] if track["step"].nunique() <= 12 else False,
         markersize=4.5,
         markeredgewidth=0,
@@ -242,7 +241,7 @@ def _plain_axis(ax: Axes, ticks: int) -> None:
 
 def _log_ticks(ax: Axes) -> None:
     """Label an axis that holds log10 of the values with the values."""
-    low, high = ax.get_xlim()
+    low, high = np.clip(ax.get_xlim(), -300, 300)  # powers of ten that a float can hold
     values = _round_values(10.0**low, 10.0**high)
     ax.set_xticks(np.log10(values), labels=[number(value) for value in values])
 

@@ -43,7 +43,9 @@ DRAWINGS = (
         "Spread over units",
         "One value for each unit, in at most 30 bins common to both sites; each side is scaled to "
         "its own fullest bin. The upright line is the median. The axis runs over the central 98% "
-        "of the units; an arrow with a number counts the units beyond it.",
+        "of the units; an arrow with a number counts the units beyond it, on a log axis also those "
+        "at 0 or below. A unit keeps its skewness (or kurtosis) if the values a before and b after "
+        "satisfy |a − b| ≤ 0.02 (1 + min(|a|, |b|)).",
     ),
     (
         "Shape part",

@@ -26,18 +26,15 @@ def number(value: float, digits: int = 3, *, scale: float = 0.0) -> str:
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    rounded = float(f"{value:.{digits}g}")
-    if rounded == 0 or abs(rounded) < _NOISE * scale:
+    if value == 0 or abs(value) < _NOISE * scale:
         return "0"
-    exponent = math.floor(math.log10(abs(rounded)))
+    # Digits and exponent come from the text: powers of ten as floats overflow and underflow.
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    exponent = int(power)
     if exponent < -3 or exponent >= 6:
-        mantissa = f"{rounded / 10.0**exponent:.{digits}g}".replace("-", "−")
-        return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPT)}"
+        return f"{_signed(mantissa)} × 10{str(exponent).translate(_SUPERSCRIPT)}"
     decimals = max(0, digits - 1 - exponent)
-    text = f"{rounded:,.{decimals}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return text.replace(",", _NARROW).replace("-", "−")
+    return _signed(f"{float(f'{mantissa}e{power}'):,.{decimals}f}")
 
 
 def percent(part: float, whole: float) -> str:
@@ -64,3 +61,16 @@ def qvalue(value: float) -> str:
 def plural(value: int, noun: str) -> str:
     """Return ``1 unit``, ``300 units``."""
     return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
+
+
+def not_finite(nan: int, infinite: int) -> str:
+    """Return ``3 NaN and 17 infinite``, naming only what there is; nothing gives ``""``."""
+    found = ((nan, "NaN"), (infinite, "infinite"))
+    return " and ".join(f"{count(k)} {kind}" for k, kind in found if k)
+
+
+def _signed(digits: str) -> str:
+    """Return digits without trailing zeros, with a true minus and narrow spaces."""
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return digits.replace(",", _NARROW).replace("-", "−")

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from distfit_nn.report import figures
-from distfit_nn.report.numbers import count, number, percent, plural
+from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
 from distfit_nn.report.page import Cell, Group, Row
-from distfit_nn.report.select import Layer, clean, site_label
+from distfit_nn.report.select import Layer, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import FLAGS
+from distfit_nn.stats.summary import FAR_KL
 
 if TYPE_CHECKING:
     from distfit_nn.analysis import Analysis
@@ -47,8 +48,18 @@ def facts(analysis: Analysis, layers: Sequence[Layer]) -> list[tuple[str, str]]:
         spread = count(rows[0]) if len(rows) == 1 else f"{count(rows[0])} to {count(rows[-1])}"
         found.append(("Values per unit", spread))
     found.append(("Moments fitted", count(analysis.order)))
-    found.append(("Made", clean(analysis.created, 40)[:16].replace("T", " ")))
+    found.append(("Made", f"{clean(analysis.created, 40)[:16].replace('T', ' ')} UTC"))
     return found
+
+
+def reading(layers: Sequence[Layer]) -> str:
+    """Return what a newcomer must know to read the first screen; nothing where nothing is told."""
+    if not layers:
+        return ""
+    return (
+        "N(0,1) is the standard normal distribution. KL, in nat, is the divergence of a unit from "
+        f"it: 0 where they are equal; above {number(FAR_KL)} a unit is called far."
+    )
 
 
 def table_lead(layers: Sequence[Layer]) -> str:
@@ -63,8 +74,10 @@ def table_lead(layers: Sequence[Layer]) -> str:
 
 def group(layer: Layer, summary: pd.DataFrame, book: Sketchbook, *, linked: bool) -> Group:
     """Return the rows of `layer`, one for each site, at its last step."""
+    name, whole = label(layer.name)
     return Group(
-        name=clean(layer.name),
+        name=name,
+        whole=whole,
         detail=f"feeds {clean(layer.activation, 40)}" if layer.activation else "",
         anchor=f"layer-{layer.place}" if linked else "",
         rows=[_row(layer, site, summary, book) for site in layer.recordings],
@@ -92,7 +105,7 @@ def _row(layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook) -> Ro
     return Row(
         label=site_label(site),
         tone=tone(layer, site),
-        size=f"{plural(int(numbers['units']), 'unit')} × {count(recording.rows)} values",
+        size=f"{plural(int(numbers['units']), 'unit')} × {plural(recording.rows, 'value')}",
         glyph=sketch,
         alt=f"Sketch of the pooled distribution: mean "
         f"{number(numbers['pooled_mean'], scale=numbers['pooled_std'])}, "
@@ -106,15 +119,18 @@ def _row(layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook) -> Ro
 
 def _cells(units: pd.DataFrame, numbers: pd.Series) -> list[Cell]:
     zeros = _largest(units["zero_fraction"])
+    dip = _strength("largest dip {}", numbers["dip_max"])
+    smallest = units["dip_qvalue"].min()  # a large dip of few values is no evidence: say that too
     strengths = {
         "dead": f"zeros up to {percent(zeros, 1.0)}" if zeros > 0 else "",
-        "heavy_tailed": _strength("kurtosis up to {}", numbers["kurtosis_max"]),
-        "bimodal": _strength("dip up to {}", numbers["dip_max"]),
+        "heavy_tailed": _strength("largest kurtosis {}", numbers["kurtosis_max"]),
+        "bimodal": f"{dip}, {_smallest_q(smallest)}" if smallest >= 0 else dip,
         "far": _strength("median KL {}", numbers["kl_median"]),
     }
     total = int(numbers["units"])
     return [
         Cell(
+            word=flag,
             label=word[0].upper() + word[1:],
             units=count(int(numbers[flag])),
             share=percent(int(numbers[flag]), total),
@@ -125,14 +141,17 @@ def _cells(units: pd.DataFrame, numbers: pd.Series) -> list[Cell]:
     ]
 
 
+def _smallest_q(value: float) -> str:
+    return f"smallest q {qvalue(value)}".replace(" ", "\u00a0")  # stays on one line
+
+
 def _strength(pattern: str, value: Any) -> str:
-    return pattern.format(number(float(value))) if np.isfinite(value) else ""
+    return "" if np.isnan(value) else pattern.format(number(float(value)))
 
 
 def _notes(numbers: pd.Series) -> list[str]:
-    notes = []
-    if numbers["nan_count"] or numbers["inf_count"]:
-        notes.append(f"{count(numbers['nan_count'])} NaN, {count(numbers['inf_count'])} infinite")
+    missing = not_finite(int(numbers["nan_count"]), int(numbers["inf_count"]))
+    notes = [missing] if missing else []
     if numbers["maxent_failed"]:
         notes.append(f"no exact fit for {plural(int(numbers['maxent_failed']), 'unit')}")
     return notes

@@ -17,7 +17,7 @@ from markupsafe import Markup
 class Plot:
     """A drawing, what it shows in words for those who do not see it, and its caption.
 
-    `title` and `tag`, a word or two, stand above it.
+    `title` and `tag`, a word or two, stand above it; `whole` is a tooltip of the title.
     """
 
     svg: Markup
@@ -25,12 +25,17 @@ class Plot:
     caption: str
     title: str = ""
     tag: str = ""
+    whole: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """How many units have a property, which share that is, and how strong the strongest is."""
+    """How many units have a property, which share that is, and how strong the strongest is.
 
+    `word` is the property's key in the definitions.
+    """
+
+    word: str
     label: str
     units: str
     share: str
@@ -53,9 +58,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one layer in the table; `anchor` is its section, if it has one."""
+    """The rows of one layer in the table; `anchor` is its section, if it has one.
+
+    `whole` is the name in full where `name` is shortened.
+    """
 
     name: str
+    whole: str
     detail: str
     anchor: str
     rows: Sequence[Row]
@@ -74,10 +83,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """One layer."""
+    """One layer; `whole` is the name in full where `name` is shortened."""
 
     anchor: str
     name: str
+    whole: str
     detail: str
     summary: str
     parts: Sequence[Part]
@@ -91,6 +101,7 @@ class Page:
     source: str
     facts: Sequence[tuple[str, str]]
     verdict: Sequence[str]
+    reading: str
     cautions: Sequence[str]
     table_lead: str
     groups: Sequence[Group]

@@ -18,14 +18,16 @@ from distfit_nn.report.select import (
     Layer,
     clean,
     facts,
+    label,
     remarkable,
     site_label,
     site_word,
     some,
+    unit_label,
 )
-from distfit_nn.report.shapes import Shape, Spread, track
+from distfit_nn.report.shapes import LARGEST, Shape, Spread, coincide, track
 from distfit_nn.report.svg import Frame, Sketchbook
-from distfit_nn.report.verdict import FLAGS, kept_shapes, shape_part
+from distfit_nn.report.verdict import FLAGS, SAME, kept_shapes, shape_part
 
 if TYPE_CHECKING:
     from distfit_nn.analysis import Analysis
@@ -50,6 +52,8 @@ _PAIR = Frame(340, 130, left=46, bottom=24, right=8, top=2)
 _ALONE = Frame(340, 100, left=6, bottom=24, right=8, top=2)
 _UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=2)
 _TRACK = Frame(250, 150, left=42, bottom=22, right=6, top=6)
+_LOG = "log axis"
+_NO_UNIT = "no unit has a finite value."
 _LOGARITHMIC = {"std", "kl_maxent", "shape"}
 
 
@@ -80,9 +84,11 @@ def section(layer: Layer, analysis: Analysis, book: Sketchbook, plan: Plan) -> S
         _units(layer, book, plan.units),
         *_steps(layer, book),
     ]
+    name, whole = label(layer.name)
     return Section(
         anchor=f"layer-{layer.place}",
-        name=clean(layer.name, 120),
+        name=name,
+        whole=whole,
         detail=_detail(layer, main),
         summary=_summary(main.units),
         parts=[part for part in shown if part is not None],
@@ -95,7 +101,7 @@ def _loudness(layer: Layer) -> float:
 
 
 def _detail(layer: Layer, main: Recording) -> str:
-    parts = [plural(len(main.units), "unit"), f"{count(main.rows)} values each"]
+    parts = [plural(len(main.units), "unit"), f"{plural(main.rows, 'value')} each"]
     if layer.activation:
         parts.append(f"feeds {clean(layer.activation, 40)}")
     return " · ".join(parts)
@@ -136,11 +142,12 @@ def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) 
         f"excess kurtosis {number(row['pooled_kurtosis'])}"
     )
     if shape is None:
-        return Plot(book.blank(_POOLED), f"{title}: no figure.", _why_blank(row), title)
-    caption = f"{count(shape.n)} values: {numbers}; KL {number(row['pooled_kl_maxent'])} nat."
+        return Plot(book.blank(_POOLED), f"{title}: no figure.", _why_blank(recording), title)
+    caption = f"{plural(shape.n, 'value')}: {numbers}; KL {number(row['pooled_kl_maxent'])} nat."
     if shape.outside:
         share = percent(shape.outside, shape.n)
-        caption += f" {count(shape.outside)} values ({share}) lie beyond the bars."
+        lie = "lies" if shape.outside == 1 else "lie"
+        caption += f" {plural(shape.outside, 'value')} ({share}) {lie} beyond the bars."
     if shape.fitted is None:
         caption += f" No density is drawn: the fit is {clean(str(row['pooled_status']), 40)}."
     paint = partial(figures.distribution, shape=shape, colour=colour(layer, site))
@@ -149,10 +156,14 @@ def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) 
     return Plot(svg, alt + f"density and N(0,1): {numbers}.", caption, title)
 
 
-def _why_blank(row: pd.Series) -> str:
-    if not np.isfinite(row["pooled_mean"]):
+def _why_blank(recording: Recording) -> str:
+    pooled = recording.pooled
+    if not pooled.n:
         return "No finite value, so there is nothing to draw."
-    return "The values are too large or too close together to be drawn."
+    return (
+        f"{plural(int(pooled.n), 'finite value')}, from {number(float(pooled.minimum))} to "
+        f"{number(float(pooled.maximum))}: too large, or too close together, to be drawn."
+    )
 
 
 # (b) spread over units
@@ -168,11 +179,9 @@ def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
     kept = kept_shapes(layer)
     verdict = ""
     if kept is not None:
-        same = "all" if kept[0] == kept[1] else f"{count(kept[0])} of"
-        verdict = (
-            f" Here {same} {count(kept[1])} units keep skewness (up to its sign) and kurtosis "
-            "to within 2%."
-        )
+        same = f"{count(kept[0])} of {plural(kept[1], 'unit')}"
+        keep = "keeps" if kept[0] == 1 else "keep"
+        verdict = f" Here {same} {keep} skewness (up to its sign) and kurtosis, {SAME}."
     return [
         _spread_part(
             layer,
@@ -217,9 +226,7 @@ def _spread_plot(
     samples = [table[name].to_numpy(dtype=float) for table in tables]
     spread = Spread.of(samples, log=name in _LOGARITHMIC and _spans_decades(samples))
     if spread is None:
-        return Plot(
-            book.blank(frame), f"{label}: no unit has a value.", "No unit has a value.", label
-        )
+        return Plot(book.blank(frame), f"{label}: {_NO_UNIT}", _NO_UNIT.capitalize(), label)
     labels = ["after", "before"] if layer.partner else [""]
     tones = [colour(layer, site) for site in layer.pair]
     svg = book.draw(lambda ax: figures.spread(ax, spread, tones, labels), frame)
@@ -232,9 +239,13 @@ def _spread_plot(
     else:
         words = f"median {medians[0]}"
     missing = len(samples[0]) - spread.n[0]
-    caption = words + (f"; {plural(missing, 'unit')} without a value" if missing else "")
+    caption = words
+    if missing:
+        caption += f"; {plural(missing, 'unit')} without a finite value"
+    if np.any(spread.beyond):
+        caption += "; beside an arrow: units beyond the axis"
     alt = f"{label} over the units of layer {clean(layer.name, 60)}: {words}."
-    return Plot(svg, alt, caption, label)
+    return Plot(svg, alt, caption, label, _LOG if spread.log else "")
 
 
 def _spans_decades(samples: Sequence[np.ndarray]) -> bool:
@@ -274,11 +285,11 @@ def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
 
 def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Sketchbook) -> Plot:
     unit = recording.units.iloc[row]
-    title = f"Unit {count(int(unit['unit']))}"
+    title, whole = unit_label(unit)
     shape = Shape.of(recording.histogram, recording.density[row], row)
     if shape is None:
         words = f"Not drawn: values from {number(unit['min'])} to {number(unit['max'])}"
-        return Plot(book.blank(_UNIT), f"{title}: {words}.", words, title, why)
+        return Plot(book.blank(_UNIT), f"{title}: {words}.", words, title, why, whole)
     words = facts(unit)
     if shape.fitted is None:
         words += f" · no density, the fit is {clean(str(unit['maxent_status']), 40)}"
@@ -288,8 +299,8 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
         figures.distribution, shape=shape, colour=colour(layer, layer.main), scale=False
     )
     svg = book.draw(paint, _UNIT)
-    alt = f"Histogram of unit {count(int(unit['unit']))}, {why}: mean {number(unit['mean'])}, "
-    return Plot(svg, alt + f"std {number(unit['std'])}, {words}.", words, title, why)
+    alt = f"Histogram of {title}, {why}: mean {number(unit['mean'])}, "
+    return Plot(svg, alt + f"std {number(unit['std'])}, {words}.", words, title, why, whole)
 
 
 # (d) over the steps
@@ -329,18 +340,23 @@ def _track_plot(
     data = track(units, name)
     if data.empty:
         return None
-    log = bool(data["low"].min() > 0 and data["median"].max() > _DECADES * data["median"].min())
+    log = bool(
+        data["low"].min() > 1 / LARGEST and data["median"].max() > _DECADES * data["median"].min()
+    )
     tones = {site: colour(layer, site) for site in layer.pair if site in set(data["site"])}
     svg = book.draw(lambda ax: figures.over_steps(ax, data, tones, log=log), _TRACK)
     medians = data.set_index("site")["median"]
-    words = "; ".join(
-        f"{site_word(site)} {number(medians[[site]].iloc[0])} to {number(medians[[site]].iloc[-1])}"
+    runs = {
+        site_word(site): f"{number(medians[[site]].iloc[0])} to {number(medians[[site]].iloc[-1])}"
         for site in reversed(tones)
-    )
+    }
+    words = "; ".join(f"{site} {run}" for site, run in runs.items())
+    if coincide(data, log=log):
+        words = f"{' and '.join(runs)} coincide: {list(runs.values())[-1]}"
     alt = (
         f"{label} of the median unit of layer {clean(layer.name, 60)}, first to last step: {words}."
     )
-    return Plot(svg, alt, words[0].upper() + words[1:], label)
+    return Plot(svg, alt, words[0].upper() + words[1:], label, _LOG if log else "")
 
 
 def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:

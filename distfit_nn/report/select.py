@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfit_nn.report.numbers import number, qvalue
+from distfit_nn.report.numbers import count, number, qvalue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ SITES = {
 }
 _MAIN_FIRST = ("norm_output", "pre_activation", "values", "output", "input", "norm_input")
 _PARTNER = {"norm_output": "norm_input", "output": "input"}
+_WHOLE = 2000  # characters of a name in a tooltip
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, direction override, lone surrogate, ...
 
 
@@ -129,6 +130,24 @@ def clean(text: str, longest: int = 400) -> str:
         return shown
     kept = longest - 1
     return f"{shown[: kept - kept // 2]}…{shown[len(shown) - kept // 2 :]}"
+
+
+def label(name: str, longest: int = 80) -> tuple[str, str]:
+    """Return a name short enough for one line, and all of it, for a tooltip, if that is longer."""
+    shown, whole = clean(name, longest), clean(name, _WHOLE)
+    return shown, whole if whole != shown else ""
+
+
+def unit_label(unit: pd.Series) -> tuple[str, str]:
+    """Return what a unit is called, and a tooltip: its name where it has one, else its number.
+
+    `unit` is a row of the table of units; its column ``name`` may be missing or empty.
+    """
+    index = f"Unit {count(int(unit['unit']))}"
+    name = unit.get("name")
+    if not isinstance(name, str) or not name.strip():
+        return index, ""
+    return clean(name, 24), f"{index}: {clean(name, _WHOLE)}"
 
 
 def some(recordings: Sequence[Recording], most: int) -> list[Recording]:

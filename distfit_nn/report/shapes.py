@@ -22,7 +22,8 @@ _BARS = (
 _POINTS = 160  # of a curve
 _WIDEST = 4.0  # widen an axis to show N(0,1) only up to this factor
 _MOST_BINS = 30  # of a spread over units
-_LARGEST = 1e100  # figures cannot show what is larger, or spans less than its inverse
+_COINCIDE = 0.02  # of the height of an axis: the width of a line
+LARGEST = 1e100  # figures cannot show what is larger, or spans less than its inverse
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Shape:
         n = int(histogram.n[column])
         width = np.diff(edges)
         span = edges[-1] - edges[0]
-        if n == 0 or not 1 / _LARGEST < span < _LARGEST or np.any(width <= 0):
+        if n == 0 or not 1 / LARGEST < span < LARGEST or np.any(width <= 0):
             return None
         height = counts / (n * width)
         low, high = _range(edges[0], edges[-1])
@@ -119,7 +120,7 @@ class Spread:
         if log:
             beyond_zero = [int(np.sum(column <= 0)) for column in columns]
             columns = [np.log10(column[column > 0]) for column in columns]
-        together = np.clip(np.concatenate(columns), -_LARGEST, _LARGEST)
+        together = np.clip(np.concatenate(columns), -LARGEST, LARGEST)
         if together.size == 0:
             return None
         edges = _common_bins(together, _bars_for(max(sizes), _MOST_BINS))
@@ -151,10 +152,25 @@ def track(units: pd.DataFrame, column: str) -> pd.DataFrame:
     DataFrame
         Columns ``site``, ``step``, ``low``, ``median``, ``high``, in order of steps.
     """
-    finite = units.loc[units[column].abs() < _LARGEST, ["site", "step", column]]
+    finite = units.loc[units[column].abs() < LARGEST, ["site", "step", column]]
     groups = finite.groupby(["site", "step"])[column]
     quartiles = {"low": 0.25, "median": 0.5, "high": 0.75}
     return pd.DataFrame({k: groups.quantile(q) for k, q in quartiles.items()}).reset_index()
+
+
+def coincide(track: pd.DataFrame, *, log: bool) -> bool:
+    """Return whether the sites of a `track` lie on each other: lines and bands, at every step.
+
+    Apart by at most a line's width, 2% of the height of the (logarithmic) axis.
+    """
+    names = ["low", "median", "high"]
+    heights = track[names].map(np.log10) if log else track[names]
+    wide = track[["site", "step"]].join(heights).pivot_table(names, "step", "site")
+    if track["site"].nunique() < 2 or wide.isna().any(axis=None):
+        return False
+    by_quartile = wide.T.groupby(level=0)
+    gap = (by_quartile.max() - by_quartile.min()).max(axis=None)
+    return bool(gap <= _COINCIDE * (heights["high"].max() - heights["low"].min()))
 
 
 def standard_normal(grid: Array) -> Array:

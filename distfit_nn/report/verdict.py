@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from distfit_nn.report.numbers import count, number, percent, plural
+from distfit_nn.report.numbers import MISSING, count, not_finite, number, percent, plural
 from distfit_nn.report.select import Layer, clean
 
 if TYPE_CHECKING:
     from distfit_nn.analysis import Analysis
 
-# Two numbers that differ by less than this, relative to 1 + their size, are called the same.
+# Two numbers are called the same if they differ by at most this times (1 + the smaller size).
 _SAME = 0.02
+SAME = f"to within {_SAME:g} plus {_SAME:.0%} of their size"
 # An affine map per unit keeps |skewness| and kurtosis; a few units may miss by rounding.
 _NEARLY_ALL = 0.99
 
@@ -33,10 +34,11 @@ def verdict(layers: Sequence[Layer], order: int) -> list[str]:
         return ["Nothing was recorded, so there is nothing to describe."]
     units = main_units(layers)
     if not np.any(units["n"].to_numpy() > 0):
-        return [
-            f"None of the {plural(len(units), 'unit')} in {plural(len(layers), 'layer')} has a "
-            "finite value, so there is no distribution to describe."
-        ]
+        none = (
+            "The one unit has no" if len(units) == 1 else f"None of the {count(len(units))} units"
+        )
+        has = "" if len(units) == 1 else f" in {plural(len(layers), 'layer')} has a"
+        return [f"{none}{has} finite value, so there is no distribution to describe."]
     sentences = [_counts(layers, units)]
     sentences += _normalisation(layers)
     if order > 2:  # with two moments every fitted density is a Gaussian and has no shape part
@@ -54,17 +56,24 @@ def cautions(layers: Sequence[Layer], analysis: Analysis) -> list[str]:
     empty = int(np.sum(units["n"].to_numpy() == 0))
     if empty:
         found.append(f"{_have(empty)} no finite value and cannot be judged.")
-    missing = int(analysis.layers["nan_count"].sum()), int(analysis.layers["inf_count"].sum())
-    if any(missing):
+    nan, inf = (int(analysis.layers[name].sum()) for name in ("nan_count", "inf_count"))
+    if nan or inf:
         found.append(
-            f"{count(missing[0])} NaN and {count(missing[1])} infinite values were met over all "
-            "recordings; they are counted and left out of every figure."
+            f"{not_finite(nan, inf)} {'value was' if nan + inf == 1 else 'values were'} met over "
+            "all recordings, counted, and left out of every figure."
         )
     failed = units["maxent_status"].isin(["degenerate", "invalid"]) & (units["n"] > 0)
     if failed.any():
         found.append(
             f"{_have(int(failed.sum()))} no fitted density (constant, or too few distinct values), "
             "hence no KL divergence, and cannot be called far from N(0,1) by it."
+        )
+    beyond = (units["n"] > 0) & ~failed & _overflows(units)
+    if beyond.any():
+        found.append(
+            f"{_have(int(beyond.sum()))} values so large or so small that a mean, a standard "
+            "deviation or a KL divergence leaves the range of 64-bit numbers; it is shown as "
+            f"{MISSING} or ∞."
         )
     fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0
     if 0 < fewest < 200:
@@ -154,13 +163,15 @@ def _normalisation(layers: Sequence[Layer]) -> list[str]:
         return [text + "."]
     same, compared = sum(k for k, _ in kept), sum(n for _, n in kept)
     if same >= _NEARLY_ALL * compared:
+        most = "" if same == compared else f" for {count(same)} of {count(compared)} units"
         return [
             text + "; normalisation moved and scaled the units but left their shapes alone: "
-            "skewness (up to its sign) and kurtosis agree on both sides."
+            f"skewness (up to its sign) and kurtosis agree on both sides{most}, {SAME}."
         ]
     return [
-        text + f"; normalisation also changed shapes: only {count(same)} of {count(compared)} "
-        "units keep their skewness and kurtosis."
+        text + f"; normalisation also changed shapes: only {count(same)} of "
+        f"{plural(compared, 'unit')} {'keeps its' if same == 1 else 'keep their'} skewness (up to "
+        f"its sign) and kurtosis, {SAME}."
     ]
 
 
@@ -222,6 +233,10 @@ def shape_part(units: pd.DataFrame) -> pd.Series:
 
 def _same(a: pd.Series, b: pd.Series) -> pd.Series:
     return (a - b).abs() <= _SAME * (1 + np.minimum(a.abs(), b.abs()))
+
+
+def _overflows(units: pd.DataFrame) -> pd.Series:
+    return ~np.isfinite(units["mean"]) | ~np.isfinite(units["std"]) | np.isinf(units["kl_maxent"])
 
 
 def _have(k: int) -> str:

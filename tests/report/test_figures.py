@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from distfit_nn import maxent
 from distfit_nn.report import figures
-from distfit_nn.report.shapes import Shape, Spread, standard_normal, track
+from distfit_nn.report.shapes import Shape, Spread, coincide, standard_normal, track
 from distfit_nn.report.svg import AFTER, BEFORE, Frame, Sketchbook, inline, theme
 from distfit_nn.stats.summary import Histogram, histogram
 from tests.tolerances import sum_error
@@ -112,6 +112,37 @@ def test_a_track_has_the_quartiles_of_each_site_and_step(rng):
         np.testing.assert_allclose(
             [row["low"], row["median"], row["high"]], np.nanquantile(here, [0.25, 0.5, 0.75])
         )
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_sites_coincide_if_lines_and_bands_do(log):
+    data = pd.DataFrame({"step": [0, 9], "low": [1.0, 2], "median": [3.0, 4], "high": [6.0, 9]})
+    same = pd.concat([data.assign(site="a"), data.assign(site="b")], ignore_index=True)
+    assert coincide(same, log=log)
+    for column in ("low", "median", "high"):
+        for row, factor, close in ((4, 1.01, True), (4, 1.2, False)):
+            moved = same.copy()
+            moved.loc[row - 1, column] *= factor
+            assert coincide(moved, log=log) == close
+    assert not coincide(same[same["site"] == "a"], log=log)
+    assert not coincide(same[:3], log=log)  # at one step there is nothing to compare with
+
+
+def test_two_equal_lines_are_both_seen(ax):
+    """The second is on top, as wide, and dashed: the first shows through the gaps."""
+    data = pd.DataFrame({"step": [0, 9], "low": 0.0, "median": [1.0, 2], "high": 3.0})
+    both = pd.concat([data.assign(site="a"), data.assign(site="b")], ignore_index=True)
+    figures.over_steps(ax, both, {"a": AFTER, "b": BEFORE}, log=False)
+    below, above = ax.lines
+    assert (below.get_color(), above.get_color()) == (AFTER, BEFORE)
+    assert (below.is_dashed(), above.is_dashed()) == (False, True)
+    assert below.get_linewidth() == above.get_linewidth()
+
+
+@pytest.mark.parametrize("ends", [(-330.0, -310.0), (-330.0, 320.0), (290.0, 320.0)])
+def test_logarithmic_axes_beyond_the_floats_are_drawn(ax, ends):
+    flat = Spread(np.linspace(*ends, 9), (np.ones(8),), (ends[0],), ((0, 0),), (8,), True)
+    figures.spread(ax, flat, [AFTER], [""])
 
 
 # Figures: axes in, axes out

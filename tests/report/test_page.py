@@ -120,11 +120,44 @@ def test_names_are_inert(nasty):
     assert not any(name.startswith("on") for _, a in tree.elements for name in a)
     assert {tag for tag, _ in tree.elements if tag == "b"} == set()
     words = [word for _, word in tree.words]
+    words += [a["title"] for _, a in tree.elements if "title" in a]  # long names in full
     for name in NASTY[:-1]:
         assert any(name in word for word in words), name
     assert "49" not in words
     ids = [a["id"] for _, a in tree.elements if "id" in a]
     assert all(re.fullmatch(r"[\w-]+", name, re.ASCII) for name in ids)
+
+
+def test_a_long_name_is_one_line_with_a_tooltip(rng):
+    name = "block." + "a" * 500
+    tree = parsed(build.render(analysis_of({(name, "values", 0): rng.standard_normal((60, 2))})))
+    assert max(len(word) for tag, word in tree.words if tag in ("a", "h2", "th")) <= 80
+    assert {tag for tag, a in tree.elements if a.get("title") == name} == {"th", "h2"}
+    short = parsed(build.render(analysis_of({("fc", "values", 0): rng.standard_normal((60, 2))})))
+    assert not any("title" in attributes for _, attributes in short.elements)
+
+
+def test_units_are_called_by_their_names(rng):
+    made = analysis_of({("a", "values", 0): rng.standard_normal((60, 5))})
+    names = ["<b>age</b>", "x" * 300, None, float("nan"), "  "]
+    made.recordings[0].units["name"] = names
+    tree = parsed(build.render(made))
+    titles = {word for tag, word in tree.words if tag == "h4"}
+    assert {"<b>age</b>", "Unit 2", "Unit 3", "Unit 4"} <= titles
+    assert not {"Unit 0", "Unit 1"} & titles
+    assert max(map(len, titles)) <= 24
+    tooltips = {a["title"] for tag, a in tree.elements if "title" in a}
+    assert tooltips == {"Unit 0: <b>age</b>", "Unit 1: " + "x" * 300}
+    spoken = [a["aria-label"] for _, a in tree.elements if "aria-label" in a]
+    assert sum("Histogram of <b>age</b>" in label for label in spoken) == 1
+
+
+def test_the_first_screen_says_what_its_words_mean(tree, page):
+    links = [a["href"] for tag, a in tree.elements if tag == "a"]
+    flags = ("dead", "heavy_tailed", "bimodal", "far")
+    assert {"#words", *(f"#word-{flag}" for flag in flags)} <= set(links)
+    for text in ("N(0,1) is the standard normal", "KL, in nat, is", "above 0.5 a unit is called"):
+        assert page.index(text) < page.index('id="layers"')
 
 
 def test_names_can_neither_hide_nor_break_the_encoding(nasty):
@@ -148,3 +181,8 @@ def test_contrast_is_aa_in_light_and_in_dark(page, scheme):
         for ground in ("paper", "card", "tint"):
             pair = sorted((luminance(colours[name]), luminance(colours[ground])))
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= ratio, (name, ground)
+
+
+def test_paper_has_no_footer_that_could_stand_alone_on_a_page(page):
+    printed = page[page.index("@media print") :].split("</style>")[0]
+    assert "footer { display: none; }" in printed
