@@ -77,3 +77,23 @@ def reduced_first(
     if not axes or len(set(axes)) < len(axes) or not all(0 <= a < array.ndim for a in axes):
         raise InputError(f"axis must name axes of {name}, of shape {array.shape}, got {axis!r}")
     return np.moveaxis(array, axes, range(len(axes))), len(axes)
+
+
+def text(value: Any, name: str) -> str:
+    """Return `value` if it is text that UTF-8 can hold: a lone surrogate is no character."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, got {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name} must be valid Unicode text, got {value!r}") from None
+    return value
+
+
+def optional_axis(value: Any, name: str) -> int | None:
+    """Return `value` as an int, or None as it is."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
+    return int(value)

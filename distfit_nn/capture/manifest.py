@@ -21,12 +21,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from distfit_nn import _checks
 from distfit_nn.errors import FileError, InputError
 
 FORMAT = "distfit_nn.store"
@@ -84,24 +86,52 @@ class Manifest:
 
 
 def file_error(path: str | PathLike[str], problem: object) -> FileError:
-    """Return a `FileError` that names `path` and what is wrong with it, on one line."""
-    return FileError(" ".join(f"{os.fspath(path)}: {problem}".splitlines()))
+    """Return a `FileError` that names `path` and what is wrong with it, on one line.
+
+    Bytes of a path that are no text are shown as escapes, so that the message can be printed.
+    """
+    text = " ".join(f"{os.fspath(path)}: {problem}".splitlines())
+    return FileError(text.encode(errors="backslashreplace").decode())
+
+
+def status(path: str | PathLike[str]) -> os.stat_result | None:
+    """Return what the file system tells of `path`, None where there is nothing.
+
+    Raises
+    ------
+    FileError
+        It may not be looked at.
+    """
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no possible path
+        return None
+    except OSError as error:
+        raise file_error(path, error.strerror or error) from None
 
 
 def is_store(path: str | PathLike[str]) -> bool:
-    """Return whether `path` is a folder with a manifest (which may still be damaged)."""
-    return os.path.isfile(os.path.join(path, MANIFEST))
+    """Return whether `path` is a folder with a manifest (which may still be damaged).
+
+    Raises
+    ------
+    FileError
+        The folder may not be looked into.
+    """
+    found = status(os.path.join(path, MANIFEST))
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of the store at `folder`; raise `FileError` where it breaks a rule."""
-    if not folder.exists():
+    found = status(folder)
+    if found is None:
         raise file_error(folder, "does not exist")
-    if not folder.is_dir():
+    if not stat.S_ISDIR(found.st_mode):
         raise file_error(folder, "is a file, not the folder of a store")
-    path = folder / MANIFEST
-    if not path.is_file():
+    if not is_store(folder):
         raise file_error(folder, f"is not a distfit_nn store (it has no {MANIFEST})")
+    path = folder / MANIFEST
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -122,8 +152,7 @@ def _parse_manifest(content: Any) -> Manifest:
             f"has version {content.get('version')!r}, this distfit_nn reads version {VERSION}"
         )
     for name in ("written_by", "model"):
-        if not isinstance(content.get(name), str):
-            raise InputError(f"{name!r} must be text, got {content.get(name)!r}")
+        _checks.text(content.get(name), repr(name))
     shards = _parse_list(content, "shards", Shard, _SHARD_RULES)
     records = _parse_list(content, "entries", Record, _RECORD_RULES)
     for position, record in enumerate(records):
@@ -134,13 +163,21 @@ def _parse_manifest(content: Any) -> Manifest:
     return Manifest(content["written_by"], content["model"], tuple(shards), tuple(records))
 
 
+def _is_text(value: Any) -> bool:
+    try:
+        _checks.text(value, "")
+    except InputError:
+        return False
+    return True
+
+
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 Rule = tuple[Callable[[Any], bool], str]
 
-_TEXT: Rule = (lambda value: isinstance(value, str), "text")
+_TEXT: Rule = (_is_text, "valid text")
 _COUNT: Rule = (lambda value: _whole(value, 0), "a whole number of at least 0")
 _POSITIVE: Rule = (lambda value: _whole(value, 1), "a whole number of at least 1")
 _SHARD_RULES: dict[str, Rule] = {
@@ -157,7 +194,7 @@ _RECORD_RULES: dict[str, Rule] = {
     "site": _TEXT,
     "step": _COUNT,
     "call": _COUNT,
-    "activation": (lambda value: value is None or isinstance(value, str), "text or null"),
+    "activation": (lambda value: value is None or _is_text(value), "valid text or null"),
     "rows": _POSITIVE,
     "units": _POSITIVE,
     "rows_seen": _POSITIVE,

@@ -7,6 +7,7 @@ for the bfloat16 tensors of a ``.safetensors`` file.
 
 from __future__ import annotations
 
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +22,20 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 
 from distfit_nn import _checks
-from distfit_nn.capture.manifest import Record, file_error, is_store
+from distfit_nn.capture.manifest import Record, file_error, is_store, status
 from distfit_nn.capture.store import Store
 from distfit_nn.errors import FileError, InputError
+
+# How files begin, and what torch's messages say, many lines long, in our words.
+_NPY = b"\x93NUMPY"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_OBJECTS = "it holds Python objects other than tensors, which are never loaded"
+_TORCH_PROBLEMS = {
+    **dict.fromkeys(("GLOBAL", "Unsupported class", "unrecognized function"), _OBJECTS),
+    "TorchScript": "it holds a compiled program, which is never loaded",
+    "allocate memory": "it does not fit into memory",
+}
 
 Source = str | PathLike[str] | ArrayLike | Mapping[str, ArrayLike]
 _Named = Iterator[tuple[str, Any]]
@@ -47,6 +59,8 @@ class Entry:
         Real numbers: floating, integer or boolean.
     rows_seen : int
         Number of rows before sampling; at least ``len(values)``.
+    names : tuple of str, or None
+        Names of the units: the columns of a DataFrame or of a ``.csv`` file; None elsewhere.
     """
 
     layer: str
@@ -55,6 +69,15 @@ class Entry:
     activation: str | None
     values: NDArray[Any]
     rows_seen: int
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """The values of a table, whose columns have names."""
+
+    values: NDArray[Any]
+    names: tuple[str, ...]
 
 
 def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
@@ -64,10 +87,12 @@ def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
     ----------
     source : path, array, tensor, DataFrame, or mapping of str to array
         A path names a store, or a file: ``.npy``; ``.npz`` and ``.safetensors`` (each array is a
-        layer); ``.pt`` or ``.pth`` (a tensor, or nested dicts of tensors, each a layer, its keys
-        joined by dots); ``.csv`` with a header line (each column is a unit). An array has the shape
-        (n,), one unit, or (n, d), d units; each item of a mapping is a layer. Entries of a store
-        that share layer, site and step are joined row by row.
+        layer); ``.pt`` or ``.pth`` (a tensor, or nested dicts and lists of tensors, each a layer,
+        its keys joined by dots); ``.csv`` with a header line (each column is a unit, but a first
+        one without a name is an index and none). An array has the shape (n,), one unit, or (n, d),
+        d units; each item of a mapping is a layer. Of files that hold several arrays, single
+        numbers and what is no array are left out: a checkpoint's epoch, a norm's count of batches.
+        Entries of a store that share layer, site and step are joined row by row.
     unit_axis : int, optional
         Axis of the units; all other axes are rows. It is needed for arrays of more than two
         dimensions, such as 1 for images (n, channels, height, width). Default: the second of two.
@@ -76,31 +101,37 @@ def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
     Raises
     ------
     InputError
-        The values have no rows or columns, a shape that cannot be read, or are not real numbers.
+        The values have no rows or columns, a shape that cannot be read, or are not real numbers;
+        or a name is not valid Unicode text.
     FileError
         The file is missing, damaged, unsafe, of an unknown kind, or its contents break a rule
         above. That a path exists and is of a known kind is checked at once, the rest when its
         turn comes.
     """
-    if unit_axis is not None and (
-        isinstance(unit_axis, bool) or not isinstance(unit_axis, (int, np.integer))
-    ):
-        raise InputError(f"unit_axis must be a whole number, got {unit_axis!r}")
+    unit_axis = _checks.optional_axis(unit_axis, "unit_axis")
     if not isinstance(source, (str, PathLike)):
         return (_entry(name, values, unit_axis) for name, values in _from_memory(source))
     path = Path(source)
-    if path.is_dir():
-        if not is_store(path):
-            raise file_error(path, "is a folder but not a distfit_nn store")
-        if unit_axis is not None:
-            raise InputError(f"a store takes no unit_axis, got {unit_axis}")
-        return _from_store(Store(path))
-    return _from_file(path, _reader(path), unit_axis)
+    found = status(path)
+    if found is None:
+        raise file_error(path, "does not exist")
+    if not stat.S_ISDIR(found.st_mode):
+        return _from_file(path, _reader(path, found.st_mode), unit_axis)
+    if not is_store(path):
+        raise file_error(path, "is a folder but not a distfit_nn store")
+    if unit_axis is not None:
+        raise InputError(f"a store takes no unit_axis, got {unit_axis}")
+    return _from_store(Store(path))
 
 
 def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
+    _checks.text(layer, "the name of a layer")
+    names = None
+    if isinstance(values, _Frame):
+        names = values.names if unit_axis in (None, 1, -1) else None
+        values = values.values
     table = _columns(values, f"layer {layer!r}", unit_axis)
-    return Entry(layer, "values", 0, None, table, len(table))
+    return Entry(layer, "values", 0, None, table, len(table), names)
 
 
 def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
@@ -130,20 +161,22 @@ def _from_memory(source: Any) -> _Named:
     if not source:
         raise InputError("a mapping of layers must not be empty")
     for name in source:
-        if not isinstance(name, str):
-            raise InputError(f"layers must be named by text, got {name!r}")
+        _checks.text(name, "the name of a layer")
     return ((name, _frame_values(values)) for name, values in source.items())
 
 
 def _frame_values(values: Any) -> Any:
-    """Return the values of a pandas object as an array; all else as it is."""
+    """Return the values and names of a pandas object; all else as it is."""
     pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
     if pandas is None or not isinstance(values, (pandas.DataFrame, pandas.Series)):
         return values
-    frame = values.to_frame() if isinstance(values, pandas.Series) else values
-    if frame.empty:
-        return np.empty(frame.shape)
-    return np.column_stack([_frame_column(name, column) for name, column in frame.items()])
+    if isinstance(values, pandas.Series):
+        return _frame_column(values.name, values)
+    names = tuple(_checks.text(str(name), "the name of a column") for name in values.columns)
+    if values.empty:
+        return _Frame(np.empty(values.shape), names)
+    columns = [_frame_column(name, column) for name, column in values.items()]
+    return _Frame(np.column_stack(columns), names)
 
 
 def _frame_column(name: Any, column: Any) -> NDArray[Any]:
@@ -170,10 +203,10 @@ def _from_store(store: Store) -> Iterator[Entry]:
         yield Entry(layer, site, step, records[0].activation, joined, rows_seen)
 
 
-def _reader(path: Path) -> Callable[[Path], _Named]:
+def _reader(path: Path, mode: int) -> Callable[[Path], _Named]:
     """Return the function that reads files of this kind."""
-    if not path.is_file():
-        raise file_error(path, "is no regular file" if path.exists() else "does not exist")
+    if not stat.S_ISREG(mode):
+        raise file_error(path, "is no regular file")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise file_error(path, f"is of an unknown kind; known are stores and {', '.join(_READERS)}")
@@ -207,31 +240,44 @@ def _file_errors(path: Path) -> Iterator[None]:
         raise file_error(path, error) from None
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        problem = "it holds pickled objects" if "pickle" in lines[0] else lines[0]
+        problem = "it holds pickled objects" if lines[0].startswith("Object arrays") else lines[0]
         raise file_error(path, f"cannot be read as {path.suffix}: {problem}") from None
 
 
 def _read_npy(path: Path) -> _Named:
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        array.close()
+    start = _start(path)
+    if start.startswith(_ZIP):
         raise file_error(path, "cannot be read as .npy: it is an archive (.npz)")
-    yield path.stem, array
+    if not start.startswith(_NPY):
+        raise file_error(path, "cannot be read as .npy: it does not begin as such a file does")
+    yield path.stem, np.load(path, allow_pickle=False)
 
 
 def _read_npz(path: Path) -> _Named:
-    archive = np.load(path, allow_pickle=False)
-    if isinstance(archive, np.ndarray):
+    start = _start(path)
+    if start.startswith(_NPY):
         raise file_error(path, "cannot be read as .npz: it is a single array (.npy)")
-    with archive:
+    if not start.startswith(_ZIP):
+        raise file_error(path, "cannot be read as .npz: it does not begin as such a file does")
+    with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:
-            yield name, archive[name]
+            values = archive[name]
+            if np.ndim(values):  # neither a single number nor the bytes of another file
+                yield name, values
+
+
+def _start(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(32)
 
 
 def _read_safetensors(path: Path) -> _Named:
     with safe_open(path, framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-            if file.get_slice(name).get_dtype() == "BF16":
+            tensor = file.get_slice(name)
+            if not tensor.get_shape():
+                continue
+            if tensor.get_dtype() == "BF16":
                 yield name, _bfloat16(path, name)
             else:
                 yield name, file.get_tensor(name)
@@ -246,18 +292,45 @@ def _bfloat16(path: Path, name: str) -> Any:
 def _read_torch(path: Path) -> _Named:
     import torch
 
-    with warnings.catch_warnings():  # what matters of a damaged file is its error
-        warnings.simplefilter("ignore")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return _tensors(content, path.stem if isinstance(content, torch.Tensor) else "")
-
-
-def _tensors(content: Any, name: str) -> _Named:
-    if not isinstance(content, Mapping):
-        yield name, content
+    content = _load_torch(path)
+    if isinstance(content, torch.Tensor):
+        yield path.stem, content
         return
-    for key, value in content.items():
-        yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    for keys, value in _leaves(content, ()):
+        if isinstance(value, torch.Tensor) and value.ndim:
+            yield ".".join(keys), value
+
+
+def _load_torch(path: Path) -> Any:
+    """Return what `path` holds; torch's own messages advise to load it unsafely."""
+    import torch
+
+    start = _start(path)
+    if not start.startswith((_ZIP[0], _LEGACY_TORCH)):
+        raise file_error(path, "cannot be read as .pt: it is no file that torch.save wrote")
+    try:
+        with warnings.catch_warnings():  # what matters of a damaged file is its error
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        problems = (problem for sign, problem in _TORCH_PROBLEMS.items() if sign in str(error))
+        problem = next(problems, "it is damaged, or no file that torch.save wrote")
+        raise file_error(path, f"cannot be read as .pt: {problem}") from None
+
+
+def _leaves(content: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what nested mappings, lists and tuples hold, with the keys that lead there."""
+    if isinstance(content, Mapping):
+        items = iter(content.items())
+    elif isinstance(content, (list, tuple)):
+        items = enumerate(content)
+    else:
+        yield keys, content
+        return
+    for key, value in items:
+        yield from _leaves(value, (*keys, str(key)))
 
 
 def _read_csv(path: Path) -> _Named:
@@ -266,6 +339,8 @@ def _read_csv(path: Path) -> _Named:
     frame = pd.read_csv(path)
     if all(_is_number(name) for name in frame.columns):
         raise InputError("its first line must name the columns, not hold numbers")
+    if frame.columns[0] == "Unnamed: 0":  # what pandas calls a first column without a name
+        frame = frame.iloc[:, 1:]
     yield path.stem, _frame_values(frame)
 
 

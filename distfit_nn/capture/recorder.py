@@ -35,6 +35,7 @@ def record(
     dtype: str | None = None,
     seed: int = 0,
     missing: str = "error",
+    unit_axis: int | None = None,
 ) -> Recorder:
     """Record what passes the `sites` of `model` into the store at `path`.
 
@@ -70,6 +71,9 @@ def record(
     missing : {"error", "warn"}, default "error"
         What to do at the end of the block about layers that were to be recorded and never were,
         while others were: a model may have parts that it does not always use.
+    unit_axis : int, optional
+        Axis of the units of every recorded tensor of more than two axes, in place of the rules
+        below.
 
     Returns
     -------
@@ -78,7 +82,8 @@ def record(
     Raises
     ------
     InputError
-        An argument breaks its rule, or (while recording) a value overflows `dtype`.
+        An argument breaks its rule, a module's name is not valid Unicode text, or (while recording)
+        a value overflows `dtype` or a tensor has no axis `unit_axis`.
     SiteError
         A site does not exist, the model is compiled, or (at the end of the block, with all that
         was recorded in the store) no forward pass was recorded or a site was never reached.
@@ -88,17 +93,26 @@ def record(
     Notes
     -----
     A tensor is stored as (rows, units). Two axes are rows and units already; one axis is one unit.
-    Of more axes the units are axis 1 after a convolution or a channel norm, and the last one after
-    a linear layer, layer norm, embedding or attention, whichever of them ran last (before the
-    first: axis 1 of four or more, else the last). The second call of a layer in one pass is called
-    ``name#1``, the third ``name#2``. Integers, complex numbers, single numbers and empty tensors
-    are not recorded. Of several tensors a module's first is. One pass at a time is watched: a model
-    must not run in two threads at once.
+    Of more axes the units are axis 1 after a convolution or a channel norm, the last one after a
+    linear layer, embedding or attention, and the first of those that a layer norm normalises. From
+    there the axis is followed to where the model moves it (``permute``, ``transpose``, ``.mT``), or
+    divides it (``view``: the last part). Where it is merged with another, and before the first
+    layer, it is axis 1 of four or more, else the last: `unit_axis` is for models where that is
+    wrong. The second call of a layer in one pass is called ``name#1``, the third ``name#2``.
+    Integers, complex numbers, single numbers and empty tensors are not recorded. Of several tensors
+    a module's first is. One pass at a time is watched: a model must not run in two threads at once.
+
+    The store is written when 64 MiB are gathered, after a pass if it was last written more than 10
+    seconds ago, and at the end of the block, also by an exception. A process that is killed
+    (SIGKILL, and SIGTERM unless it is handled) loses what was recorded since it was last written;
+    the store stays whole.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if not isinstance(path, (str, PathLike)):
         raise InputError(f"path must be the path of a folder, got {path!r}")
+    for name, _ in model.named_modules():
+        _checks.text(name, "the name of a module")
     _sites.reject_compiled(model)
     _checks.one_of(mode, MODES, "mode")
     kind = None
@@ -115,6 +129,7 @@ def record(
         dtype=None if kind is None else getattr(torch, kind),
         seed=_natural(seed, "seed"),
         missing=_checks.one_of(missing, ("error", "warn"), "missing"),
+        unit_axis=_checks.optional_axis(unit_axis, "unit_axis"),
     )
 
 
@@ -143,11 +158,12 @@ class Recorder:
         dtype: torch.dtype | None,
         seed: int,
         missing: str,
+        unit_axis: int | None,
     ) -> None:
         self.path = path
         self._model, self._plan, self._mode = model, plan, mode
         self._every, self._rows, self._dtype, self._seed = every, rows, dtype, seed
-        self._missing = missing
+        self._missing, self._unit_axis = missing, unit_axis
         self._first = self._step = first_step
         self._passes = self._recorded = self._repeat = 0
         self._last: int | None = None
@@ -198,6 +214,7 @@ class Recorder:
 
     def _end(self) -> None:
         self._step += 1
+        self._writer.flush_if_due()
 
     def _save(self, event: Event) -> None:
         problem = _sites.why_not(event.tensor)
@@ -226,6 +243,13 @@ class Recorder:
 
     def _matrix(self, tensor: torch.Tensor, axis: int, layer: str) -> tuple[NDArray[Any], int]:
         """Return a copy of `tensor` as (rows, units) in memory of the CPU, and its rows in all."""
+        if tensor.ndim > 2 and self._unit_axis is not None:
+            axis = self._unit_axis
+            if not -tensor.ndim <= axis < tensor.ndim:
+                shape = tuple(tensor.shape)
+                raise InputError(
+                    f"layer {layer!r} has shape {shape}, it has no axis {axis} (unit_axis)"
+                )
         table = tensor[:, None] if tensor.ndim == 1 else tensor.movedim(axis, -1)
         units = table.shape[-1]
         rows_seen = table.numel() // units

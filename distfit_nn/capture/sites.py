@@ -16,7 +16,7 @@ module instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -36,14 +36,6 @@ _ACTIVATIONS = frozenset((
     "log_sigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus",
     "softshrink", "softsign", "special_expit", "tanh", "tanhshrink", "threshold",
 ))
-_CHANNELS_FIRST = frozenset((
-    "batch_norm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "group_norm", "instance_norm",
-))
-_UNITS_LAST = frozenset((
-    "bilinear", "embedding", "embedding_bag", "layer_norm", "linear",
-    "multi_head_attention_forward", "rms_norm", "scaled_dot_product_attention",
-))
 # fmt: on
 _ACTIVATION_MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Mish, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU),
@@ -54,7 +46,7 @@ _ACTIVATION_MODULES = (
 _CHANNEL_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)  # BatchNorm*, SyncBatchNorm, ...
 _NORMS = (*_CHANNEL_NORMS, nn.LayerNorm, nn.RMSNorm)
 _CHANNEL_MODULES = (*_CHANNEL_NORMS, nn.modules.conv._ConvNd)
-_LAST_MODULES = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag)
+_LAST_MODULES = (nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag)
 _NORM_NAME = re.compile(r"[A-Za-z]\w*Norm([123]d)?")
 _NORM_OF_CHANNELS = re.compile(r"Norm[123]d$")
 
@@ -124,26 +116,31 @@ def layer_name(model: nn.Module, path: str) -> str:
     return path or type(model).__name__
 
 
+def bare_name(function: Callable[..., Any]) -> str:
+    """Return the name of a torch function or property without the marks of its form."""
+    name = str(getattr(function, "__name__", ""))
+    if name == "__get__":
+        name = function.__self__.__name__  # type: ignore[attr-defined]
+    return name.partition(".")[0].strip("_")
+
+
 def activation_of(function: Callable[..., Any]) -> str | None:
     """Return the name of an activation function (``"relu"`` for all its forms), else None."""
-    name = _bare_name(function)
+    name = bare_name(function)
     return name if name in _ACTIVATIONS else None
 
 
-def unit_axis_after(function: Callable[..., Any]) -> int | None:
-    """Return the unit axis of what `function` returns: 1, -1, or None if it does not decide it."""
-    name = _bare_name(function)
-    if name in _CHANNELS_FIRST:
-        return 1
-    return -1 if name in _UNITS_LAST else None
-
-
 def unit_axis_of(module: nn.Module, tensor: torch.Tensor) -> int | None:
-    """Return the unit axis of the input and output of `module`: 1, -1, or None if unknown."""
+    """Return the unit axis of the input and output of `module`, or None if it is unknown.
+
+    A norm over several axes has its units on the first of them.
+    """
     if isinstance(module, _CHANNEL_MODULES) or _NORM_OF_CHANNELS.search(type(module).__name__):
         return 1
-    if isinstance(module, nn.LayerNorm) and tensor.shape[-1] != module.normalized_shape[-1]:
-        return 1  # a subclass that moves the channels to the end and back
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        moves = tensor.shape[-1] != module.normalized_shape[-1]
+        # a subclass may move the channels to the end and back
+        return 1 if moves else -len(module.normalized_shape)
     return -1 if isinstance(module, _LAST_MODULES) else None
 
 
@@ -163,15 +160,18 @@ def site_names(word: str) -> tuple[str, str]:
     return ("norm_input", "norm_output") if word == "norm" else ("input", "output")
 
 
+def tensors(values: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested tuples, lists and dicts, in order."""
+    if isinstance(values, torch.Tensor):
+        yield values
+    elif isinstance(values, (tuple, list, dict)):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from tensors(value)
+
+
 def first_tensor(values: Any) -> torch.Tensor | None:
     """Return the first tensor in nested tuples, lists and dicts, else None."""
-    if isinstance(values, torch.Tensor):
-        return values
-    if isinstance(values, dict):
-        values = tuple(values.values())
-    if isinstance(values, (tuple, list)):
-        return next((t for t in map(first_tensor, values) if t is not None), None)
-    return None
+    return next(tensors(values), None)
 
 
 def why_not(tensor: torch.Tensor) -> str | None:
@@ -193,11 +193,6 @@ def reject_compiled(model: nn.Module) -> None:
                 f"{part} is compiled by torch.compile, which does not run hooks reliably; "
                 "record the original module instead"
             )
-
-
-def _bare_name(function: Callable[..., Any]) -> str:
-    """Return the name of a torch function without the marks of its form."""
-    return str(getattr(function, "__name__", "")).partition(".")[0].strip("_")
 
 
 def _as_words(sites: str | Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ from distfit_nn.capture.manifest import (
 from distfit_nn.errors import FileError, InputError
 
 MODES = ("x", "a", "w")
+FLUSH_SECONDS = 10.0  # a killed recording loses a little more than this; shards stay few
 Mode = Literal["x", "a", "w"]
 
 
@@ -120,7 +122,8 @@ def _check_shard(folder: Path, shard: Shard) -> None:
 class StoreWriter:
     """Write a store, a shard at a time.
 
-    Arrays are gathered in memory until they exceed `buffer_bytes`, then written as one shard.
+    Arrays are gathered in memory until they exceed `buffer_bytes`, then written as one shard; what
+    is not yet written is lost if the process is killed.
 
     Parameters
     ----------
@@ -139,7 +142,7 @@ class StoreWriter:
     Raises
     ------
     InputError
-        `mode` is none of the three.
+        `mode` is none of the three, or `model` is not valid Unicode text.
     FileError
         The folder is not free for this mode, or cannot be written.
     """
@@ -153,6 +156,7 @@ class StoreWriter:
         buffer_bytes: int = 64 * 2**20,
     ) -> None:
         _checks.one_of(mode, MODES, "mode")
+        _checks.text(model, "model")
         self.path = Path(path)
         self._buffer_bytes = _checks.positive_int(buffer_bytes, "buffer_bytes")
         old = _claim(self.path, mode)
@@ -161,6 +165,7 @@ class StoreWriter:
             old = Manifest(_program(), model, (), ())
         self._manifest = old
         self._stamp = _stamp(self.path / MANIFEST)
+        self._flushed = time.monotonic()
         self._clear()
 
     def __enter__(self) -> StoreWriter:
@@ -190,10 +195,13 @@ class StoreWriter:
         Raises
         ------
         InputError
-            The array is not two-dimensional, is empty, or is not float16, float32 or float64.
+            The array is not two-dimensional, is empty, or is not float16, float32 or float64; or
+            `layer` or `site` is not valid Unicode text.
         FileError
             A shard was due and could not be written.
         """
+        _checks.text(layer, "layer")
+        _checks.text(site, "site")
         if values.ndim != 2 or 0 in values.shape:
             raise InputError(f"layer {layer!r}: shape must be (rows, units), got {values.shape}")
         if values.dtype.name not in DTYPES:
@@ -250,8 +258,14 @@ class StoreWriter:
         path = self.path / MANIFEST
         _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         self._stamp = _stamp(path)
+        self._flushed = time.monotonic()
         self._clear()
         self._remove_replaced()
+
+    def flush_if_due(self) -> None:
+        """Flush if the last time was more than `FLUSH_SECONDS` ago."""
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
     def close(self) -> None:
         """Write what is left. A writer may be closed more than once."""

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from distfit_nn.capture import sites
+from distfit_nn.capture.axes import UnitAxes
 from distfit_nn.capture.sites import Plan
 
 _MODULE_FILE = nn.Module._call_impl.__code__.co_filename
@@ -164,7 +165,7 @@ class Watcher:
         self._root = None
         self._recording = False
         self._stack: list[_Call] = []
-        self._axis: int | None = None
+        self._axes = UnitAxes()
         self._counts: Counter[str] = Counter()
         self._outputs: dict[int, tuple[weakref.ref[torch.Tensor], list[Output]]] = {}
 
@@ -227,11 +228,15 @@ class Watcher:
         self._counts[f"activation {layer}"] += 1
         self._report("pre_activation", layer, "pre_activation", call, activation, tensor, None)
 
-    def after_function(self, function: Callable[..., Any]) -> None:
-        """Remember on which axis `function` puts the units."""
-        axis = sites.unit_axis_after(function)
-        if axis is not None:
-            self._axis = axis
+    def after_function(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        result: Any,
+    ) -> None:
+        """Follow the units through `function`."""
+        self._axes.follow(function, args, kwargs, result)
 
     def _report(
         self,
@@ -243,12 +248,8 @@ class Watcher:
         tensor: torch.Tensor,
         axis: int | None,
     ) -> None:
-        if axis is None:
-            axis = self._axis
-        if axis is None:
-            axis = 1 if tensor.ndim >= 4 else -1
-        if tensor.ndim <= 2:
-            axis = -1
+        if axis is None or tensor.ndim <= 2:
+            axis = self._axes.of(tensor)
         self._see(Event(word, layer, site, call, activation, tensor, axis))
 
 
@@ -279,5 +280,5 @@ class _FunctionMode(TorchFunctionMode):
         kwargs = kwargs or {}
         self._watcher.before_function(func, args, kwargs)
         result = func(*args, **kwargs)
-        self._watcher.after_function(func)
+        self._watcher.after_function(func, args, kwargs, result)
         return result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -125,7 +127,7 @@ BAD = [
     (torch.empty(3, device="meta"), "layer 'x' must be a plain array of numbers"),
     (np.ma.masked_equal([1.0, 2.0], 2.0), "layer 'x' must not be masked"),
     ({}, "a mapping of layers must not be empty"),
-    ({3: np.ones(2)}, "layers must be named by text, got 3"),
+    ({3: np.ones(2)}, "the name of a layer must be text, got 3"),
     ({"fc": np.ones((1, 2, 3))}, "layer 'fc' has shape (1, 2, 3); unit_axis must say"),
     ({"fc": {"deeper": np.ones(3)}}, "layer 'fc' must be an array of real numbers"),
 ]
@@ -136,6 +138,22 @@ def test_what_cannot_be_read_names_the_layer(source, problem):
     with pytest.raises(InputError) as caught:
         list(read(source))
     assert problem in str(caught.value)
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    """A lone surrogate can be written nowhere."""
+    bad = "\ud800bad"
+    with pytest.raises(InputError, match=r"name of a layer must be valid .* got '\\ud800bad'"):
+        read({"a": np.ones(2), bad: np.ones(2)})
+    torch.save({bad: torch.ones(2)}, tmp_path / "x.pt")
+    assert "the name of a layer must be valid Unicode text" in file_problem(tmp_path / "x.pt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_message_about_a_path_that_is_no_text_can_be_printed(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.npy"
+    with pytest.raises(FileError, match=r"caf\\udce9\.npy: does not exist"):
+        read(os.fsdecode(path))
 
 
 def test_a_masked_array_without_a_masked_value_is_an_array():
@@ -199,6 +217,33 @@ def test_a_folder_that_is_no_store(tmp_path):
     assert file_problem(tmp_path) == "is a folder but not a distfit_nn store"
 
 
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    real = os.stat
+
+    def denied(path: Any, **options: Any) -> os.stat_result:
+        if os.fspath(path).startswith(f"{tmp_path}{os.sep}"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    for source in (tmp_path, tmp_path / "x.npy"):
+        with pytest.raises(FileError, match="Permission denied"):
+            read(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_folder_without_permissions(tmp_path, mode):
+    with StoreWriter(tmp_path / "s") as writer:
+        writer.add(np.ones((1, 1)), layer="a", site="s", step=0)
+    (tmp_path / "s").chmod(mode)
+    try:
+        with pytest.raises(FileError, match="Permission denied"):
+            read(tmp_path / "s")
+    finally:
+        (tmp_path / "s").chmod(0o700)
+
+
 # ---- files
 
 
@@ -255,6 +300,33 @@ def test_paths_are_checked_at_once(tmp_path):
     assert ".npy, .npz, .safetensors, .pt, .pth, .csv" in file_problem(tmp_path / "x.txt")
 
 
+def test_a_checkpoint_gives_its_tensors_alone(tmp_path):
+    """Counts, settings and states of random generators are beside what it is read for."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    parts = ["weight", "bias", "running_mean", "running_var"]
+    assert list(layers(tmp_path / "a.pt")) == ["0.weight", "0.bias", *(f"1.{p}" for p in parts)]
+    checkpoint = {"epoch": 3, "a": torch.ones(2), "note": "x", "best": torch.tensor(0.5)}
+    torch.save({**checkpoint, "list": [torch.ones(1), (torch.ones(3), 4)]}, tmp_path / "b.pt")
+    assert list(layers(tmp_path / "b.pt")) == ["a", "list.0", "list.1.0"]
+    torch.save(optimizer.state_dict(), tmp_path / "c.pt")
+    assert list(layers(tmp_path / "c.pt"))[:2] == ["state.0.exp_avg", "state.0.exp_avg_sq"]
+    arrays = {"n": np.array(4), "a": np.ones(2)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+        archive.writestr("readme.txt", "not an array")
+    save_file(arrays, tmp_path / "e.safetensors")
+    half = {"n": torch.tensor(4, dtype=torch.bfloat16), "a": torch.ones(2)}
+    save_torch_file(half, tmp_path / "f.safetensors")
+    for name in ("d.npz", "e.safetensors", "f.safetensors"):
+        assert list(layers(tmp_path / name)) == ["a"]
+    with pytest.raises(InputError, match="layer 'n' must have shape"):
+        layers(arrays)  # what is handed over in memory is meant
+
+
 class Trap:
     """Unpickling this would write a file."""
 
@@ -271,10 +343,10 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     Path("d.npz").write_bytes(pickle.dumps(Trap()))
     torch.save({"a": torch.ones(2), "b": Trap()}, "e.pt")
     Path("f.pt").write_bytes(pickle.dumps(Trap()))
-    for name in ("a.npy", "b.npz", "c.npy", "d.npz"):
-        assert "pickled objects" in file_problem(Path(name))
-    for name in ("e.pt", "f.pt"):
-        assert "cannot be read as .pt" in file_problem(Path(name))
+    for name in ("a.npy", "b.npz"):
+        assert file_problem(Path(name)).endswith(": it holds pickled objects")
+    for name in ("c.npy", "d.npz", "e.pt", "f.pt"):
+        assert "cannot be read as" in file_problem(Path(name))
     assert not Path("trapped").exists()
 
 
@@ -309,9 +381,10 @@ def test_damaged_files_give_arrays_or_a_file_error(tmp_path_factory, name, data)
         end = min(len(content), 200) if near_the_start else len(content)
         content[data.draw(st.integers(0, end - 1))] = data.draw(st.integers(0, 255))
     (folder / name).write_bytes(content)
-    try:
+    found = None
+    with contextlib.suppress(FileError):
         found = layers(folder / name)
-    except FileError:
+    if found is None:
         assert file_problem(folder / name)
     else:
         assert all(values.ndim == 2 and values.size for values in found.values())
@@ -343,13 +416,46 @@ def test_files_without_arrays(tmp_path):
     np.savez(tmp_path / "x.npz")
     torch.save({}, tmp_path / "x.pt")
     save_file({}, tmp_path / "x.safetensors")
-    for name in ("x.npz", "x.pt", "x.safetensors"):
+    np.savez(tmp_path / "n.npz", n=4)
+    torch.save({"epoch": 3, "n": torch.tensor(4)}, tmp_path / "n.pt")
+    save_file({"n": np.array(4)}, tmp_path / "n.safetensors")
+    for name in ("x.npz", "x.pt", "x.safetensors", "n.npz", "n.pt", "n.safetensors"):
         assert file_problem(tmp_path / name) == "holds no arrays"
 
 
+NOT_OURS = "it is no file that torch.save wrote"
+OBJECTS = "it holds Python objects other than tensors, which are never loaded"
+
+
+def test_what_is_wrong_with_a_torch_file_is_told_in_our_words(tmp_path):
+    path = tmp_path / "x.pt"
+    for legacy in (False, True):
+        for content in ({"a": Trap()}, torch.nn.Linear(2, 2), {"a": np.ones(2)}):
+            torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+            assert file_problem(path) == f"cannot be read as .pt: {OBJECTS}"
+        torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=not legacy)
+        assert list(layers(path)) == ["a"]
+        path.write_bytes(path.read_bytes()[:-30])
+        assert file_problem(path) == f"cannot be read as .pt: it is damaged, or {NOT_OURS[6:]}"
+    for content in (b"", b"hello", pickle.dumps({"a": 1})):
+        path.write_bytes(content)
+        assert file_problem(path) == f"cannot be read as .pt: {NOT_OURS}"
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz"])
+def test_numpy_files_that_are_none(tmp_path, kind):
+    for content in (b"", b"hello", pickle.dumps(1)):
+        (tmp_path / f"x{kind}").write_bytes(content)
+        assert file_problem(tmp_path / f"x{kind}") == (
+            f"cannot be read as {kind}: it does not begin as such a file does"
+        )
+
+
 def test_what_breaks_a_rule_in_a_file_names_file_and_layer(tmp_path):
-    torch.save({"net": {"fc": torch.ones(2), "epoch": 3}}, tmp_path / "a.pt")
-    assert file_problem(tmp_path / "a.pt").startswith("layer 'net.epoch' must have shape (n,)")
+    torch.save({"net": {"fc": torch.ones(2), "no": torch.ones(0)}}, tmp_path / "a.pt")
+    assert file_problem(tmp_path / "a.pt").startswith("layer 'net.no' must have rows and columns")
+    torch.save(torch.tensor(3.0), tmp_path / "d.pt")
+    assert file_problem(tmp_path / "d.pt").startswith("layer 'd' must have shape (n,)")
     np.save(tmp_path / "b.npy", np.array(["text"]))
     assert file_problem(tmp_path / "b.npy").startswith("layer 'b' must be an array of real")
     np.save(tmp_path / "c.npy", np.ones((0, 2)))
@@ -376,6 +482,32 @@ def test_bad_csv(tmp_path, text, problem):
 def test_csv_with_missing_values(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n,inf\n")
     np.testing.assert_array_equal(one(tmp_path / "x.csv"), [[1, 2], [np.nan, np.inf]])
+
+
+def test_units_of_tables_have_names(tmp_path):
+    def names(source: Any, **options: Any) -> Any:
+        (entry,) = read(source, **options)
+        return entry.names
+
+    frame = pd.DataFrame({"a": [1.0, 2.0], 7: [3.0, 4.0]}, index=["x", "y"])
+    assert names(frame) == names({"fc": frame}) == names(frame, unit_axis=1) == ("a", "7")
+    assert names(frame, unit_axis=-1) == ("a", "7")
+    assert names(frame, unit_axis=0) is None  # its rows are the units
+    assert names(frame["a"]) is names(frame.to_numpy()) is None
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    assert names(tmp_path / "x.csv") == ("a", "7")
+    with pytest.raises(InputError, match="the name of a column must be valid Unicode text"):
+        names(frame.rename(columns={"a": "\ud800"}))
+
+
+def test_a_csv_column_without_a_name_is_an_index(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=["x", "y"])
+    frame.to_csv(tmp_path / "x.csv")
+    (entry,) = read(tmp_path / "x.csv")
+    assert entry.names == ("a", "b")
+    np.testing.assert_array_equal(entry.values, frame)
+    pd.DataFrame(frame.to_numpy()).to_csv(tmp_path / "x.csv")  # its header is ,0,1
+    np.testing.assert_array_equal(one(tmp_path / "x.csv"), frame)
 
 
 def test_torch_and_pandas_are_imported_for_their_own_files_only(tmp_path):

@@ -110,18 +110,33 @@ def test_other_functions_are_no_activations(function):
     assert sites.activation_of(function) is None
 
 
-def test_unit_axes():
-    assert sites.unit_axis_after(F.conv2d) == sites.unit_axis_after(F.batch_norm) == 1
-    assert sites.unit_axis_after(F.linear) == sites.unit_axis_after(F.layer_norm) == -1
-    assert sites.unit_axis_after(torch.relu) is None
+def test_unit_axes_of_modules():
     images, words = torch.zeros(2, 3, 4, 5), torch.zeros(2, 7, 3)
     assert sites.unit_axis_of(nn.Conv2d(3, 3, 1), images) == 1
     assert sites.unit_axis_of(nn.GroupNorm(1, 3), images) == 1
     assert sites.unit_axis_of(nn.LocalResponseNorm(2), images) is None
     assert sites.unit_axis_of(nn.LayerNorm(3), words) == -1
     assert sites.unit_axis_of(nn.LayerNorm(3), images) == 1
+    assert sites.unit_axis_of(nn.LayerNorm([3, 4, 5]), images) == -3
+    assert sites.unit_axis_of(nn.RMSNorm([7, 3]), words) == -2
     assert sites.unit_axis_of(nn.Linear(3, 3), words) == -1
     assert sites.unit_axis_of(nn.ReLU(), words) is None
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        *[
+            (torch.relu_, "relu"),
+            (torch.ops.aten.relu.default, "relu"),
+            (F._threshold, "threshold"),
+        ],
+        *[(torch.Tensor.T.__get__, "T"), (torch.Tensor.mT.__get__, "mT"), (object(), "")],
+        *[(torch.Tensor.__getitem__, "getitem"), (torch.Tensor.transpose_, "transpose")],
+    ],
+)
+def test_bare_names(function, name):
+    assert sites.bare_name(function) == name
 
 
 def test_first_tensor():

@@ -193,6 +193,33 @@ def test_a_killed_process_leaves_what_was_flushed(tmp_path):
     assert steps(tmp_path / "s") == [0]
 
 
+def test_a_flush_is_due_some_seconds_after_the_last(tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    writer = StoreWriter(tmp_path / "s")
+    flushed = 0
+    for step, seconds in enumerate(
+        (store_module.FLUSH_SECONDS, 0.5, 1, store_module.FLUSH_SECONDS)
+    ):
+        now += seconds
+        writer.add(np.full((3, 2), step, np.float32), layer="fc", site="values", step=step)
+        writer.flush_if_due()
+        if step in (1, 3):
+            flushed = step + 1
+        assert (steps(tmp_path / "s") if flushed else []) == list(range(flushed))
+        assert is_store(tmp_path / "s") == (flushed > 0)
+
+
+def test_a_name_that_is_no_text_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="model must be valid Unicode text"):
+        StoreWriter(tmp_path / "s", model="\ud800")
+    assert not (tmp_path / "s").exists()
+    writer = StoreWriter(tmp_path / "s")
+    for name in ("layer", "site"):
+        with pytest.raises(InputError, match=f"{name} must be valid Unicode text, got"):
+            writer.add(np.ones((1, 1)), step=0, **{"layer": "a", "site": "s", name: "\ud800"})
+
+
 def test_two_writers_do_not_overwrite_each_other(folder):
     first, second = StoreWriter(folder, "a"), StoreWriter(folder, "a")
     for step, writer in ((2, first), (3, second)):
@@ -266,7 +293,7 @@ def test_a_store_without_entries(folder):
 
 
 @pytest.mark.parametrize("name", ["written_by", "model", "shards", "entries"])
-@pytest.mark.parametrize("value", [None, 3, {"a": 1}])
+@pytest.mark.parametrize("value", [None, 3, {"a": 1}, "\ud800"])
 def test_a_field_of_the_manifest_that_breaks_the_schema(folder, name, value):
     edit(folder, lambda content: content.update({name: value}))
     assert repr(name) in error_of(folder)
@@ -275,11 +302,11 @@ def test_a_field_of_the_manifest_that_breaks_the_schema(folder, name, value):
 WRONG = [
     *[("shard", value) for value in (-1, 1, 10**30, "0", None, 0.0, True)],
     *[("key", value) for value in (None, 3)],
-    *[("layer", value) for value in (None, 3, ["a"])],
-    *[("site", value) for value in (None, 3)],
+    *[("layer", value) for value in (None, 3, ["a"], "\ud800bad")],
+    *[("site", value) for value in (None, 3, "\udfff")],
     *[("step", value) for value in (-1, 1.5, "1", None, True)],
     *[("call", value) for value in (-1, None)],
-    *[("activation", value) for value in (3, ["relu"])],
+    *[("activation", value) for value in (3, ["relu"], "\ud800")],
     *[("rows", value) for value in (0, -1, "3", None)],
     *[("units", value) for value in (0, None)],
     *[("rows_seen", value) for value in (0, None)],

@@ -1,0 +1,159 @@
+"""Follow the axis of the units from tensor to tensor through a forward pass.
+
+A layer puts its units on an axis of its own. What the model then does to its output moves that axis
+(``permute``), divides it (``view``) or keeps it (``x + y``), and each tensor has its own: of an
+attention's ``q @ k.transpose(1, 2)`` only the second factor has its units elsewhere.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from distfit_nn.capture.sites import bare_name, tensors
+
+# Names of functions, without the marks of their form.
+# fmt: off
+_CHANNELS_FIRST = frozenset((
+    "batch_norm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "group_norm", "instance_norm",
+))
+_UNITS_LAST = frozenset((
+    "bilinear", "embedding", "embedding_bag", "linear", "multi_head_attention_forward",
+    "scaled_dot_product_attention",
+))
+_NORMS_OF_SHAPES = frozenset(("layer_norm", "rms_norm"))
+_MOVES = frozenset((
+    "H", "T", "adjoint", "mH", "mT", "moveaxis", "movedim", "permute", "swapaxes", "swapdims", "t",
+    "transpose",
+))
+_RESHAPES = frozenset((
+    "flatten", "getitem", "reshape", "reshape_as", "squeeze", "unflatten", "unsqueeze", "view",
+    "view_as",
+))
+# fmt: on
+_Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is known of a tensor; its shape is noted as functions in place may change it."""
+
+    tensor: weakref.ref[torch.Tensor]
+    shape: _Shape
+    axis: int | None
+
+
+class UnitAxes:
+    """On which axis the tensors of a pass have their units, as far as that can be told.
+
+    An axis is -1 where it is the last, else it counts from the front: functions that are not known
+    here, such as ``mean`` or ``cat``, mostly leave these counts as they are.
+    """
+
+    def __init__(self) -> None:
+        self._notes: dict[int, _Note] = {}
+        self._latest: int | None = None
+
+    def of(self, tensor: torch.Tensor) -> int:
+        """Return the unit axis of `tensor`.
+
+        Where it was lost it is 1 of four or more axes, else the last. A tensor that no known layer
+        leads to has that of the layer that ran last.
+        """
+        note = self._note(tensor)
+        axis = self._latest if note is None else note.axis
+        if axis is None or not -tensor.ndim <= axis < tensor.ndim:
+            axis = 1 if tensor.ndim >= 4 else -1
+        return axis if tensor.ndim > 2 else -1
+
+    def follow(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        result: Any,
+    ) -> None:
+        """Note where the units of `result` are, which `function` made of its arguments."""
+        made = [tensor for tensor in tensors(result) if not tensor.is_nested]
+        if not made:
+            return
+        name = bare_name(function)
+        axis = _axis_after(name, args, kwargs)
+        if axis is not None:
+            self._latest = axis
+            for tensor in made:
+                self._write(tensor, axis)
+            return
+        found = map(self._note, tensors((args, dict(kwargs))))
+        known = [note for note in found if note is not None]
+        for tensor in made if known else ():
+            source = min(known, key=lambda n: (n.axis is None, len(n.shape) != tensor.ndim))
+            axis = source.axis
+            if axis is not None and name in _MOVES:
+                axis = _moved(function, args, kwargs, len(source.shape), axis)
+            elif axis is not None and name in _RESHAPES:
+                axis = _reshaped(source.shape, axis, tuple(tensor.shape))
+            self._write(tensor, axis)
+
+    def _note(self, tensor: torch.Tensor) -> _Note | None:
+        note = self._notes.get(id(tensor))
+        return note if note is not None and note.tensor() is tensor else None
+
+    def _write(self, tensor: torch.Tensor, axis: int | None) -> None:
+        if axis is not None and tensor.ndim and axis % tensor.ndim == tensor.ndim - 1:
+            axis = -1
+        self._notes[id(tensor)] = _Note(weakref.ref(tensor), tuple(tensor.shape), axis)
+
+
+def _axis_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """Return the unit axis of what a layer's function returns; None if `name` is no layer."""
+    if name in _CHANNELS_FIRST:
+        return 1
+    if name in _NORMS_OF_SHAPES:
+        shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape")
+        return -len(shape) if isinstance(shape, (tuple, list)) else -1
+    return -1 if name in _UNITS_LAST else None
+
+
+def _moved(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    ndim: int,
+    axis: int,
+) -> int | None:
+    """Return where `function` puts `axis`: a tensor whose other axes have size 1 shows it."""
+    sizes = [1] * ndim
+    sizes[axis] = 2
+    probe = torch.empty(sizes, device="meta")
+
+    def probed(value: Any) -> Any:
+        return probe if isinstance(value, torch.Tensor) else value
+
+    try:
+        moved = function(*map(probed, args), **{key: probed(kwargs[key]) for key in kwargs})
+        return list(moved.shape).index(2)
+    except Exception:  # another library's function of this name, or axes that have names
+        return None
+
+
+def _reshaped(old: _Shape, axis: int, new: _Shape) -> int | None:
+    """Return where a reshape from `old` to `new` puts `axis`; of a divided one the last part.
+
+    None if it is merged with another. In either shape the axis has as many values after it.
+    """
+    if old == new or prod(old) != prod(new):  # the latter by an index that picks
+        return axis
+    axis %= len(old)
+    size, after = old[axis], prod(old[axis + 1 :])
+    for place, part in enumerate(new):
+        whole = part == size or (part > 1 and size % part == 0)
+        if whole and prod(new[place + 1 :]) == after:
+            return place
+    return None
