@@ -13,14 +13,20 @@ from distfit_nn.errors import FileError
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text` in UTF-8 under a temporary name beside `path`, then rename; return the path.
 
-    The folder is created if missing.
+    The folder is created if missing. A symbolic link is followed: what it points to is replaced.
 
     Raises
     ------
     FileError
-        The file cannot be written; what was there before is untouched.
+        The file cannot be written, or there is something else than a regular file (a folder, a
+        device, a pipe); what was there before is untouched.
     """
-    target = Path(path)
+    given = Path(path)
+    target = Path(os.path.realpath(path))
+    if str(path) == "" or target.is_dir():
+        raise FileError(f"cannot write {str(path)!r}: it is the name of a folder, not of a file")
+    if target.exists() and not target.is_file():
+        raise FileError(f"cannot write {given}: it is no regular file")
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,5 +35,5 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise FileError(f"cannot write {target}: {error.strerror or error}") from None
-    return target
+        raise FileError(f"cannot write {given}: {error.strerror or error}") from None
+    return given

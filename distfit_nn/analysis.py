@@ -68,10 +68,11 @@ class Analysis:
     def units(self) -> pd.DataFrame:
         """One row for each unit of each layer, site and step.
 
-        Columns: layer, site, step, unit, n, mean, std, skewness, kurtosis (excess), min, max,
-        zero_fraction, nan_count, inf_count, bimodality_coefficient, dip, dip_pvalue, dip_qvalue,
-        kl_gaussian, kl_maxent (nats), mass_outside, maxent_status, and the verdicts dead,
-        heavy_tailed, bimodal, far; `definitions` says what each means.
+        Columns: layer, site, step, unit, name (of a column, else missing), n, mean, std,
+        skewness, kurtosis (excess), min, max, zero_fraction, nan_count, inf_count,
+        bimodality_coefficient, dip, dip_pvalue, dip_qvalue, kl_gaussian, kl_maxent (nats),
+        mass_outside, maxent_status, and the verdicts dead, heavy_tailed, bimodal, far;
+        `definitions` says what each means.
         """
         import pandas as pd
 
@@ -161,7 +162,7 @@ def analyze(
         if progress is not None:
             progress(entry)
         where = entry.layer, entry.site, entry.step, entry.activation
-        recordings.append(summary.summarise(entry.values, *where, order=order))
+        recordings.append(summary.summarise(entry.values, *where, names=entry.names, order=order))
     name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Analysis(name, order, created, tuple(recordings))

@@ -1,8 +1,8 @@
 """The program `distfit-nn`: parse, call, exit code.
 
-Data go to standard output, progress and messages to standard error. Exit codes: 0 fine, 1 a check
-failed, 2 bad usage or bad input, 130 interrupted. Heavy modules are imported by the commands that
-use them, so that ``--help`` answers at once.
+Data go to standard output, progress and messages to standard error. Exit codes: 0 fine, 2 bad usage
+or bad input, 130 interrupted. Heavy modules are imported by the commands that use them, so that
+``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distfit_nn.errors import DistfitError, InputError
+from distfit_nn.errors import DistfitError, FileError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from distfit_nn.analysis import Analysis
     from distfit_nn.capture.readers import Entry
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="distfit-nn",
     help="Show, measure and fit how the activations of neural networks are distributed.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -51,35 +52,66 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stand
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run the program and return its exit code; what goes wrong is one line on standard error."""
     try:
-        app(args=None if arguments is None else list(arguments))
+        # Without `standalone_mode` typer returns the code of `typer.Exit` and raises the rest.
+        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        if code == INTERRUPTED:  # so typer ends a KeyboardInterrupt, or by its `Abort`
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else 0
+    except _ReaderGone:
+        return 0
     except DistfitError as error:
         _say(f"distfit-nn: {error}")
-        sys.exit(2)
-    except KeyboardInterrupt:
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
         _say("distfit-nn: interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has had enough, as `head` does: not an error of ours.
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of typer's errors of usage
+            raise
+        _say(f"distfit-nn: {error.format_message()} (see distfit-nn --help)")
+        return 2
+
+
+class _ReaderGone(Exception):
+    """The reader of standard output has had enough, as `head` does: not an error of ours."""
+
+
+def _print(text: str) -> None:
+    """Print to standard output, at once."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python flushes again at its end and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        if isinstance(error, BrokenPipeError):
+            raise _ReaderGone from None
+        raise FileError(f"cannot write to standard output: {error.strerror}") from None
 
 
-def _version(wanted: bool) -> None:
+def _show(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(version("distfit-nn"))
+        _print(version("distfit-nn"))
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def program(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Show, measure and fit how the activations of neural networks are distributed."""
+    if context.invoked_subcommand is None:
+        raise InputError("a command is missing (see distfit-nn --help)")
 
 
 @app.command()
@@ -93,15 +125,17 @@ def analyze(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure every unit of every layer; print the table of layers.
+    """Measure every unit; print a table of layers.
 
     Example: distfit-nn analyze run/ --json > analysis.json
     """
+    if csv is not None and Path(source).resolve() == csv.resolve():
+        raise InputError(f"--csv must not be the source, {source}")
     analysis = _analysis(source, order, unit_axis, quiet)
     if csv is not None:
         analysis.to_csv(csv)
     if as_json:
-        typer.echo(analysis.to_json())
+        _print(str(analysis.to_json()))
     else:
         _print_table(analysis.layers, _LAYER_COLUMNS)
 
@@ -117,7 +151,9 @@ def fit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit a maximum-entropy density to every unit; print how each fit ended.
+    """Fit a maximum-entropy density to every unit.
+
+    Prints how each fit ended; with --json the densities themselves.
 
     Example: distfit-nn fit weights.npy --order 4 --support=-1,1
     """
@@ -127,7 +163,7 @@ def fit(
     parsed = _support(support)
     table = fit_table(read(source, unit_axis=unit_axis), order, parsed, _progress(quiet))
     if as_json:
-        typer.echo(json.dumps(table.to_dict(), ensure_ascii=False, allow_nan=False, indent=1))
+        _print(json.dumps(table.to_dict(), ensure_ascii=False, allow_nan=False, indent=1))
     else:
         _print_table(table.units, _FIT_COLUMNS)
 
@@ -143,12 +179,14 @@ def report(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the report, one HTML file that opens offline; print its path.
+    """Write the report, one HTML file; print its path.
 
     Example: distfit-nn report run/ --output report.html
     """
+    if Path(source).resolve() == output.resolve():
+        raise InputError(f"--output must not be the source, {source}")
     written = _analysis(source, order, unit_axis, quiet).to_html(output)
-    typer.echo(json.dumps({"report": str(written)}) if as_json else str(written))
+    _print(json.dumps({"report": str(written)}) if as_json else str(written))
 
 
 @app.command()
@@ -160,7 +198,7 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a small network on scikit-learn's digits, record it live, report.
+    """Train on scikit-learn's digits, record live, report.
 
     Example: distfit-nn demo && open distfit-demo/report.html
     """
@@ -171,9 +209,9 @@ def demo(
     written = _analysis(str(store), 6, None, quiet).to_html(output / "report.html")
     if as_json:
         result = {"report": str(written), "store": str(store), "test_accuracy": accuracy}
-        typer.echo(json.dumps(result))
+        _print(json.dumps(result))
     else:
-        typer.echo(str(written))
+        _print(str(written))
 
 
 def _analysis(source: str, order: int, unit_axis: int | None, quiet: bool) -> Analysis:
@@ -198,6 +236,8 @@ def _support(text: str) -> float | tuple[float, float] | str:
 
 
 # What is printed
+
+WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
 
 
 def _progress(quiet: bool) -> Callable[[Entry], None] | None:
@@ -262,13 +302,14 @@ def _print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
             cell.rjust(width) if numeric else cell.ljust(width)
             for cell, width, numeric in zip(row, widths, right, strict=True)
         ]
-        typer.echo("  ".join(cells).rstrip())
+        _print("  ".join(cells).rstrip())
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.3g}"
-    return _one_line(value)
+    text = _one_line(value)
+    return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…"
 
 
 if __name__ == "__main__":

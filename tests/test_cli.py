@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,8 +105,10 @@ def test_bad_input_is_one_line_and_exit_2(call, tmp_path, command):
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
         ["analyze"],
         ["nonsense"],
+        ["analyze", "x.npy", "--bogus"],
         ["analyze", "x.npy", "--order", "three"],
         ["fit", "x.npy", "--support", "1,2,3"],
         ["fit", "x.npy", "--support", "wide"],
@@ -114,7 +118,8 @@ def test_bad_usage_is_exit_2(call, arguments):
     code, out, err = call(*arguments)
     assert code == 2
     assert out == ""
-    assert "Traceback" not in err
+    assert err.startswith("distfit-nn: ")
+    assert err.count("\n") == 1
 
 
 def test_odd_columns_are_counted_not_fatal(call, tmp_path, rng):
@@ -156,3 +161,64 @@ def test_demo_runs_again_in_the_same_place(tmp_path):
     for _ in range(2):
         assert run("demo", "--output", tmp_path / "demo", "-q").returncode == 0
     assert len(list((tmp_path / "demo" / "run").iterdir())) == 2  # one shard and the manifest
+
+
+@pytest.mark.parametrize("target", ["folder", "", "pipe", "source.npy"])
+def test_what_is_there_is_not_replaced(call, tmp_path, rng, target):
+    """A folder, a device or pipe, and the source itself are refused and stay as they are."""
+    np.save(tmp_path / "source.npy", rng.normal(size=(9, 2)))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    path = tmp_path / target if target else ""
+    code, out, err = call("report", tmp_path / "source.npy", "-q", "-o", path)
+    assert (code, out) == (2, "")
+    assert err.startswith("distfit-nn: ")
+    assert err.count("\n") == 1
+    assert {path: path.lstat() for path in tmp_path.iterdir()} == before
+
+
+def test_a_link_is_followed(call, array, tmp_path):
+    (tmp_path / "real.html").write_text("old")
+    (tmp_path / "link.html").symlink_to(tmp_path / "real.html")
+    code, out, _ = call("report", array, "-q", "-o", tmp_path / "link.html")
+    assert (code, out) == (0, f"{tmp_path / 'link.html'}\n")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path, rng):
+    np.save(tmp_path / "wide.npy", rng.normal(size=(9, 3000)))
+    command = [sys.executable, "-m", "distfit_nn.cli", "fit", str(tmp_path / "wide.npy"), "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 0
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_a_full_disk_is_one_line(array):
+    command = [sys.executable, "-m", "distfit_nn.cli", "analyze", str(array), "-q"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == ("distfit-nn: cannot write to standard output: No space left on device\n")
+
+
+def test_interrupted(monkeypatch, call, array):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distfit_nn.analysis.analyze", stop)
+    code, out, err = call("analyze", array)
+    assert (code, out) == (130, "")
+    assert err.strip() == "distfit-nn: interrupted"
+
+
+def test_a_long_name_is_cut_in_the_table_only(call, tmp_path, rng):
+    np.savez(tmp_path / "names.npz", **{"n" * 500: rng.normal(size=20)})
+    _, out, _ = call("analyze", tmp_path / "names.npz", "-q")
+    assert max(map(len, out.splitlines())) < 300
+    _, out, _ = call("analyze", tmp_path / "names.npz", "-q", "--json")
+    assert json.loads(out)["layers"][0]["layer"] == "n" * 500

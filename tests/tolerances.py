@@ -10,6 +10,10 @@ def eps(dtype: object = np.float64) -> float:
     return float(np.finfo(dtype).eps)
 
 
+# The step between numbers below 2.2e-308: no result is nearer than this to an exact one.
+SUBNORMAL = float(np.finfo(np.float64).smallest_subnormal)
+
+
 def sum_error(n: int, dtype: object = np.float64) -> float:
     """Worst relative error of a naive sum of n terms of one sign: n roundings of eps/2, doubled."""
     return max(n, 1) * eps(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
-from distfit_nn.stats.dip_kernel import dip_of_rows
+from distfit_nn.stats.dip_kernel import dip_of_rows, spread_ties
 from distfit_nn.stats.moments import Axis, Float, Int, moments
 
 _CHUNK = 1 << 20  # values that are copied and sorted at once
@@ -78,7 +78,7 @@ def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike
     return coefficient
 
 
-def dip_test(x: ArrayLike, axis: Axis = 0) -> DipResult:
+def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
     """Hartigan's dip test of unimodality, for each column of x.
 
     The dip is the smallest distance, in the maximum norm, between the empirical distribution
@@ -94,6 +94,12 @@ def dip_test(x: ArrayLike, axis: Axis = 0) -> DipResult:
         adjacent, x is copied once before); NaN and infinite values are left out.
     axis : int, tuple of ints or None, default 0
         The axes to reduce, as in NumPy.
+    ties : {"atoms", "spread"}, default "atoms"
+        What equal values stand for. "atoms": themselves; the statistic is Hartigan's, and a
+        rounded or counted quantity, whose every level is a point mass, has a large one. "spread":
+        the rounding of a continuous quantity; they are spread evenly half way to their neighbours
+        first, so that the levels of a grid are not modes. An atom beside values that do not lie on
+        a grid, such as the zeros that a ReLU leaves, stays one.
 
     Returns
     -------
@@ -107,7 +113,8 @@ def dip_test(x: ArrayLike, axis: Axis = 0) -> DipResult:
     Raises
     ------
     InputError
-        If x is not an array of real numbers or `axis` does not name axes of it.
+        If x is not an array of real numbers, `axis` does not name axes of it, or `ties` is
+        neither of the two.
 
     Notes
     -----
@@ -121,9 +128,10 @@ def dip_test(x: ArrayLike, axis: Axis = 0) -> DipResult:
     J. A. Hartigan and P. M. Hartigan, The dip test of unimodality, Annals of Statistics 13 (1985);
     P. M. Hartigan, Algorithm AS 217, Applied Statistics 34 (1985).
     """
+    spread = _checks.one_of(ties, ("atoms", "spread"), "ties") == "spread"
     view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
     kept = view.shape[reduced:]
-    parts = [_sorted_dips(rows) for rows in _rows_of_columns(view, reduced)]
+    parts = [_sorted_dips(rows, spread) for rows in _rows_of_columns(view, reduced)]
     statistic = np.concatenate([dips for dips, _ in parts] or [np.empty(0)])
     n = np.concatenate([sizes for _, sizes in parts] or [np.empty(0, np.int64)])
     pvalue = _null_pvalues(statistic, n)
@@ -139,12 +147,14 @@ def _rows_of_columns(view: NDArray[Any], reduced: int) -> Iterator[Float]:
         yield np.array(table[start : start + step], dtype=np.float64, order="C")
 
 
-def _sorted_dips(rows: Float) -> tuple[Float, Int]:
+def _sorted_dips(rows: Float, spread: bool) -> tuple[Float, Int]:
     """Return the dip of each row and the number of its finite values; `rows` is overwritten."""
     finite = np.isfinite(rows)
     rows[~finite] = np.nan  # NaN sorts last, behind the values that count
     rows.sort(axis=1)
     counts = finite.sum(axis=1, dtype=np.int64)
+    if spread:
+        spread_ties(rows, counts)
     return dip_of_rows(rows, counts), counts
 
 

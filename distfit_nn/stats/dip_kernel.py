@@ -153,6 +153,52 @@ def _shrink_to_mode(
 
 
 @_jit
+def _cell(v: Array, m: int, k: int, side: int) -> float:
+    """Distance from ``v[k]`` to its neighbour on one side, or to the next but one if that is less.
+
+    The second comparison keeps an atom beside a far cluster an atom. Infinite without a neighbour.
+    """
+    inside = 0 <= k + side < m
+    gap = abs(v[k + side] - v[k]) if inside else np.inf
+    if 0 <= k + 2 * side < m:
+        gap = min(gap, abs(v[k + 2 * side] - v[k + side]))
+    return gap
+
+
+@_jit
+def spread_ties(rows: Array, counts: Array) -> None:
+    """Spread the values that are equal evenly over the cell that rounding gave them, in place.
+
+    The cell of a value reaches half way to its neighbours. `rows` and `counts` are those of
+    `dip_of_rows`; rows stay ascending, and values that are alone stay where they are.
+    """
+    size = rows.shape[1]
+    v, rank = np.empty(size), np.empty(size + 1)
+    for i in range(rows.shape[0]):
+        if counts[i] == 0:
+            continue
+        m = 0
+        for j in range(counts[i]):
+            if m == 0 or rows[i, j] > v[m - 1]:
+                v[m], rank[m] = rows[i, j], j
+                m += 1
+        rank[m] = counts[i]
+        for k in range(m):
+            copies = int(rank[k + 1] - rank[k])
+            left, right = _cell(v, m, k, -1), _cell(v, m, k, 1)
+            if copies == 1 or (np.isinf(left) and np.isinf(right)):
+                continue
+            if np.isinf(left):
+                left = right
+            if np.isinf(right):
+                right = left
+            for j in range(copies):
+                share = (j + 0.5) / copies
+                offset = (right * share - left * (1 - share)) / 2
+                rows[i, int(rank[k]) + j] = v[k] + offset
+
+
+@_jit
 def dip_of_rows(rows: Array, counts: Array) -> Array:
     """Return the dip of ``rows[i, :counts[i]]`` for each i.
 

@@ -6,6 +6,7 @@ A recording is what one layer gave at one site and step, (rows, units). Threshol
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,8 @@ LARGEST = 1e300  # bins end here, so that their widths cannot overflow
 
 DEFINITIONS = {
     "dead": (
-        "A unit is dead if all its finite values are equal, or if it feeds a ReLU and none of its "
-        "values is above 0, so that the ReLU never opens on these rows."
+        "A unit is dead if all its finite values, two or more, are equal, or if it feeds a ReLU "
+        "and none of them is above 0, so that the ReLU never opens on these rows."
     ),
     "heavy_tailed": (
         f"A unit is heavy-tailed if its excess kurtosis is above {HEAVY_KURTOSIS:g} (that of the "
@@ -59,13 +60,14 @@ DEFINITIONS = {
     "kurtosis": "Excess kurtosis: fourth standardised central moment less 3; no bias correction.",
     "zero_fraction": "Share of the finite values that are exactly 0.",
     "bimodality_coefficient": (
-        "(skewness^2 + 1) / kurtosis with the finite-sample corrections of SAS; 5/9 for the "
-        "uniform distribution. Skew alone raises it: no verdict rests on it."
+        "(skewness^2 + 1) / (excess kurtosis + 3) with the finite-sample corrections of SAS; 5/9 "
+        "for the uniform distribution. Skew alone raises it: no verdict rests on it."
     ),
     "dip": (
         "Hartigan's dip: the largest distance between the empirical distribution function and the "
-        "nearest unimodal one. dip_pvalue is from a table for uniform samples, dip_qvalue "
-        "corrected by Benjamini-Hochberg."
+        "nearest unimodal one. Equal values are spread half way to their neighbours first: the "
+        "levels of a rounded or counted quantity are no modes. dip_pvalue is from a table for "
+        "uniform samples, dip_qvalue corrected by Benjamini-Hochberg."
     ),
     "kl_gaussian": (
         "KL(N(mean, std^2), N(0,1)) = (std^2 + mean^2 - 1)/2 - log(std), in nats: the part that a "
@@ -144,11 +146,13 @@ def summarise(
     step: int = 0,
     activation: str | None = None,
     *,
+    names: Sequence[str] | None = None,
     order: int = 6,
 ) -> Recording:
     """Summarise the values (rows, units) of one layer at one site and step.
 
-    NaN and infinite values are counted and left out of everything else.
+    NaN and infinite values are counted and left out of everything else. `names` are those of the
+    units, where they have any.
     """
     density = maxent.fit(values, order, nan_policy="omit")
     pooled_values = values.reshape(-1)
@@ -156,7 +160,13 @@ def summarise(
     measured = moments(values)
     units = _unit_table(values, measured, density, feeds_rectifier(site, activation))
     where = pd.DataFrame(
-        {"layer": layer, "site": site, "step": step, "unit": np.arange(values.shape[1])}
+        {
+            "layer": layer,
+            "site": site,
+            "step": step,
+            "unit": np.arange(values.shape[1]),
+            "name": pd.Series(names, range(values.shape[1]), dtype=object),
+        }
     )
     units = pd.concat([where, units], axis=1)
     return Recording(
@@ -183,7 +193,7 @@ def _unit_table(
     values: NDArray[Any], measured: Moments, density: Density, rectified: bool
 ) -> pd.DataFrame:
     """Return the statistics and flags of every unit."""
-    dip = dip_test(values)
+    dip = dip_test(values, ties="spread")
     kl_gaussian, kl_maxent = _divergences(measured, density)
     table = pd.DataFrame(
         {
@@ -211,7 +221,7 @@ def _unit_table(
     )
     error = np.sqrt(24 / np.maximum(table["n"], 1))
     closed = rectified & (table["max"] <= 0)
-    table["dead"] = (table["n"] > 0) & ((table["min"] == table["max"]) | closed)
+    table["dead"] = (table["n"] > 1) & ((table["min"] == table["max"]) | closed)
     table["heavy_tailed"] = table["kurtosis"] > np.maximum(HEAVY_KURTOSIS, HEAVY_ERRORS * error)
     table["bimodal"] = (table["dip_qvalue"] < ALPHA) & (table["dip"] >= LEAST_DIP)
     table["far"] = table["kl_maxent"] > FAR_KL

@@ -11,7 +11,7 @@ import diptest
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import linprog
@@ -112,7 +112,6 @@ def test_dip_agrees_with_diptest(rng, family, n):
 NUMBERS = st.integers(-5, 5) | st.floats(-1e3, 1e3).map(lambda value: round(value, 12))
 
 
-@settings(deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=60))
 def test_dip_agrees_with_diptest_on_lists(values):
     x = np.array(values, dtype=float)
@@ -135,7 +134,6 @@ def test_known_dips():
     assert dip_test([5.0] * 9).statistic == 0
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(-50, 50), min_size=1, max_size=40), st.randoms(), st.integers(-300, 300)
 )
@@ -316,8 +314,95 @@ def test_coefficient_conventions():
     assert np.isnan(bimodality_from_shape(0.0, 0.0, [0, 1, 2, 3])).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=4, max_size=50))
 def test_coefficient_is_a_share(values):
     coefficient = bimodality_coefficient(np.array(values))
     assert np.isnan(coefficient) or 0 < coefficient <= 1 + 1e-9
+
+
+def spread_slowly(values):
+    """Spread equal values half way to their neighbours, as the docstring of `dip_test` says."""
+    distinct, copies = np.unique(values, return_counts=True)
+    gaps = np.diff(distinct)
+
+    def cell(k, side):
+        near = gaps[k] if side > 0 else gaps[k - 1]
+        beyond = k + 1 if side > 0 else k - 2
+        return min(near, gaps[beyond]) if 0 <= beyond < len(gaps) else near
+
+    out = []
+    for k, (value, n) in enumerate(zip(distinct, copies, strict=True)):
+        left = cell(k, -1) if k > 0 else None
+        right = cell(k, 1) if k < len(gaps) else None
+        if n == 1 or (left is None and right is None):
+            out += [value] * n
+            continue
+        left, right = left if left is not None else right, right if right is not None else left
+        places = (np.arange(n) + 0.5) / n
+        out += list(value - left / 2 + places * (left + right) / 2)
+    return np.array(out)
+
+
+@given(
+    st.lists(st.integers(-8, 8).map(lambda k: k / 4) | st.floats(-2, 2), min_size=1, max_size=40)
+)
+def test_spread_ties_against_the_slow_way(values):
+    got = dip_test(np.array(values), ties="spread")
+    want = dip_test(spread_slowly(values))
+    assert got.statistic == pytest.approx(want.statistic, abs=tolerances.FEW_ROUNDINGS)
+    assert got.n == len(values)
+
+
+def on_a_grid(rng, n):
+    normal = rng.normal(size=(n, 50))
+    bfloat16 = (2 + 0.1 * normal).astype(np.float32).view(np.uint32) & 0xFFFF0000
+    return {
+        "poisson": rng.poisson(2.0, (n, 50)),
+        "binomial": rng.binomial(10, 0.5, (n, 50)),
+        "halves": np.round(2 * normal) / 2,
+        "quarters": np.round(4 * normal) / 4,
+        "bfloat16": bfloat16.view(np.float32),
+        "post_relu": np.maximum(np.round(8 * normal) / 8, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["poisson", "binomial", "halves", "quarters", "bfloat16", "post_relu"]
+)
+def test_a_grid_has_no_modes(rng, name):
+    x = on_a_grid(rng, 1000)[name]
+    assert (dip_test(x, ties="spread").pvalue > 0.05).mean() >= 0.95
+    assert (dip_test(x).pvalue < 0.01).all()  # as point masses they are
+
+
+def test_two_modes_on_a_grid_are_found(rng):
+    x = np.round(
+        4 * np.where(rng.random((1000, 20)) < 0.5, -2, 2) + 4 * rng.normal(size=(1000, 20))
+    )
+    assert (dip_test(x / 4, ties="spread").pvalue < 0.01).all()
+
+
+def test_zeros_beside_a_far_cluster_stay_an_atom(rng):
+    x = np.where(rng.random(1000) < 0.5, 0.0, rng.normal(10, 1, 1000))
+    result = dip_test(x, ties="spread")
+    assert result.pvalue < 0.01
+    assert result.statistic == pytest.approx(dip_test(x).statistic, abs=0.01)
+
+
+def test_without_ties_nothing_is_spread(rng):
+    x = rng.normal(size=(100, 7))
+    assert np.array_equal(dip_test(x, ties="spread").statistic, dip_test(x).statistic)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [3.0], [3.0, 3.0], [np.nan, 1.0, 1.0], [-1.7e308, 1.7e308, 1.7e308]]
+)
+def test_spread_ties_at_the_edges(values):
+    got, plain = dip_test(np.array(values), ties="spread"), dip_test(np.array(values))
+    assert got.n == plain.n
+    assert got.pvalue == pytest.approx(plain.pvalue, nan_ok=True)
+
+
+def test_bad_ties():
+    with pytest.raises(InputError, match="ties must be one of 'atoms', 'spread', got 'jitter'"):
+        dip_test([1.0, 2.0], ties="jitter")

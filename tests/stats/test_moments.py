@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -68,7 +68,10 @@ def check_column(m: Moments, index: tuple[int, ...], column: np.ndarray) -> None
     assert np.asarray(m.minimum)[index] == want["minimum"]
     assert np.asarray(m.maximum)[index] == want["maximum"]
     size = max(abs(want["minimum"]), abs(want["maximum"]))
-    assert abs(np.asarray(m.mean)[index] - want["mean"]) <= tolerances.sum_error(n) * size
+    assert (
+        abs(np.asarray(m.mean)[index] - want["mean"])
+        <= tolerances.sum_error(n) * size + tolerances.SUBNORMAL
+    )
     for k, r in enumerate(ORDERS):
         error = abs(m.power_sums[k][index] - want["sums"][k])
         bound = tolerances.power_sum_error(n, r) * want["absolute"][k] + n * tolerances.UNDERFLOW
@@ -239,7 +242,6 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(VALUES, max_size=60), st.lists(VALUES, max_size=60))
 def test_merge_is_the_whole(left, right):
     whole = np.array(left + right, dtype=float)
@@ -254,7 +256,6 @@ def test_merge_of_many_shards(rng):
     check_all(total, x, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=80), st.integers(-20, 20))
 def test_shape_does_not_see_a_power_of_two(values, power):
     x = np.round(np.array(values), 9)  # no underflow
@@ -264,7 +265,6 @@ def test_shape_does_not_see_a_power_of_two(values, power):
     np.testing.assert_array_equal(scaled.kurtosis, m.kurtosis)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=80))
 def test_pearson_inequality(values):
     m = moments(np.array(values))

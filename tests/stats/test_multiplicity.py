@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,7 +18,6 @@ from tests import tolerances
 PVALUES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
 
-@settings(deadline=None)
 @given(PVALUES)
 def test_agrees_with_scipy(pvalues):
     np.testing.assert_allclose(
@@ -29,7 +28,6 @@ def test_agrees_with_scipy(pvalues):
     )
 
 
-@settings(deadline=None)
 @given(PVALUES, st.randoms())
 def test_laws(pvalues, random):
     p = np.array(pvalues)

@@ -63,6 +63,27 @@ def test_a_negative_unit_is_dead_only_before_a_relu(columns, site, activation):
     assert set(units.index[units["dead"]]) == {"constant"}
 
 
+def test_one_value_cannot_be_dead(rng):
+    assert not summarise(rng.normal(size=(1, 3))).units["dead"].any()
+    assert summarise(np.zeros((2, 3))).units["dead"].all()
+
+
+@pytest.mark.parametrize("make", ["poisson", "rounded", "float16"])
+def test_rounded_values_are_not_bimodal(rng, make):
+    x = {
+        "poisson": lambda: rng.poisson(2.0, (1000, 20)),
+        "rounded": lambda: np.round(2 * rng.normal(size=(1000, 20))),
+        "float16": lambda: (300 + rng.normal(size=(1000, 20))).astype(np.float16),
+    }[make]()
+    assert not summarise(x).units["bimodal"].any()
+
+
+def test_names_of_units(rng):
+    x = rng.normal(size=(50, 2))
+    assert summarise(x, names=("a", "b")).units["name"].tolist() == ["a", "b"]
+    assert summarise(x).units["name"].isna().all()
+
+
 def test_statuses_and_counts(columns):
     units = units_of(columns)
     assert units["maxent_status"].to_dict() == {
