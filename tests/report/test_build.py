@@ -116,7 +116,7 @@ def column(rng, *kinds):
         (["nan", "normal"], "1 unit has no finite value"),
         (["binary", "normal"], "Of 2 units"),
         (["huge", "tiny"], "2 units have values so large or so small"),
-        (["subnormal", "normal"], "Of 2 units"),
+        (["subnormal"] * 3, "Of 3 units"),
     ],
 )
 @pytest.mark.parametrize("sites", [("pre_activation",), ("norm_input", "norm_output")])
