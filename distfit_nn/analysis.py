@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from distfit_nn._checks import one_of
 from distfit_nn._files import write_text
 from distfit_nn.capture.readers import Entry, Source, read
 from distfit_nn.stats import summary
-from distfit_nn.stats.summary import Recording
+from distfit_nn.stats.findings import Findings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,59 +22,11 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "distfit_nn.analysis", 1
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """What `analyze` found: one `Recording` for each layer, site and step.
+class Analysis(Findings):
+    """What `analyze` found, and what it can be turned into.
 
-    Attributes
-    ----------
-    source : str
-        Where the values came from.
-    order : int
-        Moments matched by the maximum-entropy densities.
-    created : str
-        When, in ISO 8601, UTC.
-    recordings : tuple of Recording
-        In the order of the source.
+    `layers` and `units` are the tables, `recordings` what they were made of; see `Findings`.
     """
-
-    source: str
-    order: int
-    created: str
-    recordings: tuple[Recording, ...]
-    alpha: float = summary.ALPHA
-
-    @property
-    def definitions(self) -> dict[str, str]:
-        """How each figure is computed, and which threshold a verdict has: name to sentence."""
-        return dict(summary.DEFINITIONS)
-
-    @cached_property
-    def layers(self) -> pd.DataFrame:
-        """One row for each layer, site and step.
-
-        Columns: layer, site, step, activation, rows, units; how many units are dead, heavy_tailed,
-        bimodal, far, or without an exact density (maxent_failed); kurtosis_max, dip_max, kl_median,
-        kl_max, shape_median (the median of kl_maxent - kl_gaussian: what no affine map of a unit
-        removes); zero_fraction, nan_count, inf_count; pooled_* of all units' values together.
-        """
-        import pandas as pd
-
-        return pd.DataFrame([summary.layer_row(recording) for recording in self.recordings])
-
-    @cached_property
-    def units(self) -> pd.DataFrame:
-        """One row for each unit of each layer, site and step.
-
-        Columns: layer, site, step, unit, name (of a column, else missing), n, mean, std,
-        skewness, kurtosis (excess), min, max, zero_fraction, nan_count, inf_count,
-        bimodality_coefficient, dip, dip_pvalue, dip_qvalue, kl_gaussian, kl_maxent (nats),
-        mass_outside, maxent_status, and the verdicts dead, heavy_tailed, bimodal, far;
-        `definitions` says what each means.
-        """
-        import pandas as pd
-
-        return pd.concat([recording.units for recording in self.recordings], ignore_index=True)
 
     def to_html(self, path: str | PathLike[str]) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""

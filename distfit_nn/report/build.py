@@ -12,10 +12,10 @@ from distfit_nn.report.numbers import plural
 from distfit_nn.report.svg import Sketchbook, theme
 
 if TYPE_CHECKING:
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
 
 
-def render(analysis: Analysis) -> str:
+def render(analysis: Findings) -> str:
     """Return the report on `analysis` as one HTML document without any external part.
 
     It has a verdict in words, a table of layers, figures for each layer and how each was made. Its
@@ -23,7 +23,7 @@ def render(analysis: Analysis) -> str:
 
     Parameters
     ----------
-    analysis : Analysis
+    analysis : Findings
         What `distfit_nn.analyze` returns.
 
     Returns
@@ -57,7 +57,7 @@ def render(analysis: Analysis) -> str:
     return page.render(content)
 
 
-def write(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
+def write(analysis: Findings, path: str | os.PathLike[str]) -> Path:
     """Write the report on `analysis` to `path` and return it; see `render`.
 
     The folder is created if missing. The page appears whole or not at all: it is written under a

@@ -8,7 +8,7 @@ from distfit_nn.report.numbers import number
 from distfit_nn.report.select import clean
 
 if TYPE_CHECKING:
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
 
 _NAMES = {
     "heavy_tailed": "heavy-tailed",
@@ -112,7 +112,7 @@ _LIMITS = (
 )
 
 
-def definitions(analysis: Analysis) -> list[tuple[str, str, str]]:
+def definitions(analysis: Findings) -> list[tuple[str, str, str]]:
     """Return the definitions of the analysis, as (name for people, column, text)."""
     return [
         (_NAMES.get(name, clean(name, 60)), clean(name, 60), clean(text, 2000))
@@ -120,7 +120,7 @@ def definitions(analysis: Analysis) -> list[tuple[str, str, str]]:
     ]
 
 
-def limits(analysis: Analysis) -> list[tuple[str, str]]:
+def limits(analysis: Findings) -> list[tuple[str, str]]:
     """Return what the page cannot tell, as (title, text)."""
     values = {"order": number(analysis.order), "alpha": number(analysis.alpha)}
     return [(title.format(**values), text.format(**values)) for title, text in _LIMITS]

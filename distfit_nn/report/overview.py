@@ -18,7 +18,7 @@ from distfit_nn.report.verdict import FLAGS
 from distfit_nn.stats.summary import FAR_KL
 
 if TYPE_CHECKING:
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
     from distfit_nn.stats.summary import Recording
 
 _GLYPH = Frame(104, 36, left=1, bottom=2, right=1, top=1)
@@ -37,7 +37,7 @@ def colour(layer: Layer, site: str) -> str:
     return _TONES[tone(layer, site)]
 
 
-def facts(analysis: Analysis, layers: Sequence[Layer]) -> list[tuple[str, str]]:
+def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     """Return the particulars of the analysis, as (name, value)."""
     steps = sorted({step for layer in layers for step in layer.steps})
     rows = sorted({r.rows for r in analysis.recordings})

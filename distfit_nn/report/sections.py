@@ -30,7 +30,7 @@ from distfit_nn.report.svg import Frame, Sketchbook
 from distfit_nn.report.verdict import FLAGS, SAME, kept_shapes, shape_part
 
 if TYPE_CHECKING:
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
     from distfit_nn.stats.summary import Recording
 
 _MOST_LAYERS = 30  # with figures: about 100 kB each keeps the page well below 5 MB
@@ -75,7 +75,7 @@ class Plan:
         return cls(chosen, 8 if len(chosen) <= 8 else 4, len(chosen) > _OPEN_LAYERS)
 
 
-def section(layer: Layer, analysis: Analysis, book: Sketchbook, plan: Plan) -> Section:
+def section(layer: Layer, analysis: Findings, book: Sketchbook, plan: Plan) -> Section:
     """Return the section of `layer`."""
     main = layer.last(layer.main)
     shown = [
@@ -119,7 +119,7 @@ def _summary(units: pd.DataFrame) -> str:
 # (a) all units pooled
 
 
-def _pooled(layer: Layer, analysis: Analysis, book: Sketchbook) -> Part:
+def _pooled(layer: Layer, analysis: Findings, book: Sketchbook) -> Part:
     plots = [_pooled_plot(layer, site, analysis, book) for site in layer.recordings]
     return Part(
         "All units pooled",
@@ -130,7 +130,7 @@ def _pooled(layer: Layer, analysis: Analysis, book: Sketchbook) -> Part:
     )
 
 
-def _pooled_plot(layer: Layer, site: str, analysis: Analysis, book: Sketchbook) -> Plot:
+def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) -> Plot:
     recording = layer.last(site)
     row = summary_of(recording, analysis.layers)
     shape = Shape.of(recording.pooled_histogram, recording.pooled_density)

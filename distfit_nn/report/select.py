@@ -14,7 +14,7 @@ from distfit_nn.report.numbers import count, number, qvalue
 if TYPE_CHECKING:
     import pandas as pd
 
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
     from distfit_nn.stats.summary import Recording
 
 SITES = {
@@ -88,7 +88,7 @@ class Layer:
             yield from recordings
 
 
-def layers(analysis: Analysis) -> list[Layer]:
+def layers(analysis: Findings) -> list[Layer]:
     """Return the layers of `analysis`, in order of their first recording."""
     found: dict[str, dict[str, list[Recording]]] = {}
     for recording in analysis.recordings:

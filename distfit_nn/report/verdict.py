@@ -12,7 +12,7 @@ from distfit_nn.report.numbers import MISSING, count, not_finite, number, percen
 from distfit_nn.report.select import Layer, clean
 
 if TYPE_CHECKING:
-    from distfit_nn.analysis import Analysis
+    from distfit_nn.stats.findings import Findings
 
 # Two numbers are called the same if they differ by at most this times (1 + the smaller size).
 _SAME = 0.02
@@ -47,7 +47,7 @@ def verdict(layers: Sequence[Layer], order: int) -> list[str]:
     return sentences
 
 
-def cautions(layers: Sequence[Layer], analysis: Analysis) -> list[str]:
+def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
     """Return what a reader must know before trusting the verdict; often nothing."""
     if not layers:
         return []
