@@ -139,7 +139,7 @@ def _moved(
     try:
         moved = function(*map(probed, args), **{key: probed(kwargs[key]) for key in kwargs})
         return list(moved.shape).index(2)
-    except Exception:  # another library's function of this name, or axes that have names
+    except Exception:  # a function of another library that bears this name
         return None
 
 

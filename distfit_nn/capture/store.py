@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
+from itertools import count, islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -225,6 +225,7 @@ class StoreWriter:
             )
         )
         self._buffered += values.nbytes
+        self._changed = True
         place = len(self._manifest.records) + len(self._pending) - 1
         if self._buffered >= self._buffer_bytes:
             self.flush()
@@ -232,6 +233,7 @@ class StoreWriter:
 
     def set_activation(self, place: int, activation: str) -> None:
         """Say which activation function takes the values that were added at `place`."""
+        self._changed = True
         written = len(self._manifest.records)
         if place >= written:
             pending = self._pending[place - written]
@@ -240,32 +242,21 @@ class StoreWriter:
         records = list(self._manifest.records)
         records[place] = replace(records[place], activation=activation)
         self._manifest = replace(self._manifest, records=tuple(records))
-        self._changed = True
 
     def flush(self) -> None:
         """Write what is buffered as one shard, then the manifest that names it."""
-        if not self._buffer and not self._changed:
-            return
-        if _stamp(self.path / MANIFEST) != self._stamp:
-            raise file_error(self.path, "the store was changed by another writer; nothing is added")
-        if self._buffer:
-            self._manifest = replace(
-                self._manifest,
-                shards=(*self._manifest.shards, self._write_shard()),
-                records=(*self._manifest.records, *self._pending),
-            )
-        text = self._manifest.to_json()
-        path = self.path / MANIFEST
-        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        self._stamp = _stamp(path)
-        self._flushed = time.monotonic()
-        self._clear()
-        self._remove_replaced()
+        if self._buffer or self._changed:
+            self._manifest = self._write(spare=False)
+            self._clear()
 
     def flush_if_due(self) -> None:
-        """Flush if the last time was more than `FLUSH_SECONDS` ago."""
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+        """Write what is buffered if the last time was more than `FLUSH_SECONDS` ago, and keep it.
+
+        The shard is a spare, which the next write replaces: in the end the shards are the same
+        however long the recording took.
+        """
+        if self._changed and time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._write(spare=True)
 
     def close(self) -> None:
         """Write what is left. A writer may be closed more than once."""
@@ -275,19 +266,38 @@ class StoreWriter:
         self._buffer: dict[str, NDArray[Any]] = {}
         self._pending: list[Record] = []
         self._buffered = 0
+        self._changed = False  # is there something that is not on disk?
+
+    def _write(self, *, spare: bool) -> Manifest:
+        """Write buffer and manifest, remove what they replace, and return the manifest."""
+        path = self.path / MANIFEST
+        if _stamp(path) != self._stamp:
+            raise file_error(self.path, "the store was changed by another writer; nothing is added")
+        manifest = self._manifest
+        if self._buffer:
+            manifest = replace(
+                manifest,
+                shards=(*manifest.shards, self._write_shard(spare=spare)),
+                records=(*manifest.records, *self._pending),
+            )
+        text = manifest.to_json()
+        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        self._stamp = _stamp(path)
+        self._flushed = time.monotonic()
         self._changed = False
-
-    def _write_shard(self) -> Shard:
-        names = (f"shard-{number:05d}.safetensors" for number in count())
-        path = next(free for name in names if not os.path.lexists(free := self.path / name))
-        _replace(path, lambda temporary: temporary.write_bytes(save(self._buffer)))
-        return Shard(path.name, path.stat().st_size)
-
-    def _remove_replaced(self) -> None:
         for shard in self._replaced:
             with contextlib.suppress(OSError):  # an unnamed shard is no part of the store
                 (self.path / shard.file).unlink()
-        self._replaced = ()
+        self._replaced = manifest.shards[-1:] if spare and self._buffer else ()
+        return manifest
+
+    def _write_shard(self, *, spare: bool) -> Shard:
+        """Write the buffer under the first free name, or as a spare under the second."""
+        names = (self.path / f"shard-{number:05d}.safetensors" for number in count())
+        free = (name for name in names if not os.path.lexists(name))
+        path = next(islice(free, int(spare), None))
+        _replace(path, lambda temporary: temporary.write_bytes(save(self._buffer)))
+        return Shard(path.name, path.stat().st_size)
 
 
 def _program() -> str:

@@ -568,6 +568,32 @@ def test_no_pass_at_all_is_an_error(tmp_path, x):
     assert clean(model)
 
 
+def test_a_killed_recording_keeps_the_passes_that_ended_in_time(tmp_path):
+    """Each pass here ends after a flush is due, but the last is killed before its end."""
+    code = (
+        "import os, signal, sys, torch, distfit_nn as dn\n"
+        "from distfit_nn.capture import store\n"
+        "store.FLUSH_SECONDS = -1.0\n"
+        "model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())\n"
+        "with dn.record(model, sys.argv[1]):\n"
+        "    model(torch.zeros(2, 4))\n"
+        "    model(torch.zeros(2, 4))\n"
+        "    store.FLUSH_SECONDS = 60.0\n"
+        "    model(torch.zeros(2, 4))\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")], check=False)
+    assert done.returncode != 0
+    assert [step for *_, step in recorded(tmp_path / "s")] == [0, 1]
+
+
+def test_a_module_whose_name_is_no_text(tmp_path):
+    model = nn.Sequential()
+    model.add_module("\ud800", nn.ReLU())
+    with pytest.raises(InputError, match=r"the name of a module must be valid Unicode text"):
+        dn.record(model, tmp_path / "s")
+
+
 def test_a_full_disk_is_told_and_leaves_no_hooks(tmp_path, x, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -210,6 +210,42 @@ def test_a_flush_is_due_some_seconds_after_the_last(tmp_path, monkeypatch):
         assert is_store(tmp_path / "s") == (flushed > 0)
 
 
+@pytest.mark.parametrize("mode", ["x", "a"])
+def test_the_shards_are_the_same_however_long_it_took(tmp_path, monkeypatch, mode):
+    for name, seconds in (("slow", -1.0), ("fast", 60.0)):
+        monkeypatch.setattr(store_module, "FLUSH_SECONDS", seconds)
+        if mode == "a":
+            write(tmp_path / name, [0])
+        with StoreWriter(tmp_path / name, mode, buffer_bytes=70) as writer:
+            for step in range(1, 9):
+                values = np.full((3, 2), step, np.float32)
+                place = writer.add(values, layer="fc", site="values", step=step)
+                writer.flush_if_due()
+                writer.set_activation(place, "relu")
+                writer.flush_if_due()
+                if name == "slow":
+                    assert Store(tmp_path / name).records[-1].activation == "relu"
+                    manifest = json.loads((tmp_path / name / MANIFEST).read_text())
+                    named = {shard["file"] for shard in manifest["shards"]}
+                    assert {*named, MANIFEST} == set(os.listdir(tmp_path / name))
+    slow, fast = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("slow", "fast")
+    )
+    assert slow == fast
+    assert len(slow) == {"x": 4, "a": 5}[mode]  # three arrays a shard, and the manifest
+
+
+def test_what_did_not_change_is_not_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "FLUSH_SECONDS", -1.0)
+    writer = StoreWriter(tmp_path / "s")
+    writer.add(np.ones((3, 2)), layer="fc", site="values", step=0)
+    writer.flush_if_due()
+    before = (tmp_path / "s" / MANIFEST).stat()
+    writer.flush_if_due()
+    assert (tmp_path / "s" / MANIFEST).stat() == before
+
+
 def test_a_name_that_is_no_text_is_not_written(tmp_path):
     with pytest.raises(InputError, match="model must be valid Unicode text"):
         StoreWriter(tmp_path / "s", model="\ud800")
