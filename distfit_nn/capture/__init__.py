@@ -1,1 +1,1 @@
-"""Capture: which calls (`sites`), hooks (`recorder`), disk (`store`), any source (`readers`)."""
+"""Capture: which calls (`sites`), whose units (`axes`), hooks (`recorder`), disk (`store`), `readers`."""

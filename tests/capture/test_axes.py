@@ -77,6 +77,8 @@ MOVES = [
     (LINEAR, lambda x: x.transpose(1, 2).contiguous() * 1),
     (CONV1, lambda x: x.transpose(1, 2)),
     (CONV1, lambda x: x),
+    (CONV1, lambda x: x.mean(0) * 0 + x),
+    (CONV1, lambda x: x.reshape(12, 5).reshape(2, 6, 5) * 0 + x),
     (CONV2, lambda x: x.permute(0, 2, 3, 1)),
     (CONV2, lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2)),
     (CONV2, lambda x: x.flatten(2)),

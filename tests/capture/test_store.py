@@ -222,8 +222,9 @@ def test_the_shards_are_the_same_however_long_it_took(tmp_path, monkeypatch, mod
                 place = writer.add(values, layer="fc", site="values", step=step)
                 writer.flush_if_due()
                 writer.set_activation(place, "relu")
-                writer.flush_if_due()
-                if name == "slow":
+                if step % 2:  # an odd number of spares for some of the shards
+                    writer.flush_if_due()
+                if step % 2 and name == "slow":
                     assert Store(tmp_path / name).records[-1].activation == "relu"
                     manifest = json.loads((tmp_path / name / MANIFEST).read_text())
                     named = {shard["file"] for shard in manifest["shards"]}
