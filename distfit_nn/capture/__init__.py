@@ -1,1 +1,1 @@
-"""Capture: which calls (`sites`), whose units (`axes`), hooks (`recorder`), disk (`store`), `readers`."""
+"""Capture: sites (`sites`), their units (`axes`), hooks (`recorder`), disk (`store`), `readers`."""
