@@ -32,6 +32,6 @@ clean:
 	  $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
 	    \"distfit_nn needs Python 3.11 or newer, found \" + sys.version.split()[0] + \" (set PYTHON=...)\")"; \
 	  echo "setting up .venv$(if $(EXTRA), $(EXTRA),) (a few minutes the first time)" >&2; \
-	  [ -x $(PY) ] || $(PYTHON) -m venv .venv; \
+	  $(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv; \
 	  $(PIP) install --quiet --constraint constraints.txt --editable ".$(EXTRA)"; \
 	  touch $@'

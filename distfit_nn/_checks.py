@@ -20,10 +20,7 @@ def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
     """
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is not None and isinstance(values, torch.Tensor):
-        tensor = values.detach()
-        if tensor.dtype == torch.bfloat16:
-            tensor = tensor.float()
-        values = tensor.cpu().numpy()
+        values = _tensor_to_numpy(values, name)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
     try:
@@ -33,6 +30,18 @@ def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return array
+
+
+def _tensor_to_numpy(tensor: Any, name: str) -> NDArray[Any]:
+    """Return a tensor as an array on the CPU; sparse, quantised and meta tensors are refused."""
+    try:
+        plain = tensor.detach()
+        if str(plain.dtype) == "torch.bfloat16":
+            plain = plain.float()
+        return plain.cpu().numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name} must be a plain array of numbers: {reason}") from None
 
 
 def as_columns(values: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
@@ -50,17 +59,22 @@ def as_columns(values: ArrayLike, name: str = "x") -> tuple[NDArray[Any], bool]:
 
 def one_of(value: Any, choices: tuple[Any, ...], name: str) -> Any:
     """Return `value` if it is one of `choices`."""
-    if isinstance(value, bool) or value not in choices:
+    if isinstance(value, (bool, np.ndarray)) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise InputError(f"{name} must be one of {listed}, got {value!r}")
     return value
 
 
+def whole_number(value: Any, name: str, least: int = 0) -> int:
+    """Return `value` as an int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
 def positive_int(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
+    return whole_number(value, name, 1)
 
 
 def reduced_first(

@@ -106,13 +106,21 @@ def analyze(
     >>> analysis.units[["unit", "n", "maxent_status"]].values.tolist()
     [[0, 500, 'ok'], [1, 500, 'ok'], [2, 500, 'ok']]
     """
-    one_of(order, (2, 4, 6), "order")
     recordings = []
     for entry in read(source, unit_axis=unit_axis):
         if progress is not None:
             progress(entry)
-        where = entry.layer, entry.site, entry.step, entry.activation
-        recordings.append(summary.summarise(entry.values, *where, names=entry.names, order=order))
+        recording = summary.summarise(
+            entry.values,
+            entry.layer,
+            entry.site,
+            entry.step,
+            entry.activation,
+            names=entry.names,
+            rows_seen=entry.rows_seen,
+            order=order,
+        )
+        recordings.append(recording)
     name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Analysis(name, order, created, tuple(recordings))

@@ -7,6 +7,7 @@ or bad input, 130 interrupted. Heavy modules are imported by the commands that u
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -52,6 +53,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stand
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a name gets escapes
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(arguments))
 
 
@@ -135,7 +139,7 @@ def analyze(
     if csv is not None:
         analysis.to_csv(csv)
     if as_json:
-        _print(str(analysis.to_json()))
+        _print(_json(analysis.to_dict()))
     else:
         _print_table(analysis.layers, _LAYER_COLUMNS)
 
@@ -163,7 +167,7 @@ def fit(
     parsed = _support(support)
     table = fit_table(read(source, unit_axis=unit_axis), order, parsed, _progress(quiet))
     if as_json:
-        _print(json.dumps(table.to_dict(), ensure_ascii=False, allow_nan=False, indent=1))
+        _print(_json(table.to_dict()))
     else:
         _print_table(table.units, _FIT_COLUMNS)
 
@@ -186,7 +190,7 @@ def report(
     if Path(source).resolve() == output.resolve():
         raise InputError(f"--output must not be the source, {source}")
     written = _analysis(source, order, unit_axis, quiet).to_html(output)
-    _print(json.dumps({"report": str(written)}) if as_json else str(written))
+    _print(_json({"report": str(written)}) if as_json else str(written))
 
 
 @app.command()
@@ -194,7 +198,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the store and the report.")
     ] = Path("distfit-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the training.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -209,7 +213,7 @@ def demo(
     written = _analysis(str(store), 6, None, quiet).to_html(output / "report.html")
     if as_json:
         result = {"report": str(written), "store": str(store), "test_accuracy": accuracy}
-        _print(json.dumps(result))
+        _print(_json(result))
     else:
         _print(str(written))
 
@@ -238,6 +242,11 @@ def _support(text: str) -> float | tuple[float, float] | str:
 # What is printed
 
 WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
+
+
+def _json(content: Any) -> str:
+    """Return strict JSON in ASCII, which every terminal and pipe can carry."""
+    return json.dumps(content, allow_nan=False, indent=1)
 
 
 def _progress(quiet: bool) -> Callable[[Entry], None] | None:

@@ -1,4 +1,4 @@
-"""The exceptions and warnings that users may want to catch."""
+"""The exceptions that users may want to catch."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from distfit_nn.maxent.problem import Support
 FORMAT, VERSION = "distfit_nn.fits", 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitTable:
     """The fits of a source: one batch of densities for each (layer, site, step) in `places`."""
 

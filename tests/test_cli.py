@@ -222,3 +222,18 @@ def test_a_long_name_is_cut_in_the_table_only(call, tmp_path, rng):
     assert max(map(len, out.splitlines())) < 300
     _, out, _ = call("analyze", tmp_path / "names.npz", "-q", "--json")
     assert json.loads(out)["layers"][0]["layer"] == "n" * 500
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_without_unicode(tmp_path, rng, as_json):
+    np.savez(tmp_path / "names.npz", **{"größe" + "n" * 60: rng.normal(size=20)})
+    command = [sys.executable, "-m", "distfit_nn.cli", "analyze", str(tmp_path / "names.npz")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*command, *(["--json"] if as_json else [])],
+        capture_output=True,
+        env=environment,
+        check=True,
+    )
+    if as_json:
+        assert json.loads(done.stdout)["layers"][0]["layer"].startswith("größe")

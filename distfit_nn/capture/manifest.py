@@ -23,7 +23,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ class Manifest:
             "version": VERSION,
             "written_by": self.written_by,
             "model": self.model,
-            "shards": [asdict(shard) for shard in self.shards],
-            "entries": [asdict(record) for record in self.records],
+            "shards": [vars(shard) for shard in self.shards],
+            "entries": [vars(record) for record in self.records],
         }
         return json.dumps(content, indent=1) + "\n"
 

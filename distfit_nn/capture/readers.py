@@ -1,8 +1,8 @@
 """Read activations from wherever they are: a store, a file, or memory.
 
-`read` gives the same kind of entries for all of them, one at a time, so that a source may be larger
-than memory. Nothing is ever unpickled; torch is imported for ``.pt`` and ``.pth`` files only, and
-for the bfloat16 tensors of a ``.safetensors`` file.
+`read` gives the same kind of entries for all of them, one at a time, so that of a source no more
+than one must fit into memory. Nothing is ever unpickled; torch is imported for ``.pt`` and ``.pth``
+files only, and for the bfloat16 tensors of a ``.safetensors`` file.
 """
 
 from __future__ import annotations
@@ -136,10 +136,7 @@ def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
 
 def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
     """Return `values` as (rows, units)."""
-    try:
-        array = _checks.to_numpy(values, name)
-    except (TypeError, RuntimeError) as error:  # sparse, quantised and meta tensors
-        raise InputError(f"{name} must be a plain array of numbers: {error}") from None
+    array = _checks.to_numpy(values, name)
     if array.ndim == 0:
         raise InputError(f"{name} must have shape (n,) or (n, d), got a single number")
     if array.size == 0:

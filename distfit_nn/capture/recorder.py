@@ -124,10 +124,10 @@ def record(
         _sites.resolve(model, sites),
         every=_checks.positive_int(every, "every"),
         rows=None if rows is None else _checks.positive_int(rows, "rows"),
-        first_step=_natural(first_step, "first_step"),
+        first_step=_checks.whole_number(first_step, "first_step"),
         mode=mode,
         dtype=None if kind is None else getattr(torch, kind),
-        seed=_natural(seed, "seed"),
+        seed=_checks.whole_number(seed, "seed"),
         missing=_checks.one_of(missing, ("error", "warn"), "missing"),
         unit_axis=_checks.optional_axis(unit_axis, "unit_axis"),
     )
@@ -180,7 +180,7 @@ class Recorder:
 
     @step.setter
     def step(self, value: int) -> None:
-        self._step = _natural(value, "step")
+        self._step = _checks.whole_number(value, "step")
 
     def __enter__(self) -> Recorder:
         self._writer = StoreWriter(self.path, self._mode, model=type(self._model).__name__)
@@ -300,12 +300,6 @@ class Recorder:
     def _why(self) -> str:
         reasons = [f"{layer!r}: {reason}" for layer, reason in self._skipped.items()]
         return f" (not recorded: {'; '.join(reasons[:5])})" if reasons else ""
-
-
-def _natural(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise InputError(f"{name} must be a whole number of at least 0, got {value!r}")
-    return int(value)
 
 
 def _check_overflow(table: torch.Tensor, stored: torch.Tensor, layer: str) -> None:

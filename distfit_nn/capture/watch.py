@@ -25,7 +25,6 @@ from distfit_nn.capture.axes import UnitAxes
 from distfit_nn.capture.sites import Plan
 
 _MODULE_FILE = nn.Module._call_impl.__code__.co_filename
-_Hook = Callable[..., None]
 
 
 @dataclass(frozen=True)

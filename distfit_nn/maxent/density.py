@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distfit_nn._checks import to_numpy
+from distfit_nn._checks import to_numpy, whole_number
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import basis
 from distfit_nn.maxent.solution import Solution, Status
@@ -254,8 +254,7 @@ class Density:
         random_state: np.random.Generator | int | None = None,
     ) -> Array:
         """Draw `size` values of every column, by inversion; (size, d), or (size,) for one."""
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
-            raise InputError(f"size must be a whole number of at least 0, got {size!r}")
+        size = whole_number(size, "size")
         generator = np.random.default_rng(random_state)
         uniform = generator.random(size if self.single else (size, len(self)))
         return self.ppf(uniform)
@@ -324,7 +323,7 @@ class Density:
             return points.reshape(-1, 1), points.shape
         if points.ndim < 2:
             wide = np.broadcast_to(points[..., None], (*points.shape, len(self)))
-            return wide.reshape(-1, len(self)), wide.shape
+            return wide.reshape(points.size, len(self)), wide.shape
         if points.ndim != 2 or points.shape[1] != len(self):
             raise InputError(
                 f"t must have shape (m,) or (m, {len(self)}) for {len(self)} columns, "

@@ -30,7 +30,7 @@ WIDEST = 1e20
 BLOCK = 1 << 16  # values whose polynomials are held at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standardised:
     """d columns in standardised coordinates, with x = loc + scale z and the status so far."""
 

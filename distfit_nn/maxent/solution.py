@@ -31,7 +31,7 @@ class Status(IntEnum):
     """NaN or inf in the input, no values, or moments that no distribution on the support has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """The dual optimum of d columns in standardised coordinates z = (x - loc) / scale.
 
@@ -125,7 +125,7 @@ class Solution:
         return cls(**arrays, edges=tuple(edges for part in parts for edges in part.edges))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """What a solver is given for d columns, in standardised coordinates.
 

@@ -83,9 +83,10 @@ _LIMITS = (
         "It is not corrected over layers, sites and steps.",
     ),
     (
-        "Repeated values count as bumps",
-        "The dip test is made for continuous values. Ties, such as the zeros after a ReLU, low "
-        "precision or few distinct inputs, raise the dip, and a spike is not a second mode.",
+        "Repeated values are a judgement",
+        "The dip test is made for continuous values. Equal values that lie on a grid are taken for "
+        "rounded ones and spread over its cells; a single repeated value among others, such as the "
+        "zeros after a ReLU, is taken for a spike, and a spike beside a hump counts as two modes.",
     ),
     (
         "The bimodality coefficient follows skewness",

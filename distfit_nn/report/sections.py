@@ -134,7 +134,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
     recording = layer.last(site)
     row = summary_of(recording, analysis.layers)
     shape = Shape.of(recording.pooled_histogram, recording.pooled_density)
-    title = site_label(site).capitalize()
+    title = _sentence(site_label(site))
     numbers = (
         f"mean {number(row['pooled_mean'], scale=row['pooled_std'])}, "
         f"std {number(row['pooled_std'])}, "
@@ -226,7 +226,7 @@ def _spread_plot(
     samples = [table[name].to_numpy(dtype=float) for table in tables]
     spread = Spread.of(samples, log=name in _LOGARITHMIC and _spans_decades(samples))
     if spread is None:
-        return Plot(book.blank(frame), f"{label}: {_NO_UNIT}", _NO_UNIT.capitalize(), label)
+        return Plot(book.blank(frame), f"{label}: {_NO_UNIT}", _sentence(_NO_UNIT), label)
     labels = ["after", "before"] if layer.partner else [""]
     tones = [colour(layer, site) for site in layer.pair]
     svg = book.draw(lambda ax: figures.spread(ax, spread, tones, labels), frame)
@@ -266,7 +266,7 @@ def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
     if not chosen or (len(recording.units) == 1 and len(layer.recordings) == 1):
         return None
     plots = [_unit_plot(layer, recording, row, why, book) for row, why in chosen]
-    where = site_label(layer.main).capitalize()
+    where = _sentence(site_label(layer.main))
     total = len(recording.units)
     lead = (
         f"{where}: the most extreme of {plural(total, 'unit')} by KL, by kurtosis (if "
@@ -356,7 +356,7 @@ def _track_plot(
     alt = (
         f"{label} of the median unit of layer {clean(layer.name, 60)}, first to last step: {words}."
     )
-    return Plot(svg, alt, words[0].upper() + words[1:], label, _LOG if log else "")
+    return Plot(svg, alt, _sentence(words), label, _LOG if log else "")
 
 
 def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:
@@ -372,8 +372,13 @@ def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:
         lambda ax: figures.ridge(ax, rows, colour(layer, site)),
         Frame(480, 56 + 44 * len(rows), left=left, bottom=24, right=8, top=2),
     )
-    title = site_label(site).capitalize()
+    title = _sentence(site_label(site))
     words = f"steps {', '.join(label for label, _ in rows)}, from top to bottom"
     if len(rows) < len(layer.recordings[site]):
         words += f"; {count(len(rows))} of {count(len(layer.recordings[site]))} recorded steps"
     return Plot(svg, f"Pooled distributions, {site_label(site)}: {words}.", words, title)
+
+
+def _sentence(text: str) -> str:
+    """Return text with its first letter large; `str.capitalize` would make the others small."""
+    return text[:1].upper() + text[1:]

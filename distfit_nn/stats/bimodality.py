@@ -68,8 +68,9 @@ def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike
     float64 array of the broadcast shape
         NaN for n < 4 or where the skewness or the kurtosis is NaN (a constant column).
     """
-    g1, g2 = np.asarray(skewness, np.float64), np.asarray(kurtosis, np.float64)
-    size = np.asarray(n, np.float64)
+    g1 = _checks.to_numpy(skewness, "skewness").astype(np.float64)
+    g2 = _checks.to_numpy(kurtosis, "kurtosis").astype(np.float64)
+    size = _checks.to_numpy(n, "n").astype(np.float64)
     size = np.where(size >= 4, size, np.nan)
     pairs = (size - 2) * (size - 3)
     skew = g1 * np.sqrt(size * (size - 1)) / (size - 2)
@@ -97,9 +98,10 @@ def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
     ties : {"atoms", "spread"}, default "atoms"
         What equal values stand for. "atoms": themselves; the statistic is Hartigan's, and a
         rounded or counted quantity, whose every level is a point mass, has a large one. "spread":
-        the rounding of a continuous quantity; they are spread evenly half way to their neighbours
-        first, so that the levels of a grid are not modes. An atom beside values that do not lie on
-        a grid, such as the zeros that a ReLU leaves, stays one.
+        the rounding of a continuous quantity; they are spread evenly over a cell of the grid first
+        (half way to the neighbours, where these lie on a grid), so that its levels are not modes.
+        An atom beside values that do not lie on a grid, such as the zeros that a ReLU leaves, stays
+        one, and so do two values that are all there is.
 
     Returns
     -------
@@ -144,7 +146,9 @@ def _rows_of_columns(view: NDArray[Any], reduced: int) -> Iterator[Float]:
     table = view.reshape(length, columns).T
     step = max(1, _CHUNK // max(1, length))
     for start in range(0, columns, step):
-        yield np.array(table[start : start + step], dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):  # a long double may become inf: left out
+            rows = np.array(table[start : start + step], dtype=np.float64, order="C")
+        yield rows
 
 
 def _sorted_dips(rows: Float, spread: bool) -> tuple[Float, Int]:

@@ -153,15 +153,11 @@ def _shrink_to_mode(
 
 
 @_jit
-def _cell(v: Array, m: int, k: int, side: int) -> float:
-    """Distance from ``v[k]`` to its neighbour on one side, or to the next but one if that is less.
-
-    The second comparison keeps an atom beside a far cluster an atom. Infinite without a neighbour.
-    """
-    inside = 0 <= k + side < m
-    gap = abs(v[k + side] - v[k]) if inside else np.inf
-    if 0 <= k + 2 * side < m:
-        gap = min(gap, abs(v[k + 2 * side] - v[k + side]))
+def _smallest_gap(v: Array, first: int, last: int) -> float:
+    """Smallest of the gaps between neighbours among ``v[first]``, ..., ``v[last]``."""
+    gap = np.inf
+    for j in range(first, last):
+        gap = min(gap, v[j + 1] - v[j])
     return gap
 
 
@@ -169,33 +165,28 @@ def _cell(v: Array, m: int, k: int, side: int) -> float:
 def spread_ties(rows: Array, counts: Array) -> None:
     """Spread the values that are equal evenly over the cell that rounding gave them, in place.
 
-    The cell of a value reaches half way to its neighbours. `rows` and `counts` are those of
-    `dip_of_rows`; rows stay ascending, and values that are alone stay where they are.
+    On each side the cell reaches over half of the smaller of the two gaps there, but not over more
+    than the smallest of all four: floating-point grids change by a factor of two. Beside a cluster
+    of single values these gaps are tiny, however far the cluster is: an atom there stays an atom.
+    Two distinct values are no grid and stay as they are, as do values that are alone. `rows` and
+    `counts` are those of `dip_of_rows`; rows stay ascending.
     """
     size = rows.shape[1]
     v, rank = np.empty(size), np.empty(size + 1)
     for i in range(rows.shape[0]):
-        if counts[i] == 0:
-            continue
-        m = 0
-        for j in range(counts[i]):
-            if m == 0 or rows[i, j] > v[m - 1]:
-                v[m], rank[m] = rows[i, j], j
-                m += 1
-        rank[m] = counts[i]
-        for k in range(m):
-            copies = int(rank[k + 1] - rank[k])
-            left, right = _cell(v, m, k, -1), _cell(v, m, k, 1)
-            if copies == 1 or (np.isinf(left) and np.isinf(right)):
+        m = _stairs(rows[i], counts[i], v, rank) if counts[i] > 0 else 0
+        for k in range(m if m > 2 else 0):
+            first, copies = int(rank[k]), int(rank[k + 1] - rank[k])
+            if copies == 1:
                 continue
-            if np.isinf(left):
-                left = right
-            if np.isinf(right):
-                right = left
+            below, above = max(k - 2, 0), min(k + 2, m - 1)
+            spacing = _smallest_gap(v, below, above)
+            left = min(_smallest_gap(v, below, k), 2 * spacing) if k > 0 else spacing
+            right = min(_smallest_gap(v, k, above), 2 * spacing) if k < m - 1 else spacing
+            middle = rows[i, first]
             for j in range(copies):
                 share = (j + 0.5) / copies
-                offset = (right * share - left * (1 - share)) / 2
-                rows[i, int(rank[k]) + j] = v[k] + offset
+                rows[i, first + j] = middle + (right * share - left * (1 - share)) / 2
 
 
 @_jit

@@ -11,7 +11,7 @@ from distfit_nn.stats import summary
 from distfit_nn.stats.summary import Recording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings:
     """One `Recording` for each layer, site and step, and the tables made of them.
 
@@ -25,15 +25,17 @@ class Findings:
         When, in ISO 8601, UTC.
     recordings : tuple of Recording
         In the order of the source.
-    alpha : float
-        False discovery rate of the dip test over the units of a recording.
     """
 
     source: str
     order: int
     created: str
     recordings: tuple[Recording, ...]
-    alpha: float = summary.ALPHA
+
+    @property
+    def alpha(self) -> float:
+        """False discovery rate of the dip test over the units of a recording."""
+        return summary.ALPHA
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -44,7 +46,8 @@ class Findings:
     def layers(self) -> pd.DataFrame:
         """One row for each layer, site and step.
 
-        Columns: layer, site, step, activation, rows, units; how many units are dead, heavy_tailed,
+        Columns: layer, site, step, activation, rows, rows_seen (of which the rows
+        are a sample), units; how many units are dead, heavy_tailed,
         bimodal, far, or without an exact density (maxent_failed); kurtosis_max, dip_max, kl_median,
         kl_max, shape_median (the median of kl_maxent - kl_gaussian: what no affine map of a unit
         removes); zero_fraction, nan_count, inf_count; pooled_* of all units' values together.

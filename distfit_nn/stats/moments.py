@@ -210,7 +210,8 @@ def _add_tile(state: Float, tile: NDArray[Any], fold: int, buffer: Float) -> Non
     for start in range(0, len(tile), _BUFFER_ROWS * fold):
         rows = tile[start : start + _BUFFER_ROWS * fold]
         flat = buffer[: rows.size]
-        np.copyto(flat.reshape(rows.shape), rows, casting="same_kind")
+        with np.errstate(over="ignore"):  # a long double may become inf: counted as such
+            np.copyto(flat.reshape(rows.shape), rows, casting="same_kind")
         whole = rows.size - rows.size % width
         kernel.update(state, flat[:whole].reshape(-1, width))
         if whole < rows.size:

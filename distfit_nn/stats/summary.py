@@ -65,7 +65,7 @@ DEFINITIONS = {
     ),
     "dip": (
         "Hartigan's dip: the largest distance between the empirical distribution function and the "
-        "nearest unimodal one. Equal values are spread half way to their neighbours first: the "
+        "nearest unimodal one. Equal values on a grid are spread over its cells first: the "
         "levels of a rounded or counted quantity are no modes. dip_pvalue is from a table for "
         "uniform samples, dip_qvalue corrected by Benjamini-Hochberg."
     ),
@@ -82,6 +82,10 @@ DEFINITIONS = {
         "Probability that the maximum-entropy density puts outside the range of the data; where it "
         "is not small, the density's tails are its own and not the data's."
     ),
+    "shape_median": (
+        "Median over units of kl_maxent - kl_gaussian, in nats: the part of the divergence that no "
+        "shift and scale of a unit can remove (its negentropy, as far as the moments show it)."
+    ),
     "maxent_status": (
         "ok: the density has the moments; regularised: only nearly; degenerate: no density exists "
         "(constant, or too few distinct values); invalid: no finite value."
@@ -89,7 +93,7 @@ DEFINITIONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts over the central part of d columns.
 
@@ -109,7 +113,7 @@ class Histogram:
     n: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """What one layer gave at one site and step, summarised.
 
@@ -117,8 +121,8 @@ class Recording:
     ----------
     layer, site, step, activation
         Where and when; `activation` is the function that takes these values, None if not known.
-    rows : int
-        Rows that were recorded.
+    rows, rows_seen : int
+        Rows that were recorded, and how many they were sampled from.
     units : DataFrame
         One row per unit, the columns of the unit table.
     histogram, density : per unit
@@ -131,6 +135,7 @@ class Recording:
     step: int
     activation: str | None
     rows: int
+    rows_seen: int
     units: pd.DataFrame
     histogram: Histogram
     density: Density
@@ -147,12 +152,13 @@ def summarise(
     activation: str | None = None,
     *,
     names: Sequence[str] | None = None,
+    rows_seen: int | None = None,
     order: int = 6,
 ) -> Recording:
     """Summarise the values (rows, units) of one layer at one site and step.
 
     NaN and infinite values are counted and left out of everything else. `names` are those of the
-    units, where they have any.
+    units, where they have any; `rows_seen` is how many rows the values are a sample of.
     """
     density = maxent.fit(values, order, nan_policy="omit")
     pooled_values = values.reshape(-1)
@@ -175,6 +181,7 @@ def summarise(
         step=step,
         activation=activation,
         rows=len(values),
+        rows_seen=len(values) if rows_seen is None else rows_seen,
         units=units,
         histogram=histogram(values, UNIT_BINS),
         density=density,
@@ -251,6 +258,7 @@ def layer_row(recording: Recording) -> dict[str, Any]:
         "step": recording.step,
         "activation": recording.activation,
         "rows": recording.rows,
+        "rows_seen": recording.rows_seen,
         "units": len(units),
         "dead": int(units["dead"].sum()),
         "heavy_tailed": int(units["heavy_tailed"].sum()),

@@ -434,3 +434,4 @@ def test_a_slice_is_a_batch(rng):
     assert np.array_equal(part.pdf([0.5]), density.pdf([0.5])[:, 1:3])
     assert len(density[::-2]) == 2
     assert np.array_equal(density[::-2].loc, density.loc[::-2])
+    assert density[2:2].pdf([0.5, 1.0]).shape == (2, 0)

@@ -6,7 +6,6 @@ import html
 import re
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -282,15 +281,6 @@ def test_a_large_network_stays_below_five_megabytes(rng):
     assert len(page.encode()) < 5e6
     assert "10 layers more" in words(page)
     assert page.count("<details") == 30
-
-
-@pytest.mark.slow
-def test_a_page_takes_little_time(analysis):
-    """Three layers, two sites, three steps: 1.4 s on an idle machine."""
-    build.render(analysis)
-    start = time.process_time()
-    build.render(analysis)
-    assert time.process_time() - start < 3.5
 
 
 def test_the_same_analysis_gives_the_same_page(analysis, page):

@@ -25,6 +25,7 @@ from distfit_nn.stats import (
     moments,
 )
 from distfit_nn.stats.bimodality import _null_pvalues, _null_tail
+from distfit_nn.stats.dip_kernel import spread_ties
 from tests import tolerances
 
 FLOOR = 1 / 100_001
@@ -321,25 +322,18 @@ def test_coefficient_is_a_share(values):
 
 
 def spread_slowly(values):
-    """Spread equal values half way to their neighbours, as the docstring of `dip_test` says."""
+    """Spread equal values over a cell of the grid, as `spread_ties` says."""
     distinct, copies = np.unique(values, return_counts=True)
+    if len(distinct) < 3:
+        return np.sort(values)
     gaps = np.diff(distinct)
-
-    def cell(k, side):
-        near = gaps[k] if side > 0 else gaps[k - 1]
-        beyond = k + 1 if side > 0 else k - 2
-        return min(near, gaps[beyond]) if 0 <= beyond < len(gaps) else near
-
     out = []
     for k, (value, n) in enumerate(zip(distinct, copies, strict=True)):
-        left = cell(k, -1) if k > 0 else None
-        right = cell(k, 1) if k < len(gaps) else None
-        if n == 1 or (left is None and right is None):
-            out += [value] * n
-            continue
-        left, right = left if left is not None else right, right if right is not None else left
-        places = (np.arange(n) + 0.5) / n
-        out += list(value - left / 2 + places * (left + right) / 2)
+        near = gaps[max(k - 2, 0) : k + 2].min()
+        left = min(gaps[max(k - 2, 0) : k].min(initial=np.inf), 2 * near) if k > 0 else near
+        right = min(gaps[k : k + 2].min(initial=np.inf), 2 * near) if k < len(gaps) else near
+        share = (np.arange(n) + 0.5) / n if n > 1 else np.array([left / (left + right)])
+        out += list(value + (right * share - left * (1 - share)) / 2)
     return np.array(out)
 
 
@@ -387,6 +381,19 @@ def test_zeros_beside_a_far_cluster_stay_an_atom(rng):
     result = dip_test(x, ties="spread")
     assert result.pvalue < 0.01
     assert result.statistic == pytest.approx(dip_test(x).statistic, abs=0.01)
+
+
+@pytest.mark.parametrize("levels", [(0, 1), (0, 1, 50), (-1, 1, 1.001)])
+def test_an_outlier_does_not_widen_a_cell(levels):
+    """Two values alone are two modes; a third, far away, does not smear them over its distance."""
+    x = np.append(np.repeat(np.array(levels[:2], float), 500), levels[2:])
+    if len(levels) == 2:
+        assert dip_test(x, ties="spread").statistic == dip_test(x).statistic == 0.25
+        return
+    rows = np.sort(x)[None]
+    spread_ties(rows, np.array([len(x)]))
+    assert (np.diff(rows[0]) >= 0).all()
+    assert np.ptp(rows[0][:1000]) <= 2.5 * (levels[1] - levels[0])
 
 
 def test_without_ties_nothing_is_spread(rng):
