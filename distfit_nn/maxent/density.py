@@ -195,7 +195,7 @@ class Density:
 
     @property
     def epsilon(self) -> Array | float:
-        """0 where OK; how far a REGULARISED column was drawn towards the Gaussian."""
+        """0 where OK; how far a REGULARISED column was drawn from its moments: see `Status`."""
         return self._per_column(self.solution.epsilon)
 
     @property

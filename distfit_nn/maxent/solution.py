@@ -21,7 +21,11 @@ class Status(IntEnum):
     OK = 0
     """The density has the moments asked for (residual at most 1e-8)."""
     REGULARISED = 1
-    """It has the moments (1 - epsilon) mu_i, drawn by `epsilon` towards those of the Gaussian."""
+    """It has the moments (1 - epsilon) mu_i + epsilon nu_i, towards those of a smooth density.
+
+    nu are the moments of the start, exp(-((z - mid)/(R/2))^order) with the middle and the range R
+    of the data, or of N(0,1), both cut to the support: of the one that leads nearer to the data.
+    """
     DEGENERATE = 2
     """No density exists: constant, at most order/2 distinct values, or moments on the edge.
 
@@ -56,7 +60,7 @@ class Solution:
     quadrature_error : (d,)
         Largest change of one of the integrals E_p h_i when a panel is halved.
     epsilon : (d,)
-        0 where OK; how far a REGULARISED column was drawn towards the Gaussian, in (0, 1].
+        0 where OK; how far a REGULARISED column was drawn from its moments, in (0, 1].
     edges : tuple of d arrays
         The panels on which a Gauss-Legendre rule integrates the density.
     """

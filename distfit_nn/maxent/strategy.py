@@ -2,7 +2,7 @@
 
 First all columns at once from a start that is close to most solutions. What fails is tried again
 with the quadrature checked after every step, then from a Gaussian. At last the solution is followed
-from the moments of the start, and then from those of the Gaussian, to the data's as far as it goes.
+from the moments of the start, or else from those of the Gaussian, to the data's as far as it goes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Minimiser = Callable[[Array, Array, list[Array], int], list[Attempt]]
 QUICK_STEPS = 12  # Newton steps between two checks of the quadrature, in the first attempt
 CONTINUATION_TRIALS = 60  # values of epsilon tried
 LEAST_EPSILON = 1e-9  # from here the continuation jumps to 0
+NEAR_ENOUGH = 1e-6  # no second path is tried where the first one ended below this epsilon
 NEAR_ONE = 0.97  # epsilon shrinks by less than this: the continuation has come to a halt
 CHUNK = 1024  # columns handed to the minimiser at once: bounds its memory
 
@@ -74,8 +75,7 @@ def carefully(
 ) -> tuple[Attempt, float]:
     """Fit a column on which the quick attempt failed; return it and its epsilon.
 
-    A column that no path leads to ends at the nearest point of the path from the Gaussian (that is
-    N(0,1) cut to the support, whose moments are all 0 on a wide one).
+    A column that no path leads to ends at the last point of the path that came nearest.
     """
     gaussian = basis.gaussian_start(len(target))
     iterations = 0
@@ -85,14 +85,15 @@ def carefully(
         if succeeded(attempt, target):
             attempt.iterations = iterations
             return attempt, 0.0
-    epsilon = 1.0
-    for first in (start, gaussian):
-        attempt, epsilon = follow(target, edges, first, minimise)
+    best, nearest = follow(target, edges, start, minimise)
+    iterations += best.iterations
+    if nearest > NEAR_ENOUGH:
+        attempt, epsilon = follow(target, edges, gaussian, minimise)
         iterations += attempt.iterations
-        if epsilon == 0:
-            break
-    attempt.iterations = iterations
-    return attempt, epsilon
+        if epsilon < nearest:
+            best, nearest = attempt, epsilon
+    best.iterations = iterations
+    return best, nearest
 
 
 def solve(problem: Problem, minimise: Minimiser) -> Solution:

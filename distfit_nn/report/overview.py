@@ -47,6 +47,9 @@ def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     if rows:
         spread = count(rows[0]) if len(rows) == 1 else f"{count(rows[0])} to {count(rows[-1])}"
         found.append(("Values per unit", spread))
+    if any(r.rows_seen > r.rows for r in analysis.recordings):
+        most = max(r.rows_seen for r in analysis.recordings)
+        found.append(("Sampled from", f"up to {count(most)} rows"))
     found.append(("Moments fitted", count(analysis.order)))
     found.append(("Made", f"{clean(analysis.created, 40)[:16].replace('T', ' ')} UTC"))
     return found

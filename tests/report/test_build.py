@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from distfit_nn.analysis import Analysis
 from distfit_nn.errors import FileError
 from distfit_nn.report import build, select, verdict
 from distfit_nn.report.numbers import number
+from distfit_nn.stats.summary import summarise
 from tests.report.cases import analysis_of, network
 from tests.report.test_page import parsed
 
@@ -305,3 +307,13 @@ def test_importing_the_package_does_not_import_the_report():
     code = f"import distfit_nn, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sample_says_of_how_many_rows(rng):
+    recording = summarise(rng.normal(size=(50, 3)), rows_seen=6000)
+    given = {"source": "x", "order": 6, "created": "2026-01-01T12:00:00+00:00"}
+    sampled = build.render(Analysis(recordings=(recording,), **given))
+    assert "Sampled from" in words(sampled)
+    assert "up to 6\u202f000 rows" in words(sampled)
+    whole = summarise(rng.normal(size=(50, 3)))
+    assert "Sampled from" not in words(build.render(Analysis(recordings=(whole,), **given)))
