@@ -10,7 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfit_nn._checks import one_of
+from distfit_nn import maxent
+from distfit_nn._checks import one_of, positive_int
 from distfit_nn._files import write_text
 from distfit_nn.capture.readers import Entry, Source, read
 from distfit_nn.stats import summary
@@ -106,6 +107,7 @@ def analyze(
     >>> analysis.units[["unit", "n", "maxent_status"]].values.tolist()
     [[0, 500, 'ok'], [1, 500, 'ok'], [2, 500, 'ok']]
     """
+    one_of(positive_int(order, "order"), maxent.ORDERS, "order")
     recordings = []
     for entry in read(source, unit_axis=unit_axis):
         if progress is not None:

@@ -133,8 +133,8 @@ def analyze(
 
     Example: distfit-nn analyze run/ --json > analysis.json
     """
-    if csv is not None and Path(source).resolve() == csv.resolve():
-        raise InputError(f"--csv must not be the source, {source}")
+    if csv is not None:
+        _spare_the_source(source, csv, "--csv")
     analysis = _analysis(source, order, unit_axis, quiet)
     if csv is not None:
         analysis.to_csv(csv)
@@ -187,8 +187,7 @@ def report(
 
     Example: distfit-nn report run/ --output report.html
     """
-    if Path(source).resolve() == output.resolve():
-        raise InputError(f"--output must not be the source, {source}")
+    _spare_the_source(source, output, "--output")
     written = _analysis(source, order, unit_axis, quiet).to_html(output)
     _print(_json({"report": str(written)}) if as_json else str(written))
 
@@ -216,6 +215,12 @@ def demo(
         _print(_json(result))
     else:
         _print(str(written))
+
+
+def _spare_the_source(source: str, output: Path, option: str) -> None:
+    """Raise if the output would replace the source, or a file in the store that it is."""
+    if output.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(f"{option} must not be the source, {source}, nor in it")
 
 
 def _analysis(source: str, order: int, unit_axis: int | None, quiet: bool) -> Analysis:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from distfit_nn import maxent
+from distfit_nn._checks import one_of, positive_int
 from distfit_nn.capture.readers import Entry
 from distfit_nn.maxent import Density, Status
 from distfit_nn.maxent.problem import Support
@@ -55,6 +56,7 @@ def fit_table(
     progress: Callable[[Entry], None] | None = None,
 ) -> FitTable:
     """Fit every unit of every entry; NaN and inf are left out."""
+    one_of(positive_int(order, "order"), maxent.ORDERS, "order")
     places, densities = [], []
     for entry in entries:
         if progress is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,21 @@ def test_a_terminal_without_unicode(tmp_path, rng, as_json):
     )
     if as_json:
         assert json.loads(done.stdout)["layers"][0]["layer"].startswith("größe")
+
+
+def test_a_store_is_not_written_into(call, tmp_path, sample_store):
+    store = tmp_path / "run"
+    shutil.copytree(sample_store, store)
+    before = (store / "manifest.json").read_bytes()
+    for command, option in (("report", "-o"), ("analyze", "--csv")):
+        code, out, err = call(command, store, "-q", option, store / "manifest.json")
+        assert (code, out) == (2, "")
+        assert "must not be the source" in err
+    assert (store / "manifest.json").read_bytes() == before
+
+
+def test_a_wrong_order_is_said_before_anything_else(call, array):
+    for command in ("analyze", "fit", "report"):
+        code, out, err = call(command, array, "--order", 3)
+        assert (code, out) == (2, "")
+        assert err == "distfit-nn: order must be one of 2, 4, 6, got 3\n"

@@ -333,7 +333,12 @@ def _leaves(content: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def _read_csv(path: Path) -> _Named:
     import pandas as pd
 
-    frame = pd.read_csv(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.read_csv(path, index_col=False)
+        except pd.errors.ParserWarning:
+            raise InputError("its lines have more values than its first line has names") from None
     if all(_is_number(name) for name in frame.columns):
         raise InputError("its first line must name the columns, not hold numbers")
     if frame.columns[0] == "Unnamed: 0":  # what pandas calls a first column without a name

@@ -1,7 +1,7 @@
 """Maximum-entropy densities from moments."""
 
 from distfit_nn.maxent.density import Density
-from distfit_nn.maxent.fit import fit, fit_moments
+from distfit_nn.maxent.fit import ORDERS, fit, fit_moments
 from distfit_nn.maxent.solution import Solution, Status
 
-__all__ = ["Density", "Solution", "Status", "fit", "fit_moments"]
+__all__ = ["ORDERS", "Density", "Solution", "Status", "fit", "fit_moments"]

@@ -17,7 +17,8 @@ from distfit_nn.maxent.solution import Solution, Status
 
 Array = NDArray[np.float64]
 
-# Newton has converged after a step of this size: its error is the square of it, times p'/p.
+# Newton has converged after a step of this share of its panel, over which log p changes little: the
+# error left is the square of it.
 LAST_STEP = 1e-9
 NEWTON_STEPS = 60  # of a quantile; bisection alone needs 53
 # In the tails, where a panel's error is small only against the whole mass, panels are halved until
@@ -89,6 +90,7 @@ class _Column:
             panel = np.searchsorted(left, known, "left") - 1
         panel = np.clip(panel, 0, len(self.edges) - 2)
         low, high = self.edges[panel], self.edges[panel + 1]
+        width = high - low
         z = (low + high) / 2
         for _ in range(NEWTON_STEPS):
             excess = self.tail(z, upper) - known
@@ -100,7 +102,7 @@ class _Column:
             middle = (low + high) / 2
             trial = np.where((trial >= low) & (trial <= high), trial, middle)
             step, z = np.abs(trial - z), trial
-            if np.all(step <= LAST_STEP * np.maximum(1, np.abs(z))):
+            if np.all(step <= LAST_STEP * width):
                 break
         start, end = self.edges[0], self.edges[-1]
         if upper:

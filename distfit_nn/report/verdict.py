@@ -66,7 +66,8 @@ def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
     if failed.any():
         found.append(
             f"{_have(int(failed.sum()))} no fitted density (constant, or too few distinct values), "
-            "hence no KL divergence, and cannot be called far from N(0,1) by it."
+            "hence no KL divergence of its own; far from N(0,1) is judged by mean and standard "
+            "deviation alone, and a constant unit is dead, not far."
         )
     beyond = (units["n"] > 0) & ~failed & _overflows(units)
     if beyond.any():
@@ -77,10 +78,13 @@ def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
         )
     fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0
     if 0 < fewest < 200:
-        found.append(
-            f"Only {plural(fewest, 'value')} per unit: kurtosis, dip and KL are mostly noise at "
-            "this size."
+        most = int(units["n"].max())
+        few = (
+            f"Only {plural(fewest, 'value')} per unit"
+            if fewest == most
+            else (f"As few as {plural(fewest, 'value')} in some units")
         )
+        found.append(f"{few}: kurtosis, dip and KL are mostly noise at this size.")
     return found
 
 

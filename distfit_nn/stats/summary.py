@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from distfit_nn import maxent
 from distfit_nn.maxent import Density, Status
@@ -28,6 +29,7 @@ LEAST_DIP = 0.02  # a dip below this is not called bimodal, however significant
 HEAVY_KURTOSIS = 3.0  # excess kurtosis of the Laplace distribution
 HEAVY_ERRORS = 4.0  # standard errors sqrt(24 / n) of the kurtosis of a normal sample
 FAR_KL = 0.5  # nats: the KL divergence of N(1, 1) from N(0, 1)
+FAR_CHANCE = 1e-3  # share of units of N(0, 1) that small samples alone may call far
 # Activations that give 0 for every negative input.
 RECTIFIERS = ("relu", "relu6")
 
@@ -52,7 +54,11 @@ DEFINITIONS = {
     ),
     "far": (
         f"A unit is far from N(0,1) if kl_maxent is above {FAR_KL:g} nat, the divergence of a "
-        "normal distribution whose mean is off by one standard deviation."
+        "normal distribution whose mean is off by one standard deviation, and above what samples "
+        f"of n values of N(0,1) itself exceed with probability {FAR_CHANCE:g} (2 n KL taken as "
+        "chi-squared with as many degrees of freedom as moments; n at least two more than these). "
+        "A unit that is not constant but "
+        "has too few distinct values for a density is judged by kl_gaussian."
     ),
     "mean": "Mean of the n finite values.",
     "std": "Standard deviation, divisor n.",
@@ -231,7 +237,9 @@ def _unit_table(
     table["dead"] = (table["n"] > 1) & ((table["min"] == table["max"]) | closed)
     table["heavy_tailed"] = table["kurtosis"] > np.maximum(HEAVY_KURTOSIS, HEAVY_ERRORS * error)
     table["bimodal"] = (table["dip_qvalue"] < ALPHA) & (table["dip"] >= LEAST_DIP)
-    table["far"] = table["kl_maxent"] > FAR_KL
+    judged = table["kl_maxent"].fillna(table["kl_gaussian"].where(table["std"] > 0))
+    chance = chdtri(density.order, FAR_CHANCE) / (2 * np.maximum(table["n"], 1))
+    table["far"] = (judged > np.maximum(FAR_KL, chance)) & (table["n"] >= density.order + 2)
     return table
 
 

@@ -520,3 +520,11 @@ def test_torch_and_pandas_are_imported_for_their_own_files_only(tmp_path):
         "assert not {'torch', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("text", ["x,y\n1,2,3\n4,5,6\n", "x;y\n1,5;2,5\n2,5;3,1\n"])
+def test_a_csv_with_more_values_than_names_is_an_error(tmp_path, text):
+    path = tmp_path / "extra.csv"
+    path.write_text(text)
+    with pytest.raises(FileError, match="more values than its first line has names"):
+        list(read(path))

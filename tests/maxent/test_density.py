@@ -15,7 +15,7 @@ from scipy import integrate, stats
 
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import Density, Status, fit, fit_moments
-from tests import cases
+from tests import cases, tolerances
 from tests.maxent import oracle
 from tests.tolerances import (
     FEW_ROUNDINGS,
@@ -435,3 +435,15 @@ def test_a_slice_is_a_batch(rng):
     assert len(density[::-2]) == 2
     assert np.array_equal(density[::-2].loc, density.loc[::-2])
     assert density[2:2].pdf([0.5, 1.0]).shape == (2, 0)
+
+
+def test_quantiles_in_a_spike_at_the_end_of_the_support():
+    x = np.array([0, 0.02, 0.04, 2.4, 2.5, 2.6, 100.0])
+    density = fit(x, 4, "data")
+    assert density.ok
+    q = np.logspace(-13, -1, 49)
+    t = density.ppf(q)
+    assert (np.diff(t) > 0).all()
+    # t = loc + scale z is known to a rounding of its terms, q to the density times that.
+    rounding = 4 * tolerances.eps() * (abs(density.loc[0]) + density.scale[0])
+    assert (np.abs(density.cdf(t) - q) <= density.pdf(t) * rounding + 1e-9 * q).all()

@@ -314,6 +314,6 @@ def test_a_sample_says_of_how_many_rows(rng):
     given = {"source": "x", "order": 6, "created": "2026-01-01T12:00:00+00:00"}
     sampled = build.render(Analysis(recordings=(recording,), **given))
     assert "Sampled from" in words(sampled)
-    assert "up to 6\u202f000 rows" in words(sampled)
+    assert "up to 6 000 rows" in words(sampled)
     whole = summarise(rng.normal(size=(50, 3)))
     assert "Sampled from" not in words(build.render(Analysis(recordings=(whole,), **given)))

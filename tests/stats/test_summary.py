@@ -173,3 +173,14 @@ def test_nothing_to_measure_is_no_error(values):
     recording = summarise(values)
     assert not recording.units[["heavy_tailed", "bimodal", "far"]].any(axis=None)
     assert summary.layer_row(recording)["units"] == values.shape[1]
+
+
+@pytest.mark.parametrize("n", [4, 7, 8, 9, 12, 16, 50, 500])
+def test_small_normal_samples_are_rarely_far(rng, n):
+    units = summarise(rng.normal(size=(n, 500))).units
+    assert units["far"].mean() <= 0.02
+
+
+def test_few_distinct_values_are_judged_by_mean_and_std(rng):
+    x = np.stack([rng.choice([-100.0, 100.0], 500), rng.choice([-1.0, 1.0], 500), np.ones(500)], 1)
+    assert summarise(x).units["far"].tolist() == [True, False, False]
