@@ -88,7 +88,7 @@ class UnitAxes:
         if axis is not None:
             self._latest = axis
             for tensor in made:
-                self._write(tensor, axis)
+                self._write(tensor, 0 if _unbatched(name, tensor) else axis)
             return
         found = map(self._note, tensors((args, dict(kwargs))))
         known = [note for note in found if note is not None]
@@ -119,6 +119,11 @@ def _axis_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> in
         shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape")
         return -len(shape) if isinstance(shape, (tuple, list)) else -1
     return -1 if name in _UNITS_LAST else None
+
+
+def _unbatched(name: str, made: torch.Tensor) -> bool:
+    """Return whether `made` is a convolution of one image alone, (channels, height, width)."""
+    return name.startswith("conv") and made.ndim == 1 + int(name[-2])
 
 
 def _moved(

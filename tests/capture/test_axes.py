@@ -267,3 +267,12 @@ def test_unit_axis_overrides_the_rules(tmp_path):
     for bad in (1.0, "1", True, (1,)):
         with pytest.raises(InputError, match="unit_axis must be a whole number"):
             dn.record(model, tmp_path / "t", unit_axis=bad)
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 5), (2, 3, 9, 5)])
+def test_an_image_alone_has_its_channels_first(tmp_path, shape):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+    with dn.record(model, tmp_path / "s"):
+        model(torch.randn(shape))
+    (entry,) = read(tmp_path / "s")
+    assert entry.values.shape == (torch.Size(shape).numel() // 3, 6)
