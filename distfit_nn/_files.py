@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the numbers that JSON can hold."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 from distfit_nn.errors import FileError
 
@@ -37,3 +39,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
             temporary.unlink()
         raise FileError(f"cannot write {given}: {error.strerror or error}") from None
     return given
+
+
+def plain(value: Any) -> Any:
+    """Return `value`, or None for what strict JSON cannot hold: NaN and infinite numbers."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfit_nn import maxent
 from distfit_nn._checks import one_of, positive_int
-from distfit_nn._files import write_text
+from distfit_nn._files import plain, write_text
 from distfit_nn.capture.readers import Entry, Source, read
 from distfit_nn.stats import summary
 from distfit_nn.stats.findings import Findings
@@ -131,10 +130,6 @@ def analyze(
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dicts of plain values."""
     return [
-        {str(name): _finite(value) for name, value in row.items()}
+        {str(name): plain(value) for name, value in row.items()}
         for row in table.astype(object).to_dict(orient="records")
     ]
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,9 @@ import pandas as pd
 
 from distfit_nn import maxent
 from distfit_nn._checks import one_of, positive_int
+from distfit_nn._files import plain
 from distfit_nn.capture.readers import Entry
-from distfit_nn.maxent import Density, Status
+from distfit_nn.maxent import Density
 from distfit_nn.maxent.problem import Support
 
 FORMAT, VERSION = "distfit_nn.fits", 1
@@ -69,11 +69,11 @@ def fit_table(
 def _rows(density: Density) -> list[dict[str, Any]]:
     lower, upper = (np.asarray(end) for end in density.support())
     entropy, outside = np.asarray(density.entropy()), np.asarray(density.mass_outside())
-    solution = density.solution
+    solution, statuses = density.solution, density.solution.status_names()
     return [
         {
             "unit": j,
-            "status": Status(int(solution.status[j])).name.lower(),
+            "status": statuses[j],
             "entropy": entropy[j],
             "residual": solution.residual[j],
             "iterations": solution.iterations[j],
@@ -94,4 +94,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return plain(value)

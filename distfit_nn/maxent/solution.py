@@ -85,6 +85,10 @@ class Solution:
         """Number of moments matched."""
         return self.coefficients.shape[0]
 
+    def status_names(self) -> list[str]:
+        """Return the status of each column in lower case."""
+        return [Status(int(status)).name.lower() for status in self.status]
+
     def __getitem__(self, part: slice) -> Solution:
         """Return the solution of some of the columns, as views."""
         arrays = {name: value[..., part] for name, value in vars(self).items() if name != "edges"}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from distfit_nn import maxent
-from distfit_nn.maxent import Density, Status
+from distfit_nn.maxent import Density
 from distfit_nn.stats.bimodality import bimodality_from_shape, dip_test
 from distfit_nn.stats.divergence import kl_from_moments
 from distfit_nn.stats.moments import Moments, moments
@@ -229,7 +229,7 @@ def _unit_table(
             "kl_gaussian": kl_gaussian,
             "kl_maxent": kl_maxent,
             "mass_outside": density.mass_outside(),
-            "maxent_status": status_names(density),
+            "maxent_status": density.solution.status_names(),
         }
     )
     error = np.sqrt(24 / np.maximum(table["n"], 1))
@@ -248,11 +248,6 @@ def _divergences(measured: Moments, density: Density) -> tuple[Array, Array]:
     gaussian = kl_from_moments(measured.mean, measured.var)
     mean, var, entropy = (np.asarray(v) for v in (density.mean(), density.var(), density.entropy()))
     return gaussian, kl_from_moments(mean, var, entropy)
-
-
-def status_names(density: Density) -> list[str]:
-    """Return the status of each column in lower case."""
-    return [Status(int(status)).name.lower() for status in density.solution.status]
 
 
 def layer_row(recording: Recording) -> dict[str, Any]:
@@ -287,7 +282,7 @@ def layer_row(recording: Recording) -> dict[str, Any]:
         "pooled_kurtosis": float(pooled.kurtosis),
         "pooled_kl_gaussian": float(kl_gaussian),
         "pooled_kl_maxent": float(kl_maxent),
-        "pooled_status": status_names(recording.pooled_density)[0],
+        "pooled_status": recording.pooled_density.solution.status_names()[0],
     }
 
 
