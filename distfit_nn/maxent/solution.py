@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 # A column is OK when its moments agree with the data's to this, checked by a finer quadrature.
 RESIDUAL_TOLERANCE = 1e-8
 
+PER_ORDER = ("coefficients", "coefficients_low", "moments")  # fields with a row for each moment
+
 
 class Status(IntEnum):
     """How the fit of one column ended."""
@@ -45,8 +47,11 @@ class Solution:
 
     Attributes
     ----------
-    coefficients, moments : (order, d)
-        lambda_1..lambda_order, and E_p h_1..E_p h_order as reached.
+    coefficients, coefficients_low : (order, d)
+        lambda_1..lambda_order, as unevaluated sums of two float64: the low parts are 0 but where
+        terms so large cancel that float64 cannot hold the multipliers.
+    moments : (order, d)
+        E_p h_1..E_p h_order as reached.
     log_normaliser, lower, upper, data_lower, data_upper : (d,)
         log Z, the support, and the range of the data (NaN where only moments were given).
     status : (d,) int8
@@ -66,6 +71,7 @@ class Solution:
     """
 
     coefficients: Array
+    coefficients_low: Array
     moments: Array
     log_normaliser: Array
     lower: Array
@@ -99,9 +105,7 @@ class Solution:
         """Return the solution of columns that have no density: NaN, no iterations, no panels."""
         columns = len(status)
         arrays: dict[str, Any] = {
-            name: np.full(
-                (order, columns) if name in ("coefficients", "moments") else columns, np.nan
-            )
+            name: np.full((order, columns) if name in PER_ORDER else columns, np.nan)
             for name in cls.__dataclass_fields__
         }
         arrays["status"] = status.copy()

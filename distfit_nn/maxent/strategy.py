@@ -128,6 +128,7 @@ def _gather(problem: Problem, fits: list[tuple[Attempt, float]]) -> Solution:
     epsilon = np.array([epsilon for _, epsilon in fits])
     return Solution(
         coefficients=each("coefficients").T,
+        coefficients_low=np.zeros_like(problem.targets),
         moments=each("moments").T,
         log_normaliser=each("log_normaliser"),
         lower=problem.lower,
