@@ -10,18 +10,27 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfit_nn import errors, maxent, stats
+    from distfit_nn import errors, maxent, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
 
-__all__ = ["Analysis", "__version__", "analyze", "errors", "maxent", "record", "stats"]
+__all__ = [
+    "Analysis",
+    "__version__",
+    "analyze",
+    "errors",
+    "maxent",
+    "record",
+    "stats",
+    "transforms",
+]
 
 _HOME = {
     "Analysis": "distfit_nn.analysis",
     "analyze": "distfit_nn.analysis",
     "record": "distfit_nn.capture.recorder",
 }
-_SUBMODULES = ("errors", "maxent", "stats")
+_SUBMODULES = ("errors", "maxent", "stats", "transforms")
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,382 @@
+"""Optimal transport in one dimension, y = F2^{-1}(F1(x)), from fitted densities to a target."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distfit_nn._checks import as_columns, one_of, to_numpy
+from distfit_nn.errors import InputError
+from distfit_nn.maxent import fit as fit_densities
+from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.problem import Support
+from distfit_nn.maxent.solution import Status
+from distfit_nn.transforms.marginals import Fitted, Marginal, as_marginal
+
+Array = NDArray[np.float64]
+
+OUTSIDE = ("extrapolate", "clip", "exact")
+# The formula holds where both tails keep at least this mass: the first of these whose quantiles are
+# finite, from the third on where a distribution knows its upper tail only as 1 - cdf.
+TAILS = (1e-300, 1e-100, 1e-15)
+# ... and short of this share of the way from the median to an end of the support. There F1 reaches
+# 0 or 1, and a target without ends would be reached at infinity, with an infinite slope.
+END_SHARE = 1e-6
+# A spread below this many roundings of the largest value is that of a constant.
+CONSTANT = 4 * float(np.finfo(float).eps)
+LARGEST = float(np.finfo(float).max)
+
+
+@dataclass(frozen=True)
+class _Knots:
+    """Where the formula ends, and by which line the map goes on: (2, d) each, lower end first."""
+
+    at: Array
+    to: Array
+    slope: Array
+
+    def reversed(self) -> _Knots:
+        """Return those of the inverse."""
+        slope = np.where(self.slope > 0, self.slope, 1.0)
+        return _Knots(self.to, self.at, np.where(self.slope > 0, 1 / slope, 0.0))
+
+
+class QuantileMap:
+    """The increasing map that carries one distribution to another, column by column.
+
+    With F1 the source's and F2 the target's distribution function, column j of x goes to
+
+        y_j = F2^{-1}(F1_j(x_j)),   with derivative   p1_j(x_j) / p2(y_j).
+
+    Among all maps that carry the one distribution to the other it moves the mass by the least
+    squared distance: it is the optimal transport in one dimension. Above the median of the source
+    1 - F1 takes the place of F1, so that both tails keep their digits.
+
+    Parameters
+    ----------
+    source : Density or distribution
+        Densities that `maxent.fit` returned; or any object with `cdf` and `ppf` that take arrays,
+        for instance a frozen SciPy distribution. Parameters of shape (d,) make d columns.
+    target : "normal", "uniform", Density or distribution
+        N(0, 1); the uniform distribution on [0, 1]; densities, one for all columns or one each; any
+        object with `cdf` and `ppf`. Where it has `sf` and `isf`, they serve the upper tail (without
+        them digits are lost above 1 - 1e-15); `logpdf` or `pdf`, the derivative.
+    outside : {"extrapolate", "clip", "exact"}
+        What happens to x outside the source's support, where F1 is 0 or 1. "extrapolate" goes on
+        along the tangent: increasing, finite, with an inverse; "clip" treats x as the end of the
+        support; "exact" keeps to the formula, which gives the ends of the target, infinite ones for
+        "normal". The first two leave the formula a millionth of the way from the end of the support
+        to the median before that end, or where a tail holds 1e-300 of the mass. A target that ends
+        is not left: what lies beyond maps to its end.
+    loc, scale : (d,), optional
+        Mean and standard deviation of the columns whose density is not OK. Such a column counts as
+        N(loc, scale^2): for the target "normal" its map is affine. By default those of the density,
+        and a scale of 1 where that is 0, so that a constant c goes to the target's median and x to
+        x - c if the target is "normal". A mean of NaN (an INVALID column) gives NaN.
+
+    Attributes
+    ----------
+    source, target, outside
+        As given.
+    columns : int
+        Number of columns, d.
+
+    Raises
+    ------
+    InputError
+        A source or target without `cdf` and `ppf`, or without finite quantiles; a target that is
+        neither one distribution nor one for each column, or has columns without a density.
+
+    References
+    ----------
+    F. Santambrogio, Optimal Transport for Applied Mathematicians, Birkhäuser 2015, chapter 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn import maxent
+    >>> from distfit_nn.transforms import QuantileMap
+    >>> x = np.random.default_rng(0).exponential(size=(1000, 2))
+    >>> to_normal = QuantileMap(maxent.fit(x))
+    >>> y = to_normal.forward(x)
+    >>> bool(np.abs(y.mean(axis=0)).max() < 0.05)
+    True
+    >>> bool(np.allclose(to_normal.inverse(y), x))
+    True
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any = "normal",
+        *,
+        outside: str = "extrapolate",
+        loc: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
+    ) -> None:
+        self.source, self.target = source, target
+        self.outside = one_of(outside, OUTSIDE, "outside")
+        if isinstance(source, Density):
+            self._single, self.columns = source.single, len(source)
+            self._source: Marginal = _fitted(source, loc, scale)
+        else:
+            self._source = as_marginal(source, "source")
+            shape = np.shape(source.ppf(0.5)) if hasattr(source, "ppf") else ()
+            self._single, self.columns = shape == (), int(np.prod(shape))
+        _has_densities(target)
+        self._target = as_marginal(target, "target")
+        self._middle = np.stack([self._point(self._source, 0.5), self._point(self._target, 0.5)])
+        self._knots = self._find_knots()
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        order: int = 6,
+        support: Support = 3.0,
+        target: Any = "normal",
+        *,
+        outside: str = "extrapolate",
+        backend: str = "auto",
+        nan_policy: str = "propagate",
+    ) -> QuantileMap:
+        """Fit densities to the columns of x, and return their map to the target.
+
+        Parameters
+        ----------
+        x : (n,) or (n, d)
+            Samples.
+        order, support, backend, nan_policy
+            As for `maxent.fit`.
+        target, outside
+            As for `QuantileMap`; columns that are not OK take mean and standard deviation from x.
+
+        Returns
+        -------
+        QuantileMap
+            Its `source` is the fitted density, with the status of each column.
+        """
+        density = fit_densities(x, order, support, backend=backend, nan_policy=nan_policy)
+        loc, scale = density.loc.copy(), density.scale.copy()
+        columns, _ = as_columns(x)
+        for j in np.flatnonzero(density.solution.status != Status.OK):
+            loc[j], scale[j] = _mean_and_std(columns[:, j].astype(np.float64), float(loc[j]))
+        return cls(density, target, outside=outside, loc=loc, scale=scale)
+
+    def __repr__(self) -> str:
+        return f"QuantileMap({self.source!r}, {self.target!r}, outside={self.outside!r})"
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return F2^{-1}(F1(x)): x (m, d) column by column, (m,) to (m, d); NaN stays NaN.
+
+        For one column of shape (n,), x has any shape and keeps it.
+        """
+        points, shape = self._points(x, "x")
+        out = _carry(points, self._source, self._target, self._middle[0], self._knots)
+        return self._within_target(out).reshape(shape)[()]
+
+    def inverse(self, y: ArrayLike) -> Array:
+        """Return F1^{-1}(F2(y)), the inverse of `forward`; shapes as there.
+
+        Points beyond the ends of the target count as these ends.
+        """
+        points, shape = self._points(y, "y")
+        points = self._within_target(points)
+        knots = self._knots.reversed()
+        out = _carry(points, self._target, self._source, self._middle[1], knots)
+        return out.reshape(shape)[()]
+
+    def log_derivative(self, x: ArrayLike) -> Array:
+        """Return the logarithm of the derivative of `forward`, log p1(x) - log p2(y).
+
+        Shapes as there. It is -inf where the map is flat. Raises `InputError` if the source or the
+        target has neither `logpdf` nor `pdf`.
+        """
+        for name, law in (("source", self._source), ("target", self._target)):
+            if not law.has_logpdf:
+                raise InputError(f"{name} must have logpdf or pdf for a derivative of the map")
+        points, shape = self._points(x, "x")
+        y = _carry(points, self._source, self._target, self._middle[0], self._knots)
+        above, below = points > self._knots.at[1], points < self._knots.at[0]
+        with np.errstate(all="ignore"):
+            own = self._source.logpdf(points)
+            out = np.where(own == -np.inf, own, own - self._target.logpdf(y))
+            lower, upper = np.log(self._knots.slope)
+        out = np.where(above, upper, np.where(below, lower, out))
+        out = np.where((above | below) & (self._within_target(y) != y), -np.inf, out)
+        return np.where(np.isnan(points), np.nan, out).reshape(shape)[()]
+
+    # How the map goes on where the formula ends
+
+    def _find_knots(self) -> _Knots:
+        tail = self._tail()
+        limits = np.array([[-np.inf], [np.inf]]) * np.ones(self.columns)
+        if self.outside == "exact":
+            return _Knots(limits, limits, np.zeros_like(limits))
+        lower, upper = self._end(tail, False), self._end(tail, True)
+        at, to = np.stack([lower[0], upper[0]]), np.stack([lower[1], upper[1]])
+        if self.outside == "clip":
+            return _Knots(at, to, np.zeros_like(at))
+        return _Knots(at, to, self._slopes(at, to))
+
+    def _tail(self) -> float:
+        """Return the smallest of `TAILS` at which the quantiles of the target are finite."""
+        two_sided = self._source.exact_upper and self._target.exact_upper
+        for tail in TAILS if two_sided else TAILS[2:]:
+            quantiles = [self._point(self._target, tail, upper) for upper in (False, True)]
+            if np.isfinite(quantiles).all():
+                return tail
+        raise InputError(f"target must have finite quantiles, got {self.target!r}")
+
+    def _end(self, tail: float, upper: bool) -> tuple[Array, Array]:
+        """Return the last point at which the formula is used, and where it maps."""
+        end = np.broadcast_to(self._source.ends()[upper], self.columns)
+        middle, limit = self._middle[0], self._point(self._source, tail, upper)
+        bounded = np.isfinite(end)
+        # Where the millionth is lost to rounding, one step of float64 off the end takes its place.
+        short = end - END_SHARE * (np.where(bounded, end, middle) - middle)
+        nearest = np.where(bounded, np.nextafter(end, middle), end)
+        inner = np.minimum if upper else np.maximum
+        at = np.clip(inner(limit, inner(short, nearest)), -LARGEST, LARGEST)
+        side = np.full((1, self.columns), upper)
+        mass = np.maximum(self._source.mass(at[None], side), tail)
+        return at, np.asarray(self._target.quantile(mass, side))[0]
+
+    def _slopes(self, at: Array, to: Array) -> Array:
+        """Return the derivative at the knots; where there is none, the mean one from the median."""
+        with np.errstate(all="ignore"):
+            mean = (to - self._middle[1]) / (at - self._middle[0])
+            slope = np.full_like(at, np.nan)
+            if self._source.has_logpdf and self._target.has_logpdf:
+                slope = np.exp(self._source.logpdf(at) - self._target.logpdf(to))
+        for better in (mean, np.ones_like(mean)):
+            slope = np.where(np.isfinite(slope) & (slope > 0), slope, better)
+        return slope
+
+    # Shapes
+
+    def _points(self, values: ArrayLike, name: str) -> tuple[Array, tuple[int, ...]]:
+        """Return the points as (m, d), and the shape of the result."""
+        points = to_numpy(values, name).astype(np.float64)
+        if self._single:
+            return points.reshape(-1, 1), points.shape
+        if points.ndim < 2:
+            shape = (*points.shape, self.columns)
+            return np.broadcast_to(points[..., None], shape).reshape(-1, self.columns), shape
+        if points.ndim != 2 or points.shape[1] != self.columns:
+            raise InputError(
+                f"{name} must have shape (m,) or (m, {self.columns}) for {self.columns} columns, "
+                f"got {points.shape}"
+            )
+        return points, points.shape
+
+    def _point(self, law: Marginal, q: float, upper: bool = False) -> Array:
+        """Return one quantile of each column."""
+        try:
+            return np.broadcast_to(law.point(q, upper, self.columns), self.columns)
+        except ValueError as error:
+            raise InputError(
+                f"target must be one distribution, or {self.columns} for as many columns: {error}"
+            ) from None
+
+    def _within_target(self, y: Array) -> Array:
+        """Return y moved to the end of the target where it lies beyond."""
+        lower, upper = self._target.ends()
+        return np.clip(y, lower, upper)
+
+
+def quantile_match(x: Any, order: int = 6, target: Any = "normal", support: Support = 3.0) -> Any:
+    """Fit a density to each column and carry it to the target: F2^{-1}(F1(x)).
+
+    The differentiable, parametric relative of rank-based normal scores: the map is smooth, and made
+    of `order` moments.
+
+    Parameters
+    ----------
+    x : (n,) or (n, d), array-like or torch tensor
+        Samples.
+    order, support
+        As for `maxent.fit`.
+    target
+        As for `QuantileMap`.
+
+    Returns
+    -------
+    ndarray of float64, or torch tensor, of the shape of x
+        A column whose density is not OK is taken as normal with its mean and standard deviation:
+        for the target "normal" it is standardised, a constant becomes 0. A column with NaN or inf
+        becomes NaN. For a tensor, on its device, with the gradient that the implicit function
+        theorem gives: see `distfit_nn.transforms.torch_transport`.
+
+    See Also
+    --------
+    QuantileMap : the map itself, with its inverse and derivative.
+    MaxEntTransformer : the same as a scikit-learn estimator, for training and test data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.transforms import quantile_match
+    >>> x = np.random.default_rng(0).gamma(2.0, size=1000)
+    >>> scores = quantile_match(x)
+    >>> abs(round(float(scores.mean()), 1)), round(float(scores.std()), 1)
+    (0.0, 1.0)
+    """
+    torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
+    if torch is not None and isinstance(x, torch.Tensor):
+        from distfit_nn.transforms.torch_transport import transport
+
+        return transport(x, order=order, support=support, target=target)
+    return QuantileMap.fit(x, order, support, target).forward(x)
+
+
+def _carry(points: Array, start: Marginal, goal: Marginal, middle: Array, knots: _Knots) -> Array:
+    """Return goal^{-1}(start(points)) between the knots, and the lines beyond them."""
+    inner = np.clip(points, *knots.at)
+    upper = inner > middle
+    out = np.clip(goal.quantile(start.mass(inner, upper), upper), *knots.to)
+    slope = np.where(points > inner, knots.slope[1], knots.slope[0])
+    outside = (points != inner) & (slope > 0)  # a slope of 0: the map is flat beyond the knot
+    if outside.any():
+        with np.errstate(over="ignore"):
+            out[outside] += (points[outside] - inner[outside]) * slope[outside]
+    return out
+
+
+def _fitted(density: Density, loc: ArrayLike | None, scale: ArrayLike | None) -> Fitted:
+    """Return the densities with a normal distribution in place of each that is not OK."""
+    means = density.loc if loc is None else to_numpy(loc, "loc").astype(np.float64)
+    stds = density.scale if scale is None else to_numpy(scale, "scale").astype(np.float64)
+    for name, values in (("loc", means), ("scale", stds)):
+        if values.shape != (len(density),):
+            raise InputError(f"{name} must have shape ({len(density)},), got {values.shape}")
+    return Fitted(density, means, np.where(stds > 0, stds, 1.0))
+
+
+def _has_densities(target: Any) -> None:
+    """Raise if the target is a `Density` with columns that have no density."""
+    if isinstance(target, Density):
+        bad = np.flatnonzero(target.solution.status > Status.REGULARISED)
+        if len(bad):
+            name = Status(int(target.solution.status[bad[0]])).name
+            raise InputError(
+                f"target must have a density in every column, column {bad[0]} is {name}"
+            )
+
+
+def _mean_and_std(column: Array, loc: float) -> tuple[float, float]:
+    """Return mean and standard deviation of the finite values; 0 for the spread of a constant."""
+    values = column[np.isfinite(column)]
+    if np.isnan(loc) or not len(values):
+        return np.nan, 1.0
+    low, high = values.min(), values.max()
+    size = max(abs(low), abs(high))
+    if high / 2 - low / 2 <= CONSTANT * size:
+        return float(low / 2 + high / 2), 0.0
+    unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))  # keeps squares within range, exactly
+    values = values / unit
+    return float(values.mean() * unit), float(values.std() * unit)
