@@ -7,13 +7,17 @@ Hermite polynomials. A column for which no density exists is told apart here, be
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from distfit_nn._checks import to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import basis
+from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_moments, gauss_rule_of_samples
+from distfit_nn.maxent.sample_moments import SampleMoments, sample_moments
 from distfit_nn.maxent.solution import Problem, Status
 
 Array = NDArray[np.float64]
@@ -27,17 +31,21 @@ CONTRADICTION, EDGE = 1e-9, 1e-13
 # No distribution has more than 1e-40 of its mass beyond this many standard deviations (Chebyshev):
 # a wider support is cut there, for the powers of its ends to stay within the range of float64.
 WIDEST = 1e20
-BLOCK = 1 << 16  # values whose polynomials are held at once
 
 
 @dataclass(frozen=True, eq=False)
 class Standardised:
-    """d columns in standardised coordinates, with x = loc + scale z and the status so far."""
+    """d columns in standardised coordinates, with x = loc + scale z and the status so far.
+
+    `rule(j)` returns the Gauss rule (nodes, masses) of the targets of column j, in z, exact to the
+    order of the fit; where the data is at hand it is made from it. Only for columns that are OK.
+    """
 
     loc: Array
     scale: Array
     status: NDArray[np.int8]
     problem: Problem
+    rule: Callable[[int], Rule]
 
 
 def check_support(support: Support) -> float | tuple[float, float]:
@@ -65,89 +73,128 @@ def check_support(support: Support) -> float | tuple[float, float]:
     return a, b
 
 
-def from_samples(x: NDArray[np.generic], order: int, support: Support, omit: bool) -> Standardised:
-    """Standardise the columns of x (n, d); `omit` leaves out NaN and inf instead of failing."""
-    ends = check_support(support)
-    values, kept, finite = _finite_values(x, omit)
-    low, high = values.min(axis=0), values.max(axis=0)
-    if isinstance(ends, tuple):
-        _support_holds(ends, low[finite], high[finite])
-    status = np.where(_too_few(values, low, high, order, ends), Status.DEGENERATE, Status.OK)
-    status = np.where(finite, status, Status.INVALID).astype(np.int8)
+def from_samples(
+    x: NDArray[np.generic],
+    order: int,
+    support: Support,
+    omit: bool,
+    weights: ArrayLike | None = None,
+) -> Standardised:
+    """Standardise the columns of x (n, d) with weights (n,) or (n, d).
 
-    # Powers of two keep squares of very large and very small values within range, exactly.
-    size = np.maximum(np.abs(low), np.abs(high))
-    unit = np.ldexp(1.0, np.frexp(np.where(size > 0, size, 1.0))[1] - 1)
-    values /= unit
-    centre = _mean(values, kept)
-    values -= centre
-    spread = np.sqrt(_mean(values * values, kept))
-    spread[status != Status.OK] = 1.0
-    values /= spread
-    targets = _hermite_means(values, kept, order)
-    data_lower, data_upper = values.min(axis=0), values.max(axis=0)
+    `omit` leaves out NaN and inf instead of failing. A value of weight 0 is as if it were not
+    there. x is read in blocks and never copied as a whole, nor are the weights.
+    """
+    ends = check_support(support)
+    shares = None if weights is None else check_weights(weights, x.shape)
+    found = sample_moments(x, order, shares, omit, limit=order // 2 + 2)
+    usable, low, high = found.usable, found.low, found.high
+    if isinstance(ends, tuple):
+        _support_holds(ends, low[usable], high[usable])
+    status = np.where(_too_few(found, order, ends), Status.DEGENERATE, Status.OK)
+    status = np.where(usable, status, Status.INVALID).astype(np.int8)
+    solvable = status == Status.OK
+
+    # In units of a power of two, exactly, differences of the largest numbers there are stay finite.
+    unit = power_of_two(np.maximum(np.abs(low), np.abs(high)))
+    loc, low, high = found.mean / unit, low / unit, high / unit
+    if isinstance(ends, tuple):
+        with np.errstate(over="ignore"):
+            lower, upper = ends[0] / unit, ends[1] / unit
+    else:
+        beyond = (ends - 1) / 2 * (high - low)
+        lower, upper = low - beyond, high + beyond
+    spread = found.std / unit
+    if order == 1:
+        spread = _scale_of_one_moment(loc, lower, upper)
+    spread = np.where(solvable, spread, 1.0)
+    targets = found.hermite
+    if order == 1:  # the mean of z, in the units of this other scale
+        targets = targets * np.where(found.std > 0, found.std / unit, 0.0) / spread
     with np.errstate(over="ignore"):
-        if isinstance(ends, tuple):
-            lower, upper = ((end / unit - centre) / spread for end in ends)
-        else:
-            beyond = (ends - 1) / 2 * (data_upper - data_lower)
-            lower, upper = data_lower - beyond, data_upper + beyond
+        lower, upper = (lower - loc) / spread, (upper - loc) / spread
+    data_lower, data_upper = (low - loc) / spread, (high - loc) / spread
     lower = np.clip(lower, np.minimum(-WIDEST, data_lower), data_lower)
     upper = np.clip(upper, data_upper, np.maximum(WIDEST, data_upper))
-    loc = np.where(finite, centre * unit, np.nan)
-    scale = np.where(status == Status.OK, spread * unit, 0.0)
-    return Standardised(loc, scale, status, Problem(targets, lower, upper, data_lower, data_upper))
+    loc = np.where(usable, found.mean, np.nan)
+    scale = np.where(solvable, spread * unit, 0.0)
+
+    def rule(j: int) -> Rule:
+        column = x[:, j]
+        share = shares if shares is None or shares.ndim == 1 else shares[:, j]
+        return _rule_of_column(column, share, loc[j], scale[j], order // 2 + 1)
+
+    problem = Problem(targets, lower, upper, data_lower, data_upper)
+    return Standardised(loc, scale, status, problem, rule)
 
 
-def _finite_values(
-    x: NDArray[np.generic], omit: bool
-) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return a finite float64 copy of x, which values are its own, and which columns can be fitted.
+def check_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Return the weights if they are (n,) or (n, d), finite, not negative and not all 0."""
+    shares = to_numpy(weights, "weights")
+    if shares.shape not in (shape, shape[:1]):
+        raise InputError(
+            f"weights must have shape {shape[:1]} or {shape}, as x has, got {shares.shape}"
+        )
+    least, most = (float(value) for value in (shares.min(), shares.max()))
+    if not (math.isfinite(least) and math.isfinite(most) and least >= 0):
+        wrong = least if least < 0 else most
+        raise InputError(f"weights must be finite and not negative, got {wrong}")
+    if most == 0:
+        raise InputError("weights must not all be 0")
+    return shares
 
-    A value that is left out is replaced by one of its column: range and distinct values stay.
-    """
-    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
-        values = x.astype(np.float64)
-    kept = np.isfinite(values)
-    finite: NDArray[np.bool_] = np.asarray(kept.any(axis=0) if omit else kept.all(axis=0))
-    if not kept.all():
-        stand_in = np.take_along_axis(values, kept.argmax(axis=0)[None], axis=0)
-        values = np.where(kept, values, np.where(finite, stand_in, 0.0))
-    return values, kept, finite
+
+def power_of_two(size: Array) -> Array:
+    """Return the largest power of two up to `size`, 1 for 0, that has a finite reciprocal."""
+    exponent = np.frexp(np.where(size > 0, size, 1.0))[1] - 1
+    return np.asarray(np.ldexp(1.0, np.maximum(exponent, -1022)))
 
 
 def _too_few(
-    values: Array, low: Array, high: Array, order: int, ends: float | tuple[float, float]
+    found: SampleMoments, order: int, ends: float | tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Return which columns have too few distinct values for a density with their moments."""
-    size = np.maximum(np.abs(low), np.abs(high))
-    few = _at_most_distinct(values, order // 2) | (high / 2 - low / 2 <= 2 * EPS * size)
-    # Of values at an end of the support each counts half: with both ends, one value more is few.
-    touching = (low <= ends[0]) & (high >= ends[1]) if isinstance(ends, tuple) else ends == 1
-    few |= touching & _at_most_distinct(values, order // 2 + 1)
-    return few
+    """Return which columns have no density with their moments.
 
-
-def _mean(values: Array, kept: NDArray[np.bool_]) -> Array:
-    """Return the mean of the kept values of each column; of all where none is kept."""
-    if kept.all():
-        return values.mean(axis=0)
-    return values.mean(axis=0, where=kept | ~kept.any(axis=0))
-
-
-def _hermite_means(z: Array, kept: NDArray[np.bool_], order: int) -> Array:
-    """Return the means of h_1..h_order over the kept values of each column, (order, d).
-
-    In blocks of rows: the polynomials of all values at once would take `order` times their memory.
+    One exists if and only if the distinct values, each of them that is an end of the support
+    counted half, are more than order / 2: the moment point then is inside the moment space.
     """
-    rows, columns = z.shape
-    used = kept | ~kept.any(axis=0)
-    sums = np.zeros((order, columns))
-    step = max(1, BLOCK // columns)
-    for i in range(0, rows, step):
-        block = slice(i, i + step)
-        sums += basis.hermite(z[block], order)[1:].sum(axis=1, where=used[block])
-    return sums / used.sum(axis=0)
+    low, high = found.low, found.high
+    # A range of a few roundings of the values is that of one value.
+    one = high / 2 - low / 2 <= 2 * EPS * np.maximum(np.abs(low), np.abs(high))
+    distinct = np.where(one, 1, found.distinct)
+    if isinstance(ends, tuple):
+        halves = (low <= ends[0]).astype(int) + (high >= ends[1])
+    else:
+        halves = np.where(one | (ends == 1), 2, 0)
+    return np.asarray(2 * distinct - halves <= order)
+
+
+def _scale_of_one_moment(loc: Array, lower: Array, upper: Array) -> Array:
+    """Return about the standard deviation of the density of largest entropy with mean `loc`.
+
+    With one moment it is a truncated exponential, however wide the data. Exact for the uniform in
+    the middle, and too large by 15% for an exponential near an end.
+    """
+    left, right = np.maximum(loc - lower, 0.0), np.maximum(upper - loc, 0.0)
+    least, most = np.minimum(left, right), np.maximum(left, right)
+    with np.errstate(invalid="ignore"):
+        share = np.where(np.isinf(most), 1.0, most / (least + most))
+    return np.asarray(2 / math.sqrt(3) * least * share)
+
+
+def _rule_of_column(
+    column: NDArray[np.generic],
+    weights: NDArray[np.generic] | None,
+    loc: float,
+    scale: float,
+    points: int,
+) -> Rule:
+    """Return the Gauss rule, in z, of one column; NaN and inf are left out."""
+    with np.errstate(over="ignore"):
+        values = column.astype(np.float64)
+    kept = np.isfinite(values)
+    z = (values[kept].astype(np.longdouble) - loc) / scale
+    return gauss_rule_of_samples(z, None if weights is None else weights[kept], points)
 
 
 def _support_holds(support: tuple[float, float], low: Array, high: Array) -> None:
@@ -157,15 +204,6 @@ def _support_holds(support: tuple[float, float], low: Array, high: Array) -> Non
             f"support must hold the data: they range from {low.min():.6g} to {high.max():.6g}, "
             f"support is {support}"
         )
-
-
-def _at_most_distinct(values: Array, limit: int) -> NDArray[np.bool_]:
-    """Return which columns have at most `limit` distinct values, in `limit` passes."""
-    other = np.ones(values.shape, bool)
-    for _ in range(limit):
-        seen = np.take_along_axis(values, other.argmax(axis=0)[None], axis=0)
-        other &= values != seen
-    return np.logical_not(other.any(axis=0))
 
 
 def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
@@ -187,21 +225,30 @@ def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
     mean = moments[1].copy()
     central = _shifted(moments, mean)
     rounding = np.asarray(_shifted(rounding, -np.abs(mean)), float)
-    status = _moment_status(
-        np.asarray(moments, float), np.asarray(central, float), rounding, possible
-    )
+    status = _moment_status(mean, central, rounding, possible)
     solvable = status == Status.OK
-    spread = np.sqrt(np.where(solvable, central[2], 1.0))
-    standardised = np.asarray(central / spread ** np.arange(order + 1)[:, None], float)
-    standardised[1] = 0.0
+    if order == 1:
+        spread = _scale_of_one_moment(np.asarray(mean, float), np.array(-1.0), np.array(1.0))
+        spread = np.where(solvable, spread, 1.0).astype(np.longdouble)
+    else:
+        spread = np.sqrt(np.where(solvable, central[2], 1.0))
+    in_z = central / spread ** np.arange(order + 1)[:, None]
+    in_z[1] = 0.0
+    standardised = np.asarray(in_z, float)
     targets = np.linalg.solve(basis.monomials_in_hermite(order), standardised)[1:]
     mean, spread = np.asarray(mean, float), np.asarray(spread, float)
     lower, upper = (-1 - mean) / spread, (1 - mean) / spread
-    # Where the data may lie: a little beyond the root mean k-th power.
-    reach = 1.5 * np.maximum(1.0, np.abs(standardised[order])) ** (1 / order)
+    # Where the data may lie: a little beyond the root mean k-th power, k even.
+    even = order - order % 2
+    reach = 1.5 * np.maximum(1.0, np.abs(standardised[even])) ** (1 / max(even, 1))
     problem = Problem(targets, lower, upper, np.maximum(lower, -reach), np.minimum(upper, reach))
     loc = np.where(status == Status.INVALID, np.nan, centre + half * mean)
-    return Standardised(loc, np.where(solvable, half * spread, 0.0), status, problem)
+    scale = np.where(solvable, half * spread, 0.0)
+
+    def rule(j: int) -> Rule:
+        return gauss_rule_of_moments(in_z[:, j], lower[j], upper[j])
+
+    return Standardised(loc, scale, status, problem, rule)
 
 
 def _shifted(moments: NDArray[np.longdouble], by: NDArray[np.longdouble] | float):  # type: ignore[no-untyped-def]
@@ -214,28 +261,47 @@ def _shifted(moments: NDArray[np.longdouble], by: NDArray[np.longdouble] | float
 
 
 def _moment_status(
-    moments: Array, central: Array, rounding: Array, possible: NDArray[np.bool_]
+    mean: NDArray[np.longdouble],
+    central: NDArray[np.longdouble],
+    rounding: Array,
+    possible: NDArray[np.bool_],
 ) -> NDArray[np.int8]:
     """Tell moments of a density on [-1, 1] from those of a few points and from impossible ones.
 
-    A density exists if and only if the Hankel matrices of the moments m_i and of m_i - m_{i+2}
-    (those of (1 - y^2) dP) are positive definite (the truncated Hausdorff problem, even order).
-    `rounding` (order + 1, d) bounds the errors of the moments: the smallest eigenvalue of a matrix
-    of unit diagonal is known no better than the largest error of its entries.
+    A density exists if and only if some Hankel matrices are positive definite (the truncated
+    Hausdorff problem): for even order those of dP and of (1 - y^2) dP, for odd order those of
+    (1 + y) dP and (1 - y) dP. `central` are the moments of t = y - mean; `rounding` (order + 1, d)
+    bounds their errors: the smallest eigenvalue of a matrix of unit diagonal is known no better
+    than the largest error of its entries.
     """
-    order = len(moments) - 1
-    half = order // 2
+    order = len(central) - 1
+    right, left = 1 + mean, 1 - mean  # 1 + y = right + t, 1 - y = left - t
+    error = rounding
+    if order % 2:
+        wider = 2 * error[:-1] + error[1:]
+        tests = [
+            (right * central[:-1] + central[1:], wider),
+            (left * central[:-1] - central[1:], wider),
+        ]
+    else:
+        inner = right * left * central[:-2] - 2 * mean * central[1:-1] - central[2:]
+        tests = [(central, error), (inner, error[:-2] + 2 * error[1:-1] + error[2:])]
     status = np.where(possible, Status.OK, Status.INVALID)
-    for sequence, size in ((central, half + 1), (moments[:-2] - moments[2:], half)):
-        index = np.add.outer(np.arange(size), np.arange(size))
-        hankel, error = (np.moveaxis(part[index], -1, 0) for part in (sequence, rounding))
-        known, doubtful = (np.diagonal(part, axis1=1, axis2=2) for part in (hankel, error))
-        scale = 1 / np.sqrt(np.maximum(np.maximum(known, doubtful), TINY))
-        scale = scale[:, :, None] * scale[:, None, :]
-        smallest = np.linalg.eigvalsh(hankel * scale)[:, 0]
-        doubt = size * (error * scale).max(axis=(1, 2))
-        few = smallest < np.maximum(EDGE, doubt)
-        impossible = smallest < -np.maximum(CONTRADICTION, doubt)
+    for sequence, bound in tests:
+        few, impossible = _hankel_signs(np.asarray(sequence, float), bound)
         status = np.where(few, np.maximum(status, Status.DEGENERATE), status)
         status = np.where(impossible, Status.INVALID, status)
     return status.astype(np.int8)
+
+
+def _hankel_signs(sequence: Array, error: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where the Hankel matrix is singular to rounding, and where it is not semidefinite."""
+    size = (len(sequence) + 1) // 2
+    index = np.add.outer(np.arange(size), np.arange(size))
+    hankel, doubtful = (np.moveaxis(part[index], -1, 0) for part in (sequence, error))
+    known, unsure = (np.diagonal(part, axis1=1, axis2=2) for part in (hankel, doubtful))
+    scale = 1 / np.sqrt(np.maximum(np.maximum(known, unsure), TINY))
+    scale = scale[:, :, None] * scale[:, None, :]
+    smallest = np.linalg.eigvalsh(hankel * scale)[:, 0]
+    doubt = size * (doubtful * scale).max(axis=(1, 2))
+    return smallest < np.maximum(EDGE, doubt), smallest < -np.maximum(CONTRADICTION, doubt)

@@ -11,7 +11,7 @@ import pytest
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import problem
 from distfit_nn.maxent.solution import Status
-from tests import cases, tolerances
+from tests import cases
 from tests.maxent import oracle
 from tests.tolerances import maxent_moments
 
@@ -220,13 +220,3 @@ def test_extreme_supports_of_moments_do_not_overflow() -> None:
         out = problem.from_moments(np.array([[0.0], [half * half / 3]]), (-half, half))
         exists = 0 < half * half < math.inf
         assert (out.status[0] == OK) == exists
-
-
-def test_blocks_of_rows_change_nothing(rng, monkeypatch):
-    x = rng.gamma(2.0, size=(1000, 3))
-    x[::7, 1] = np.nan
-    whole = problem.from_samples(x, 6, 3.0, True).problem.targets
-    monkeypatch.setattr(problem, "BLOCK", 50)
-    blocks = problem.from_samples(x, 6, 3.0, True).problem.targets
-    size = np.abs(whole).max()
-    assert np.abs(whole - blocks).max() <= tolerances.sum_error(len(x)) * size
