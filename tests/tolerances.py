@@ -98,3 +98,20 @@ def maxent_moments(n: int) -> float:
 # KL of a fitted density: its moments are exact to 1e-13 (quadrature) times the multipliers, which
 # the tests keep below 1e2 in standardised coordinates; a rule of 2,000 nodes adds less.
 KL_BY_QUADRATURE = 1e-10
+
+TRANSPORT_MASS = 1e-11
+"""Relative error of a tail mass carried from one distribution to another: panels of a fitted density
+are exact to 1e-13 and up to 60 of them are added; special functions are exact to 1e-14 in their
+argument y, which the tail of a normal distribution multiplies by y^2, below 1.4e3 at 1e-300."""
+
+TRANSPORT_EXACT_TAIL = 1e-10
+"""As above, against 40 digits: log p is a sum of terms below 1e5 in the cases taken, each rounded,
+so that p is exact to 1e5 eps; with the error of the mass, which y divides by y^2."""
+
+KOLMOGOROV = 2.3
+"""sqrt(n) times the Kolmogorov distance of n draws exceeds this with probability 2 exp(-2 2.3^2), one
+seed in 20,000; the seeds are fixed."""
+
+AFFINE = 1e-13
+"""A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200, relative to
+the largest, which is below 4 standard deviations here."""

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 OUTSIDE = ("extrapolate", "clip", "exact")
 # The formula holds where both tails keep at least this mass: the first of these whose quantiles are
 # finite, from the third on where a distribution knows its upper tail only as 1 - cdf.
-TAILS = (1e-300, 1e-100, 1e-15)
+TAILS = (1e-300, 1e-100, 1e-12)
 # ... and short of this share of the way from the median to an end of the support. There F1 reaches
 # 0 or 1, and a target without ends would be reached at infinity, with an infinite slope.
 END_SHARE = 1e-6
@@ -64,7 +64,7 @@ class QuantileMap:
     target : "normal", "uniform", Density or distribution
         N(0, 1); the uniform distribution on [0, 1]; densities, one for all columns or one each; any
         object with `cdf` and `ppf`. Where it has `sf` and `isf`, they serve the upper tail (without
-        them digits are lost above 1 - 1e-15); `logpdf` or `pdf`, the derivative.
+        them the formula ends at 1 - 1e-12); `logpdf` or `pdf`, the derivative.
     outside : {"extrapolate", "clip", "exact"}
         What happens to x outside the source's support, where F1 is 0 or 1. "extrapolate" goes on
         along the tangent: increasing, finite, with an inverse; "clip" treats x as the end of the
@@ -207,7 +207,11 @@ class QuantileMap:
             out = np.where(own == -np.inf, own, own - self._target.logpdf(y))
             lower, upper = np.log(self._knots.slope)
         out = np.where(above, upper, np.where(below, lower, out))
-        out = np.where((above | below) & (self._within_target(y) != y), -np.inf, out)
+        lower, upper = self._target.ends()
+        flat = (above & np.isfinite(upper) & (y >= upper)) | (
+            below & np.isfinite(lower) & (y <= lower)
+        )
+        out = np.where(flat, -np.inf, out)
         return np.where(np.isnan(points), np.nan, out).reshape(shape)[()]
 
     # How the map goes on where the formula ends
@@ -339,11 +343,13 @@ def _carry(points: Array, start: Marginal, goal: Marginal, middle: Array, knots:
     inner = np.clip(points, *knots.at)
     upper = inner > middle
     out = np.clip(goal.quantile(start.mass(inner, upper), upper), *knots.to)
-    slope = np.where(points > inner, knots.slope[1], knots.slope[0])
-    outside = (points != inner) & (slope > 0)  # a slope of 0: the map is flat beyond the knot
-    if outside.any():
-        with np.errstate(over="ignore"):
-            out[outside] += (points[outside] - inner[outside]) * slope[outside]
+    above, below = points >= knots.at[1], points <= knots.at[0]
+    for side, beyond in enumerate((below, above)):
+        beyond &= knots.slope[side] > 0  # with a slope of 0 the map is flat
+        if beyond.any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                line = knots.to[side] + (points - knots.at[side]) * knots.slope[side]
+            out = np.where(beyond, line, out)
     return out
 
 
