@@ -1,0 +1,281 @@
+"""The transport itself: exact in both tails, what it does outside, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import replace
+
+import mpmath as mp
+import numpy as np
+import pytest
+from scipy import stats
+
+from distfit_nn import maxent
+from distfit_nn.errors import InputError
+from distfit_nn.maxent import Density, Status
+from distfit_nn.transforms import QuantileMap, quantile_match
+from distfit_nn.transforms.quantile import END_SHARE
+from tests import cases
+from tests.test_imports import loaded_after
+from tests.tolerances import AFFINE, MAXENT_CDF, TRANSPORT_EXACT_TAIL
+from tests.transforms.laws import Logistic, bumps
+
+DEEP = [1e-250, 1e-100, 1e-30, 1e-16, 1e-6, 0.2, 0.5]
+
+
+class Exact:
+    """Tail masses of a one-column density, and their normal scores, in 40 digits."""
+
+    def __init__(self, density: Density) -> None:
+        k, solution = density.order, density.solution
+        scaled = solution.coefficients[:, 0] + solution.coefficients_low[:, 0]
+        h = scaled / np.sqrt([float(math.factorial(i)) for i in range(1, k + 1)])
+        self.multipliers = [mp.mpf(v) for v in np.polynomial.hermite_e.herme2poly([0.0, *h])]
+        self.loc, self.scale = mp.mpf(float(density.loc[0])), mp.mpf(float(density.scale[0]))
+        self.lower, self.upper = mp.mpf(solution.lower[0]), mp.mpf(solution.upper[0])
+        self.total = self._integral(self.lower, self.upper)
+
+    def _integral(self, left: mp.mpf, right: mp.mpf) -> mp.mpf:
+        # Panels that halve towards both ends: the integrand may fall by hundreds of powers of ten.
+        steps = [mp.mpf(2) ** -i for i in range(12, 0, -1)]
+        shares = [0, *steps, *(1 - s for s in steps[-2::-1]), 1]
+        points = [left + (right - left) * s for s in shares]
+        return mp.quad(lambda z: mp.exp(mp.polyval(self.multipliers[::-1], z)), points)
+
+    def score(self, x: float, upper: bool) -> float:
+        """Return the normal score of x, from the tail named."""
+        z = (mp.mpf(float(x)) - self.loc) / self.scale
+        ends = (z, self.upper) if upper else (self.lower, z)
+        q = self._integral(*ends) / self.total
+        start = -math.sqrt(-2 * float(mp.log(q))) if q < 0.1 else -0.5
+        y = mp.findroot(lambda t: mp.log(mp.ncdf(t)) - mp.log(q), start)
+        return float(-y if upper else y)
+
+
+@pytest.mark.parametrize(
+    ("moments", "support"),
+    [
+        ([0.0, 1.0], (-40.0, 40.0)),
+        ([0.3, 0.6], (-25.0, 30.0)),
+        ([0.1, 1.0, 0.2, 2.4], (-12.0, 12.0)),
+        ([0.0, 1.0, 0.0, 2.2, 0.0, 6.4], (-9.0, 9.0)),
+        ([0.0, 1.0, 0.0, 2.2, 0.0, 7.0], (-9.0, 9.0)),  # its tails rise again at the ends
+    ],
+)
+def test_both_tails_against_forty_digits(moments, support):
+    with mp.workdps(40):
+        density = maxent.fit_moments(moments, support)
+        exact, to_normal = Exact(density), QuantileMap(density)
+        for upper, quantile in ((False, density.ppf), (True, density.isf)):
+            points = quantile(np.array(DEEP))
+            for x in points[np.abs(points) < support[1] * (1 - 2 * END_SHARE)]:
+                score = exact.score(x, upper)
+                close = TRANSPORT_EXACT_TAIL * max(1.0, abs(score))
+                assert abs(to_normal.forward(x) - score) <= close, (x, upper)
+                assert abs(to_normal.inverse(score) - x) <= close * max(1.0, abs(x)), (x, upper)
+
+
+def test_a_normal_column_stays_itself_in_both_tails():
+    density = maxent.fit_moments([0.0, 1.0], (-40.0, 40.0))
+    t = np.linspace(-37, 37, 149)
+    np.testing.assert_allclose(QuantileMap(density).forward(t), t, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("outside", ["extrapolate", "clip", "exact"])
+def test_outside_the_support(outside):
+    x = np.append(cases.column("uniform", 500), [0.0, 1.0])
+    to_normal = QuantileMap.fit(x, 4, "data", outside=outside)
+    t = np.array([-np.inf, -9.0, -1.0, 0.0, 0.5, 1.0, 2.0, 9.0, np.inf])
+    y = to_normal.forward(t)
+    if outside == "exact":
+        assert (y[:4] == -np.inf).all()
+        assert (y[5:] == np.inf).all()
+        np.testing.assert_array_equal(to_normal.inverse([-np.inf, np.inf]), [0.0, 1.0])
+        assert (to_normal.log_derivative([-1.0, 2.0]) == -np.inf).all()
+    elif outside == "clip":
+        assert (y[:4] == y[0]).all()
+        assert (y[5:] == y[5]).all()
+        assert (np.abs(y) < 6).all()
+        np.testing.assert_allclose(to_normal.inverse(t), np.clip(to_normal.inverse(t), 0, 1))
+        assert (to_normal.log_derivative([-1.0, 2.0]) == -np.inf).all()
+    else:
+        assert (np.diff(y) > 0).all()
+        assert (np.abs(y[3:6]) < 6).all()  # the data, ends of the support among them, stay moderate
+        np.testing.assert_allclose(to_normal.inverse(y), t, atol=1e-12)
+        assert np.isfinite(to_normal.log_derivative(t)).all()
+
+
+def test_the_tangent_joins_without_a_kink():
+    to_normal = QuantileMap.fit(cases.column("exponential"), 6)
+    for knot in to_normal._knots.at[:, 0]:
+        step = 1e-9 * abs(knot)
+        inside, outside = to_normal.log_derivative([knot - step, knot + step])
+        assert (
+            abs(inside - outside) < 1e-2
+        )  # it changes by the millionth of the way times 1/END_SHARE
+        left, right = to_normal.forward([knot - step, knot + step])
+        assert abs(right - left) < 4 * step * np.exp(max(inside, outside))
+
+
+def test_columns_without_a_density_are_standardised():
+    x = np.stack(
+        [cases.distinct(2, 200), cases.distinct(3, 200) * 1e150, np.full(200, 0.1)], axis=1
+    )
+    to_normal = QuantileMap.fit(x, 6)
+    assert (to_normal.source.status == Status.DEGENERATE).all()
+    t = np.array([[-70.0, -1e152, 0.1], [0.25, 3e150, 5.0], [1e3, 1e155, -7.0]])
+    scale = np.append(x[:, :2].std(axis=0), 1.0)
+    expected = (t - x.mean(axis=0)) / scale
+    np.testing.assert_allclose(to_normal.forward(t), expected, rtol=AFFINE, atol=AFFINE)
+    np.testing.assert_allclose(to_normal.inverse(expected), t, rtol=AFFINE, atol=AFFINE)
+    slopes = np.broadcast_to(-np.log(scale), t.shape)
+    np.testing.assert_allclose(to_normal.log_derivative(t), slopes, rtol=1e-11, atol=1e-11)
+    assert (to_normal.forward(x)[:, 2] == 0).all()
+    middle = QuantileMap.fit(x, 6, target=stats.gamma(2.0)).forward(x)[:, 2]
+    np.testing.assert_allclose(middle, stats.gamma(2.0).median())
+
+
+def test_a_regularised_column_counts_as_normal():
+    x = np.stack([cases.column("exponential", 200)] * 2, axis=1)
+    density = maxent.fit(x, 4)
+    status = np.array([Status.OK, Status.REGULARISED], np.int8)
+    mixed = Density(replace(density.solution, status=status), density.loc, density.scale)
+    y, whole = QuantileMap(mixed).forward(x), QuantileMap(density).forward(x)
+    np.testing.assert_array_equal(y[:, 0], whole[:, 0])
+    np.testing.assert_allclose(y[:, 1], (x[:, 1] - x[:, 1].mean()) / x[:, 1].std(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e-310, 1e17 / 3, 1e300, -1.7e308])
+def test_a_constant_goes_to_zero(value):
+    for n in (1, 2, 7):
+        y = quantile_match(np.full(n, value))
+        assert (y == 0).all()
+
+
+def test_nan_stays_nan_and_spoils_nothing(rng):
+    x = rng.normal(size=(50, 3))
+    x[3, 1], x[4, 2] = np.nan, np.inf
+    y = quantile_match(x, 4)
+    assert np.isnan(y[:, 1:]).all()
+    np.testing.assert_allclose(y[:, 0], quantile_match(x[:, 0], 4), atol=MAXENT_CDF)
+    to_normal = QuantileMap.fit(x, 4, nan_policy="omit")
+    y = to_normal.forward(x)
+    assert np.isnan(y).sum() == 1
+    assert np.isnan(y[3, 1])
+    assert y[4, 2] == np.inf
+    finite = np.isfinite(x)
+    np.testing.assert_allclose(to_normal.inverse(y)[finite], x[finite], atol=1e-12)
+    assert np.isnan(to_normal.log_derivative([np.nan])).all()
+
+
+@pytest.mark.parametrize("name", cases.COLUMNS)
+@pytest.mark.parametrize("support", ["data", 3.0])
+def test_every_case_gives_finite_scores_and_comes_back(name, support):
+    x = cases.column(name, 100)
+    to_normal = QuantileMap.fit(x, 6, support)
+    y = to_normal.forward(np.sort(x))
+    assert np.isfinite(y).all()
+    assert (np.diff(y) >= -1e-9).all()
+    back = to_normal.inverse(to_normal.forward(x))
+    np.testing.assert_allclose(back, x, rtol=1e-9, atol=1e-9 * np.std(x / 2**500) * 2**500)
+
+
+def test_shapes():
+    one, two = cases.column("normal", 50), np.stack([cases.column("normal", 50)] * 2, axis=1)
+    single, pair = QuantileMap.fit(one, 2), QuantileMap.fit(two, 2)
+    for method in ("forward", "inverse", "log_derivative"):
+        assert np.ndim(getattr(single, method)(0.5)) == 0
+        assert getattr(single, method)(np.zeros((2, 3, 4))).shape == (2, 3, 4)
+        assert getattr(pair, method)(0.5).shape == (2,)
+        assert getattr(pair, method)(np.zeros(5)).shape == (5, 2)
+        assert getattr(pair, method)(np.zeros((0, 2))).shape == (0, 2)
+        with pytest.raises(InputError, match=r"shape \(m,\) or \(m, 2\)"):
+            getattr(pair, method)(np.zeros((5, 3)))
+    assert quantile_match(one.astype(np.float32), 2).dtype == np.float64
+
+
+def test_a_target_may_be_one_distribution_for_each_column():
+    x = np.stack([cases.column("normal", 100), cases.column("bimodal", 100)], axis=1)
+    laws = stats.norm([0.0, 5.0], [1.0, 2.0])
+    y = QuantileMap.fit(x, 4, target=laws).forward(x)
+    scores = QuantileMap.fit(x, 4).forward(x)
+    np.testing.assert_allclose(y, scores * [1.0, 2.0] + [0.0, 5.0], rtol=1e-12, atol=1e-12)
+    fitted = maxent.fit(x[:, ::-1], 4)
+    y = QuantileMap.fit(x, 4, target=fitted).forward(x)
+    np.testing.assert_allclose(QuantileMap(fitted).forward(y), scores, atol=1e-9)
+
+
+def test_between_two_scipy_distributions():
+    to_normal = QuantileMap(stats.expon(), stats.norm())
+    q = np.array([1e-200, 1e-3, 0.5])
+    np.testing.assert_allclose(to_normal.forward(stats.expon.isf(q)), stats.norm.isf(q), rtol=1e-12)
+    many = QuantileMap(stats.expon(scale=[1.0, 2.0]))
+    assert many.columns == 2
+    np.testing.assert_allclose(many.forward([[1.0, 2.0]])[0, 0], many.forward([[1.0, 2.0]])[0, 1])
+
+
+def test_the_optimal_map_is_the_cheapest(rng):
+    x = cases.column("exponential", 300)
+    y = QuantileMap.fit(x, 4).forward(x)
+    cost = np.square(y - x).sum()
+    for _ in range(20):
+        assert cost <= np.square(rng.permutation(y) - x).sum()
+
+
+def test_a_pickle_and_its_original_agree():
+    x = cases.column("bimodal")
+    for target in ("normal", "uniform", stats.gamma(2.0), bumps()):
+        one = QuantileMap.fit(x, 4, target=target)
+        two = pickle.loads(pickle.dumps(one))  # noqa: S301
+        np.testing.assert_array_equal(two.forward(x), one.forward(x))
+
+
+class NoQuantiles:
+    def cdf(self, t):
+        return t
+
+
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [
+        (lambda: "gaussian", 'must be "normal", "uniform" or a distribution'),
+        (lambda: None, "with cdf and ppf"),
+        (NoQuantiles, "with cdf and ppf"),
+        (lambda: stats.norm(0, -1), "finite quantiles"),
+        (lambda: stats.norm([0, 1, 2]), "one distribution, or 2"),
+        (lambda: maxent.fit(np.zeros((5, 2))), "column 0 is DEGENERATE"),
+    ],
+)
+def test_targets_that_are_none(target, rule):
+    x = np.stack([cases.column("normal", 50)] * 2, axis=1)
+    with pytest.raises(InputError, match=rule):
+        QuantileMap.fit(x, 2, target=target())
+
+
+def test_what_else_is_refused():
+    x = cases.column("normal", 50)
+    with pytest.raises(InputError, match="outside must be one of"):
+        QuantileMap.fit(x, 2, outside="wrap")
+    with pytest.raises(InputError, match="source must be"):
+        QuantileMap(x)
+    with pytest.raises(InputError, match=r"scale must have shape \(1,\)"):
+        QuantileMap(maxent.fit(x, 2), scale=[1.0, 2.0])
+    with pytest.raises(InputError, match="target must have logpdf or pdf"):
+        QuantileMap.fit(x, 2, target=Logistic()).log_derivative(x)
+    with pytest.raises(InputError, match="real numbers"):
+        quantile_match(["a", "b"])
+
+
+def test_arrays_need_neither_torch_nor_scikit_learn():
+    assert loaded_after("import distfit_nn as dn; dn.transforms; dir(dn.transforms)") == set()
+    code = "import distfit_nn as dn, numpy as np; dn.transforms.quantile_match(np.arange(9.0), 2)"
+    assert not {"torch", "sklearn", "pandas"} & loaded_after(code)
+
+
+def test_the_face_lists_what_it_has():
+    from distfit_nn import transforms
+
+    assert sorted(transforms.__all__) == transforms.__all__ == dir(transforms)
+    with pytest.raises(AttributeError, match="nonsense"):
+        transforms.nonsense  # noqa: B018
