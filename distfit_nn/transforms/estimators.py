@@ -33,9 +33,11 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         Support of the densities, as for `maxent.fit`; a factor multiplies the training range.
     target : "normal", "uniform", Density or distribution, default "normal"
         As for `QuantileMap`.
-    outside : {"extrapolate", "clip", "exact"}, default "extrapolate"
-        What becomes of new data outside the support, as for `QuantileMap`: by default the map goes
-        on along its tangent.
+    within, outside : str, default "data" and "extrapolate"
+        What becomes of new data beyond the training data, as for `QuantileMap`: by default the map
+        goes on with its mean slope; "clip" flattens it there; `within="support"` follows the
+        density to the end of its support, where an outlier gets a score as large as the density
+        makes it improbable.
     backend : str, default "auto"
         As for `maxent.fit`.
 
@@ -85,12 +87,14 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         support: Support = 3.0,
         target: Any = "normal",
         *,
+        within: str = "data",
         outside: str = "extrapolate",
         backend: str = "auto",
     ) -> None:
         self.order = order
         self.support = support
         self.target = target
+        self.within = within
         self.outside = outside
         self.backend = backend
 
@@ -101,6 +105,7 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
             self.order,
             self.support,
             self.target,
+            within=self.within,
             outside=self.outside,
             backend=self.backend,
             nan_policy="omit",

@@ -51,6 +51,10 @@ class Marginal:
         """Return the ends of the support, numbers or (d,)."""
         raise NotImplementedError
 
+    def seen(self) -> tuple[Array, Array]:
+        """Return the range of the data that a distribution was fitted to, infinite without data."""
+        return np.asarray(-np.inf), np.asarray(np.inf)
+
     def point(self, q: float, upper: bool, columns: int) -> Array:
         """Return one quantile of each column, (columns,)."""
         shape = (1, columns)
@@ -157,6 +161,7 @@ class Fitted(Marginal):
 
     def __init__(self, density: Density, loc: Array, scale: Array) -> None:
         self.law = Wrapped(density)
+        self.density = density
         self.poor = np.flatnonzero(density.solution.status != Status.OK)
         self.normal = Normal(loc[self.poor], scale[self.poor])
 
@@ -182,6 +187,16 @@ class Fitted(Marginal):
         lower, upper = (np.atleast_1d(end).copy() for end in self.law.ends())
         lower[self.poor], upper[self.poor] = -np.inf, np.inf
         return lower, upper
+
+    def seen(self) -> tuple[Array, Array]:
+        """See `Marginal`."""
+        loc, scale, solution = self.density.loc, self.density.scale, self.density.solution
+        lower, upper = loc + scale * solution.data_lower, loc + scale * solution.data_upper
+        lower[self.poor], upper[self.poor] = -np.inf, np.inf
+        return (
+            np.where(np.isnan(lower), -np.inf, lower),
+            np.where(np.isnan(upper), np.inf, upper),
+        )
 
 
 def as_marginal(value: Any, name: str) -> Marginal:

@@ -19,6 +19,7 @@ from distfit_nn.transforms.marginals import Fitted, Marginal, as_marginal
 
 Array = NDArray[np.float64]
 
+WITHIN = ("support", "data")
 OUTSIDE = ("extrapolate", "clip", "exact")
 # The formula holds where both tails keep at least this mass: the first of these whose quantiles are
 # finite, from the third on where a distribution knows its upper tail only as 1 - cdf.
@@ -65,13 +66,18 @@ class QuantileMap:
         N(0, 1); the uniform distribution on [0, 1]; densities, one for all columns or one each; any
         object with `cdf` and `ppf`. Where it has `sf` and `isf`, they serve the upper tail (without
         them the formula ends at 1 - 1e-12); `logpdf` or `pdf`, the derivative.
+    within : {"support", "data"}
+        Where the formula is used: in the whole support, or in the range of the data that the source
+        was fitted to. Between the two the density is a guess of what nobody saw, and its map steep:
+        like x^(order/2) where the density decays. A source without data knows its support only.
     outside : {"extrapolate", "clip", "exact"}
-        What happens to x outside the source's support, where F1 is 0 or 1. "extrapolate" goes on
-        along the tangent: increasing, finite, with an inverse; "clip" treats x as the end of the
-        support; "exact" keeps to the formula, which gives the ends of the target, infinite ones for
-        "normal". The first two leave the formula a millionth of the way from the end of the support
-        to the median before that end, or where a tail holds 1e-300 of the mass. A target that ends
-        is not left: what lies beyond maps to its end.
+        What happens to x beyond. "extrapolate" goes on with the mean slope from the median to the
+        last point of the formula: increasing, finite, with an inverse; "clip" treats x as that last
+        point; "exact" uses the formula everywhere, whatever `within` says, so that points outside
+        the support become the ends of the target, infinite ones for "normal". The first two leave
+        the formula at the latest a millionth of the way to the median before an end of the support,
+        and where a tail holds 1e-300 of the mass. A target that ends is not left: what lies beyond
+        maps to its end.
     loc, scale : (d,), optional
         Mean and standard deviation of the columns whose density is not OK. Such a column counts as
         N(loc, scale^2): for the target "normal" its map is affine. By default those of the density,
@@ -80,7 +86,7 @@ class QuantileMap:
 
     Attributes
     ----------
-    source, target, outside
+    source, target, within, outside
         As given.
     columns : int
         Number of columns, d.
@@ -114,11 +120,13 @@ class QuantileMap:
         source: Any,
         target: Any = "normal",
         *,
+        within: str = "support",
         outside: str = "extrapolate",
         loc: ArrayLike | None = None,
         scale: ArrayLike | None = None,
     ) -> None:
         self.source, self.target = source, target
+        self.within = one_of(within, WITHIN, "within")
         self.outside = one_of(outside, OUTSIDE, "outside")
         if isinstance(source, Density):
             self._single, self.columns = source.single, len(source)
@@ -140,6 +148,7 @@ class QuantileMap:
         support: Support = 3.0,
         target: Any = "normal",
         *,
+        within: str = "support",
         outside: str = "extrapolate",
         backend: str = "auto",
         nan_policy: str = "propagate",
@@ -152,7 +161,7 @@ class QuantileMap:
             Samples.
         order, support, backend, nan_policy
             As for `maxent.fit`.
-        target, outside
+        target, within, outside
             As for `QuantileMap`; columns that are not OK take mean and standard deviation from x.
 
         Returns
@@ -165,10 +174,13 @@ class QuantileMap:
         columns, _ = as_columns(x)
         for j in np.flatnonzero(density.solution.status != Status.OK):
             loc[j], scale[j] = _mean_and_std(columns[:, j].astype(np.float64), float(loc[j]))
-        return cls(density, target, outside=outside, loc=loc, scale=scale)
+        return cls(density, target, within=within, outside=outside, loc=loc, scale=scale)
 
     def __repr__(self) -> str:
-        return f"QuantileMap({self.source!r}, {self.target!r}, outside={self.outside!r})"
+        return (
+            f"QuantileMap({self.source!r}, {self.target!r}, "
+            f"within={self.within!r}, outside={self.outside!r})"
+        )
 
     def forward(self, x: ArrayLike) -> Array:
         """Return F2^{-1}(F1(x)): x (m, d) column by column, (m,) to (m, d); NaN stays NaN.
@@ -239,26 +251,29 @@ class QuantileMap:
     def _end(self, tail: float, upper: bool) -> tuple[Array, Array]:
         """Return the last point at which the formula is used, and where it maps."""
         end = np.broadcast_to(self._source.ends()[upper], self.columns)
-        middle, limit = self._middle[0], self._point(self._source, tail, upper)
-        bounded = np.isfinite(end)
+        middle, bounded = self._middle[0], np.isfinite(end)
         # Where the millionth is lost to rounding, one step of float64 off the end takes its place.
         short = end - END_SHARE * (np.where(bounded, end, middle) - middle)
         nearest = np.where(bounded, np.nextafter(end, middle), end)
-        inner = np.minimum if upper else np.maximum
-        at = np.clip(inner(limit, inner(short, nearest)), -LARGEST, LARGEST)
+        limits = [self._point(self._source, tail, upper), short, nearest]
+        if self.within == "data":
+            limits.append(np.broadcast_to(self._source.seen()[upper], self.columns))
+        at = np.min(limits, axis=0) if upper else np.max(limits, axis=0)
+        at = np.clip(at, -LARGEST, LARGEST)
         side = np.full((1, self.columns), upper)
         mass = np.maximum(self._source.mass(at[None], side), tail)
         return at, np.asarray(self._target.quantile(mass, side))[0]
 
     def _slopes(self, at: Array, to: Array) -> Array:
-        """Return the derivative at the knots; where there is none, the mean one from the median."""
+        """Return the mean slopes between the median and the knots, or between the two knots.
+
+        The slope at a knot would not do: next to an end of the support it grows without bound.
+        """
         with np.errstate(all="ignore"):
-            mean = (to - self._middle[1]) / (at - self._middle[0])
-            slope = np.full_like(at, np.nan)
-            if self._source.has_logpdf and self._target.has_logpdf:
-                slope = np.exp(self._source.logpdf(at) - self._target.logpdf(to))
-        for better in (mean, np.ones_like(mean)):
-            slope = np.where(np.isfinite(slope) & (slope > 0), slope, better)
+            slope = (to - self._middle[1]) / (at - self._middle[0])
+            between = (to[1] - to[0]) / (at[1] - at[0])
+        for other in (between, 1.0):
+            slope = np.where(np.isfinite(slope) & (slope > 0), slope, other)
         return slope
 
     # Shapes

@@ -47,13 +47,22 @@ SOURCES = ("normal", "exponential", "bimodal", "post_relu", "u_shaped", "offset"
 
 @dataclass(frozen=True)
 class Law:
-    """A map of one column, its points in the source, and what their masses are known to."""
+    """A map of one column, and its points in the source."""
 
     map: QuantileMap
     points: Array
     mass: Array  # of the tail that a point lies in
-    mass_error: Array
     scale: float  # of the source
+
+    @property
+    def mass_error(self) -> Array:
+        """What the masses are known to on the way there and back."""
+        error = tolerances.TRANSPORT_MASS * self.mass
+        target = self.map._target
+        if target.has_logpdf:  # the rounding of y is a mass, too
+            y = self.map.forward(self.points)
+            error = error + 2 * tolerances.eps() * np.abs(y) * np.exp(target.logpdf(y))
+        return error if target.exact_upper else error + 4 * tolerances.eps()
 
     @property
     def density(self) -> Array:
@@ -66,10 +75,10 @@ def column(name: str) -> Array:
     return cases.distinct(2) if name == "two values" else cases.column(name)
 
 
-def law(source: str, target: str, *, outside: str = "extrapolate", depth: float = -12) -> Law:
+def law(source: str, target: str, *, within: str = "support", depth: float = -12) -> Law:
     """Return the map of a source to a target, with points down to masses of 10**depth."""
     x = column(source)
-    made = QuantileMap.fit(x, 4, 3.0, TARGETS[target](), outside=outside)
+    made = QuantileMap.fit(x, 4, 3.0, TARGETS[target](), within=within)
     tails = np.logspace(depth, np.log10(0.5), 40)
     up = np.zeros(tails.shape, bool)[:, None]
     lower = made._source.quantile(tails[:, None], up)[:, 0]
@@ -82,10 +91,4 @@ def law(source: str, target: str, *, outside: str = "extrapolate", depth: float 
     inside = (points > low + step) & (points < high - step)
     inside &= np.append(True, np.diff(points) > step)
     points, mass = points[inside], mass[inside]
-    error = tolerances.TRANSPORT_MASS * mass
-    if made._target.has_logpdf:  # the rounding of y is a mass, too
-        y = made.forward(points)
-        error = error + 2 * tolerances.eps() * np.abs(y) * np.exp(made._target.logpdf(y))
-    if not made._target.exact_upper:
-        error = error + 4 * tolerances.eps()
-    return Law(made, points, mass, error, float(x.std()))
+    return Law(made, points, mass, float(x.std()))

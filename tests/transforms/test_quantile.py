@@ -106,16 +106,26 @@ def test_outside_the_support(outside):
         assert np.isfinite(to_normal.log_derivative(t)).all()
 
 
-def test_the_tangent_joins_without_a_kink():
-    to_normal = QuantileMap.fit(cases.column("exponential"), 6)
-    for knot in to_normal._knots.at[:, 0]:
-        step = 1e-9 * abs(knot)
-        inside, outside = to_normal.log_derivative([knot - step, knot + step])
-        assert (
-            abs(inside - outside) < 1e-2
-        )  # it changes by the millionth of the way times 1/END_SHARE
-        left, right = to_normal.forward([knot - step, knot + step])
-        assert abs(right - left) < 4 * step * np.exp(max(inside, outside))
+def test_the_formula_holds_in_the_range_of_the_data_or_in_the_support():
+    x = cases.column("exponential")
+    seen, supported = QuantileMap.fit(x, 4, within="data"), QuantileMap.fit(x, 4)
+    np.testing.assert_array_equal(seen.forward(x), supported.forward(x))
+    beyond = np.linspace(x.max() + 0.1, seen.source.support()[1] - 0.1, 20)
+    exact = QuantileMap.fit(x, 4, outside="exact").forward(beyond)
+    scores = [norm_score(seen.source, t) for t in beyond]
+    np.testing.assert_allclose(exact, scores, rtol=1e-9)
+    np.testing.assert_array_equal(supported.forward(beyond), exact)
+    assert (seen.forward(beyond) < exact).all()  # a density of order 4 decays faster than a line
+    slope = (seen.forward(x.max())) / (x.max() - seen.source.ppf(0.5))
+    np.testing.assert_allclose(np.diff(seen.forward(beyond)) / np.diff(beyond), slope, rtol=1e-9)
+    np.testing.assert_allclose(seen.log_derivative(beyond), np.log(slope), rtol=1e-9)
+    flat = QuantileMap.fit(x, 4, within="data", outside="clip")
+    np.testing.assert_allclose(flat.forward(beyond), flat.forward(x.max()), rtol=1e-12)
+    assert (flat.log_derivative(beyond) == -np.inf).all()
+
+
+def norm_score(density: Density, t: float) -> float:
+    return float(stats.norm.isf(density.sf(t)))
 
 
 def test_columns_without_a_density_are_standardised():
@@ -257,6 +267,8 @@ def test_what_else_is_refused():
     x = cases.column("normal", 50)
     with pytest.raises(InputError, match="outside must be one of"):
         QuantileMap.fit(x, 2, outside="wrap")
+    with pytest.raises(InputError, match="within must be one of"):
+        QuantileMap.fit(x, 2, within="range")
     with pytest.raises(InputError, match="source must be"):
         QuantileMap(x)
     with pytest.raises(InputError, match=r"scale must have shape \(1,\)"):
