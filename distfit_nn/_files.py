@@ -13,7 +13,12 @@ from distfit_nn.errors import FileError
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` in UTF-8 under a temporary name beside `path`, then rename; return the path.
+    """Write `text` in UTF-8, as `write_bytes` does."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write `content` under a temporary name beside `path`, then rename; return the path.
 
     The folder is created if missing. A symbolic link is followed: what it points to is replaced.
 
@@ -32,7 +37,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
         os.replace(temporary, target)
     except OSError as error:
         with contextlib.suppress(OSError):

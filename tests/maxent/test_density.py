@@ -360,7 +360,7 @@ def test_rvs_is_seeded(wide: Density, single: Density) -> None:
     assert (single.rvs(7, generator) != single.rvs(7, generator)).all()
 
 
-@pytest.mark.parametrize("size", [-1, 2.5, (2, 3), "3", True, None])
+@pytest.mark.parametrize("size", [-1, 2.5, (2, -3), (2.0,), [2, 3], "3", True, None])
 def test_rvs_of_a_bad_size(single: Density, size: Any) -> None:
     with pytest.raises(InputError, match="size must be a whole number of at least 0, got"):
         single.rvs(size)

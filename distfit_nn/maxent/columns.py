@@ -1,0 +1,127 @@
+"""The columns of a fit: how each of them ended, and how to pick some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distfit_nn.errors import InputError
+from distfit_nn.maxent.solution import Solution, Status
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Solutions of d columns with the affine map z = (x - loc) / scale of each."""
+
+    solution: Solution
+    loc: Array
+    scale: Array
+    single: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.loc)
+
+    def __getitem__(self, j: int | slice | ArrayLike) -> Self:
+        """Return column j as a density of one column; or some columns, by slice, list or mask."""
+        if self.single:
+            raise InputError("this density has one column and cannot be indexed")
+        if isinstance(j, (int, np.integer)) and not isinstance(j, bool):
+            if not -len(self) <= j < len(self):
+                raise IndexError(f"column {j} of {len(self)}")
+            return self._picked(np.array([j]), single=True)
+        return self._picked(np.arange(len(self))[j] if isinstance(j, slice) else self._index(j))
+
+    def _index(self, j: ArrayLike) -> NDArray[np.intp]:
+        """Return a list of columns, or a mask of them, as column numbers."""
+        index = np.asarray(j)
+        if index.size == 0 and index.ndim == 1 and not isinstance(j, np.ndarray):
+            index = index.astype(int)
+        if index.ndim != 1 or index.dtype.kind not in "iub":
+            raise InputError(f"columns are picked by int, slice, or a vector of them, got {j!r}")
+        if index.dtype.kind == "b":
+            if len(index) != len(self):
+                raise InputError(f"a mask must have {len(self)} entries, got {len(index)}")
+            return np.flatnonzero(index)
+        outside = index[(index < -len(self)) | (index >= len(self))]
+        if len(outside):
+            raise IndexError(f"column {outside[0]} of {len(self)}")
+        return index.astype(np.intp)
+
+    def _picked(self, index: NDArray[np.intp], single: bool = False) -> Self:
+        fields: dict[str, Any] = {
+            name: value[..., index] if isinstance(value, np.ndarray) else ()
+            for name, value in vars(self.solution).items()
+        }
+        return type(self)(Solution(**fields), self.loc[index], self.scale[index], single)
+
+    def __iter__(self) -> Iterator[Self]:
+        """Iterate over the columns."""
+        return (self[j] for j in range(len(self)))
+
+    def __repr__(self) -> str:
+        counts = np.bincount(self.solution.status, minlength=len(Status))
+        ended = ", ".join(f"{n} {s.name}" for s, n in zip(Status, counts, strict=True) if n)
+        if self.single:
+            a, b = self.support()
+            ended = f"{ended[2:]}, loc {self.loc[0]:.6g}, scale {self.scale[0]:.6g}"
+            return f"<Density of order {self.order}: {ended}, support ({a:.6g}, {b:.6g})>"
+        return f"<Density of order {self.order}: {len(self)} columns, {ended}>"
+
+    def _per_column(self, values: NDArray[np.generic]):  # type: ignore[no-untyped-def]
+        return values[0].item() if self.single else values
+
+    @property
+    def order(self) -> int:
+        """Number of moments matched."""
+        return self.solution.order
+
+    @property
+    def status(self) -> NDArray[np.int8] | Status:
+        """How the fit ended, per column: see `Status`."""
+        if self.single:
+            return Status(int(self.solution.status[0]))
+        return self.solution.status
+
+    @property
+    def ok(self) -> NDArray[np.bool_] | bool:
+        """Where the status is OK."""
+        return self._per_column(self.solution.status == Status.OK)
+
+    @property
+    def residual(self) -> Array | float:
+        """max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) in standardised moments m_i of the data."""
+        return self._per_column(self.solution.residual)
+
+    @property
+    def iterations(self) -> NDArray[np.int64] | int:
+        """Newton steps taken."""
+        return self._per_column(self.solution.iterations)
+
+    @property
+    def epsilon(self) -> Array | float:
+        """0 where OK; how far a REGULARISED column was drawn from its moments: see `Status`."""
+        return self._per_column(self.solution.epsilon)
+
+    @property
+    def decrement(self) -> Array | float:
+        """Newton decrement at the last evaluation."""
+        return self._per_column(self.solution.decrement)
+
+    @property
+    def quadrature_error(self) -> Array | float:
+        """Largest change of an integral E_p h_i when a panel of the quadrature is halved."""
+        return self._per_column(self.solution.quadrature_error)
+
+    def support(self) -> tuple[Array, Array] | tuple[float, float]:
+        """Return the ends (a, b) of the support, per column."""
+        with np.errstate(over="ignore"):
+            lower = self.loc + self.scale * self.solution.lower
+            upper = self.loc + self.scale * self.solution.upper
+        return self._per_column(lower), self._per_column(upper)
