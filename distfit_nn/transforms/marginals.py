@@ -121,20 +121,24 @@ class Wrapped(Marginal):
 
     def mass(self, t: Array, upper: Mask) -> Array:
         """See `Marginal`."""
-        below = self._call("cdf", t)
-        if not upper.any():
-            return below
-        above = self._call("sf", t) if hasattr(self.law, "sf") else 1 - below
-        return np.where(upper, above, below)
+        if not hasattr(self.law, "sf"):
+            below = self._call("cdf", t)
+            return np.where(upper, 1 - below, below)
+        return self._by_side("cdf", "sf", t, upper)
 
     def quantile(self, q: Array, upper: Mask) -> Array:
         """See `Marginal`."""
         if not hasattr(self.law, "isf"):
             return self._call("ppf", np.where(upper, 1 - q, q))
-        if upper.all():
-            return self._call("isf", q)
-        below = self._call("ppf", q)
-        return np.where(upper, self._call("isf", q), below) if upper.any() else below
+        return self._by_side("ppf", "isf", q, upper)
+
+    def _by_side(self, below: str, above: str, values: Array, upper: Mask) -> Array:
+        """Call one method where `upper` is set and another elsewhere; NaN costs them nothing."""
+        out = np.full(values.shape, np.nan)
+        for name, here in ((below, ~upper), (above, upper)):
+            if here.any():
+                out = np.where(here, self._call(name, np.where(here, values, np.nan)), out)
+        return out
 
     def logpdf(self, t: Array) -> Array:
         """See `Marginal`."""
