@@ -17,7 +17,7 @@ from distfit_nn._checks import to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import basis
 from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_moments, gauss_rule_of_samples
-from distfit_nn.maxent.sample_moments import SampleMoments, sample_moments
+from distfit_nn.maxent.sample_moments import SampleMoments, power_of_two, sample_moments
 from distfit_nn.maxent.solution import Problem, Status
 
 Array = NDArray[np.float64]
@@ -79,15 +79,17 @@ def from_samples(
     support: Support,
     omit: bool,
     weights: ArrayLike | None = None,
+    threads: int = 1,
 ) -> Standardised:
     """Standardise the columns of x (n, d) with weights (n,) or (n, d).
 
     `omit` leaves out NaN and inf instead of failing. A value of weight 0 is as if it were not
-    there. x is read in blocks and never copied as a whole, nor are the weights.
+    there. x is read in blocks and never copied as a whole, nor are the weights; `rule` refers to
+    both. `threads` share the rows where there are many.
     """
     ends = check_support(support)
     shares = None if weights is None else check_weights(weights, x.shape)
-    found = sample_moments(x, order, shares, omit, limit=order // 2 + 2)
+    found = sample_moments(x, order, shares, omit, order // 2 + 2, threads)
     usable, low, high = found.usable, found.low, found.high
     if isinstance(ends, tuple):
         _support_holds(ends, low[usable], high[usable])
@@ -110,7 +112,7 @@ def from_samples(
     spread = np.where(solvable, spread, 1.0)
     targets = found.hermite
     if order == 1:  # the mean of z, in the units of this other scale
-        targets = targets * np.where(found.std > 0, found.std / unit, 0.0) / spread
+        targets = np.where(found.std > 0, targets * (found.std / unit), 0.0) / spread
     with np.errstate(over="ignore"):
         lower, upper = (lower - loc) / spread, (upper - loc) / spread
     data_lower, data_upper = (low - loc) / spread, (high - loc) / spread
@@ -142,12 +144,6 @@ def check_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.gene
     if most == 0:
         raise InputError("weights must not all be 0")
     return shares
-
-
-def power_of_two(size: Array) -> Array:
-    """Return the largest power of two up to `size`, 1 for 0, that has a finite reciprocal."""
-    exponent = np.frexp(np.where(size > 0, size, 1.0))[1] - 1
-    return np.asarray(np.ldexp(1.0, np.maximum(exponent, -1022)))
 
 
 def _too_few(
