@@ -118,13 +118,20 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         """Return F2^{-1}(F1(X)), feature by feature, in the shape of X."""
         check_is_fitted(self)
         columns = self._checked(X, reset=False)
-        return self.map_.forward(columns).astype(columns.dtype, copy=False)
+        return self._cast(self.map_.forward(columns), columns.dtype)
 
     def inverse_transform(self, X: ArrayLike) -> Floats:
         """Return F1^{-1}(F2(X)), the inverse of `transform`."""
         check_is_fitted(self)
         columns = self._checked(X, reset=False)
-        return self.map_.inverse(columns).astype(columns.dtype, copy=False)
+        return self._cast(self.map_.inverse(columns), columns.dtype)
+
+    def _cast(self, values: Floats, dtype: np.dtype[Any]) -> Floats:
+        """Return the values in a dtype; what is finite and beyond its range, as its largest."""
+        if self.outside != "exact":
+            largest = np.finfo(dtype).max
+            values = np.clip(values, -largest, largest)
+        return values.astype(dtype, copy=False)
 
     def _checked(self, values: ArrayLike, *, reset: bool) -> Floats:
         checked: Floats = validate_data(

@@ -7,6 +7,7 @@ one for all of them.
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -107,28 +108,40 @@ class Uniform(Marginal):
         return np.asarray(0.0), np.asarray(1.0)
 
 
+# What SciPy's newer distributions call these.
+NEWER = {"ppf": "icdf", "sf": "ccdf", "isf": "iccdf"}
+
+
+def method(law: Any, name: str) -> Any:
+    """Return the method of a distribution under its older or newer name in SciPy, or None."""
+    return getattr(law, name, None) or getattr(law, NEWER.get(name, name), None)
+
+
 class Wrapped(Marginal):
     """Any object with `cdf` and `ppf`; its `sf`, `isf`, `logpdf` or `pdf`, `support` if there."""
 
     def __init__(self, law: Any) -> None:
         self.law = law
-        self.exact_upper = hasattr(law, "sf") and hasattr(law, "isf")
-        self.has_logpdf = hasattr(law, "logpdf") or hasattr(law, "pdf")
+        self.exact_upper = self._has("sf") and self._has("isf")
+        self.has_logpdf = self._has("logpdf") or self._has("pdf")
+
+    def _has(self, name: str) -> bool:
+        return method(self.law, name) is not None
 
     def _call(self, name: str, t: Array) -> Array:
         with np.errstate(all="ignore"):
-            return to_numpy(getattr(self.law, name)(t), name).astype(np.float64)
+            return to_numpy(method(self.law, name)(t), name).astype(np.float64)
 
     def mass(self, t: Array, upper: Mask) -> Array:
         """See `Marginal`."""
-        if not hasattr(self.law, "sf"):
+        if not self._has("sf"):
             below = self._call("cdf", t)
             return np.where(upper, 1 - below, below)
         return self._by_side("cdf", "sf", t, upper)
 
     def quantile(self, q: Array, upper: Mask) -> Array:
         """See `Marginal`."""
-        if not hasattr(self.law, "isf"):
+        if not self._has("isf"):
             return self._call("ppf", np.where(upper, 1 - q, q))
         return self._by_side("ppf", "isf", q, upper)
 
@@ -142,14 +155,14 @@ class Wrapped(Marginal):
 
     def logpdf(self, t: Array) -> Array:
         """See `Marginal`."""
-        if hasattr(self.law, "logpdf"):
+        if self._has("logpdf"):
             return self._call("logpdf", t)
         with np.errstate(divide="ignore"):
             return np.log(self._call("pdf", t))
 
     def ends(self) -> tuple[Array, Array]:
         """See `Marginal`."""
-        if hasattr(self.law, "support"):
+        if self._has("support"):
             lower, upper = self.law.support()
         else:
             lower, upper = self._call("ppf", np.zeros(1)), self._call("ppf", np.ones(1))
@@ -207,8 +220,9 @@ def as_marginal(value: Any, name: str) -> Marginal:
     """Return "normal", "uniform" or an object with `cdf` and `ppf` as a `Marginal`."""
     if isinstance(value, str) and value in NAMED:
         return Normal() if value == "normal" else Uniform()
-    if isinstance(value, (str, type)) or not (hasattr(value, "cdf") and hasattr(value, "ppf")):
+    if isinstance(value, (str, type)) or not (method(value, "cdf") and method(value, "ppf")):
         raise InputError(
-            f'{name} must be "normal", "uniform" or a distribution with cdf and ppf, got {value!r}'
+            f'{name} must be "normal", "uniform" or a distribution with cdf and ppf, '
+            f"got {reprlib.repr(value)}"
         )
     return Wrapped(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,9 @@ class QuantileMap:
             self._source: Marginal = _fitted(source, loc, scale)
         else:
             self._source = as_marginal(source, "source")
-            shape = np.shape(source.ppf(0.5)) if hasattr(source, "ppf") else ()
+            shape = np.shape(self._source.quantile(np.asarray(0.5), np.asarray(False)))
+            if len(shape) > 1:
+                raise InputError(f"source must be of shape () or (d,), got {shape}")
             self._single, self.columns = shape == (), int(np.prod(shape))
         _has_densities(target)
         self._target = as_marginal(target, "target")
@@ -240,13 +243,25 @@ class QuantileMap:
         return _Knots(at, to, self._slopes(at, to))
 
     def _tail(self) -> float:
-        """Return the smallest of `TAILS` at which the quantiles of the target are finite."""
+        """Return the smallest of `TAILS` at which all quantiles are finite.
+
+        Those of a fitted density are, but for INVALID columns.
+        """
         two_sided = self._source.exact_upper and self._target.exact_upper
-        for tail in TAILS if two_sided else TAILS[2:]:
-            quantiles = [self._point(self._target, tail, upper) for upper in (False, True)]
-            if np.isfinite(quantiles).all():
-                return tail
-        raise InputError(f"target must have finite quantiles, got {self.target!r}")
+        tails: tuple[float, ...] = TAILS if two_sided else TAILS[2:]
+        laws = {"target": self._target, "source": self._source}
+        if isinstance(self._source, Fitted):
+            del laws["source"]
+        for name, law in laws.items():
+            tails = tuple(tail for tail in tails if self._finite(law, tail))
+            if not tails:
+                raise InputError(
+                    f"{name} must have finite quantiles, got {reprlib.repr(getattr(self, name))}"
+                )
+        return tails[0]
+
+    def _finite(self, law: Marginal, tail: float) -> bool:
+        return all(np.isfinite(self._point(law, tail, upper)).all() for upper in (False, True))
 
     def _end(self, tail: float, upper: bool) -> tuple[Array, Array]:
         """Return the last point at which the formula is used, and where it maps."""

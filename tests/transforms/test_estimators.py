@@ -195,6 +195,12 @@ def test_float32_stays_float32(frame):
     assert made.transform(x.astype(int)).dtype == np.float64
 
 
+def test_what_float32_cannot_hold_is_its_largest():
+    x = np.linspace(-1e-37, 1e-37, 50, dtype=np.float32)[:, None]
+    y = MaxEntTransformer(2).fit(x).transform(np.array([[-3e38], [3e38]], np.float32))
+    assert (y[:, 0] == np.array([-1, 1], np.float32) * np.finfo(np.float32).max).all()
+
+
 def test_parameters_and_copies(frame):
     made = MaxEntTransformer(4, "data", target="uniform", outside="clip")
     again = clone(made)

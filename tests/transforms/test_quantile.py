@@ -220,6 +220,11 @@ def test_between_two_scipy_distributions():
     to_normal = QuantileMap(stats.expon(), stats.norm())
     q = np.array([1e-200, 1e-3, 0.5])
     np.testing.assert_allclose(to_normal.forward(stats.expon.isf(q)), stats.norm.isf(q), rtol=1e-12)
+    newer = QuantileMap(stats.expon(), stats.Normal(mu=1.0, sigma=2.0))
+    np.testing.assert_allclose(newer.forward([0.1, 9.0]), 1 + 2 * to_normal.forward([0.1, 9.0]))
+    counts = QuantileMap(stats.poisson(3.0)).forward(np.arange(60))
+    assert np.isfinite(counts).all()
+    assert (np.diff(counts) > 0).all()
     many = QuantileMap(stats.expon(scale=[1.0, 2.0]))
     assert many.columns == 2
     np.testing.assert_allclose(many.forward([[1.0, 2.0]])[0, 0], many.forward([[1.0, 2.0]])[0, 1])
@@ -271,6 +276,10 @@ def test_what_else_is_refused():
         QuantileMap.fit(x, 2, within="range")
     with pytest.raises(InputError, match="source must be"):
         QuantileMap(x)
+    with pytest.raises(InputError, match=r"source must be of shape \(\) or \(d,\)"):
+        QuantileMap(stats.norm(np.zeros((2, 2))))
+    with pytest.raises(InputError, match="source must have finite quantiles"):
+        QuantileMap(stats.norm(0, -1))
     with pytest.raises(InputError, match=r"scale must have shape \(1,\)"):
         QuantileMap(maxent.fit(x, 2), scale=[1.0, 2.0])
     with pytest.raises(InputError, match="target must have logpdf or pdf"):
