@@ -24,13 +24,15 @@ from distfit_nn.errors import InputError
 from distfit_nn.maxent import torch_fit
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.torch_density import TensorDensity
-from distfit_nn.transforms.torch_targets import Target, as_target
+from distfit_nn.transforms.torch_targets import Normal, Target, as_target
 
 # See `transforms.quantile`, whose rules for points outside these are.
 WITHIN = ("data", "support")
 OUTSIDE = ("extrapolate", "clip", "exact")
 TAILS = {True: 1e-300, False: 1e-12}  # by whether small masses above a point keep their digits
 END_SHARE = 1e-6
+CONSTANT = 4 * torch.finfo(torch.float64).eps  # a spread of so many roundings is none
+NORMAL = Normal()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class _Knots:
     at: Tensor
     to: Tensor
     slope: Tensor
+    middle: Tensor  # the medians of source and target
 
 
 class TensorTransport:
@@ -118,62 +121,219 @@ class TensorTransport:
     __call__ = forward
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Return F1^{-1}(F2(y)), the inverse of `forward`; shapes as there."""
+        """Return F1^{-1}(F2(y)), the inverse of `forward`; shapes as there.
+
+        Points beyond the ends of the target count as these ends.
+        """
         points, shape = self._points(y, "y")
         lower, upper = self._target.ends()
-        points = points.clamp(lower, upper)
-        z = self._to_source(points)
+        z = self._inverse(
+            torch.where(points < lower, lower, torch.where(points > upper, upper, points))
+        )
         return (self._loc + self._scale * z).reshape(shape).to(y.dtype)
 
     def log_derivative(self, x: Tensor) -> Tensor:
         """Return the logarithm of the derivative of `forward`, log p1(x) - log p2(y).
 
-        Shapes as there; the logarithm of the slope beyond the knots, -inf where the map is flat.
+        Shapes as there; beyond the knots that of the slope, -inf where the map is flat.
         """
         points, shape = self._points(x, "x")
         z = (points - self._loc) / self._scale
-        y = self._forward(z)
-        own = self._log_density(z) - self._scale.log()
-        out = own - self._target.logpdf(y)
-        for knots, beyond in self._beyond(z):
-            slope = (knots / self._scale).log()
-            out = torch.where(beyond, slope, out)
+        known = torch.where(z.isnan(), 0.0, z)
+        out = self._log_density(known) - self._target.logpdf(self._forward(known))
+        if self.outside != "exact":
+            below, above = self._beyond(known, self._limits.at)
+            slope = self._limits.slope.log()
+            out = torch.where(below, slope[0], torch.where(above, slope[1], out))
+        out = torch.where(z.isnan(), z, out) - self._scale.log()
         return out.reshape(shape).to(x.dtype)
 
-    # The formula, in z, (m, d)
+    # The formula, in z, of shape (m, d)
 
     def _tail(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mass of a tail that ends at z, and whether it is that above z."""
         mass, above = (part.T for part in self.source.tail(z.T))
-        normal, right = torch.special.ndtr(-z.abs()), z > 0
-        return torch.where(self._ok, mass, normal), torch.where(self._ok, above, right)
+        other, right = NORMAL.mass(z)
+        return torch.where(self._ok, mass, other), torch.where(self._ok, above, right)
 
     def _quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         """Return the point of the source with that tail."""
         own = self.source.quantile(mass.T, above.T).T
-        normal = torch.special.ndtri(mass) * torch.where(above, -1.0, 1.0)
-        return torch.where(self._ok, own, normal)
+        return torch.where(self._ok, own, NORMAL.quantile(mass, above))
 
     def _log_density(self, z: Tensor) -> Tensor:
         """Return log p1 in z."""
-        source = self.source
-        own = source.log_density(z.T).T
-        normal = -z.square() / 2 - math.log(2 * math.pi) / 2
-        return torch.where(self._ok, own, normal)
-
-    def _formula(self, z: Tensor) -> Tensor:
-        return self._target.quantile(*self._tail(z))
+        return torch.where(self._ok, self.source.log_density(z.T).T, NORMAL.logpdf(z))
 
     def _forward(self, z: Tensor) -> Tensor:
+        known = torch.where(z.isnan(), 0.0, z)
         if self.outside == "exact":
-            return self._formula(z)
-        known = self._knots
-        y = self._formula(torch.minimum(torch.maximum(z, known.at[0]), known.at[1]))
-        below, above = z < known.at[0], z > known.at[1]
-        if bool((below | above).any()):
-            knots = self._with_graph()
-            for side, beyond in enumerate((below, above)):
-                line = knots.to[side] + (z - knots.at[side]) * knots.slope[side]
-                y = torch.where(beyond, line, y)
-            y = y.clamp(*self._target.ends())
+            y = self._target.quantile(*self._tail(known))
+        else:
+            sides = self._beyond(known, self._limits.at)
+            y = self._target.quantile(*self._tail(_held(known, sides, self._limits.at)))
+            y = self._continued(known, y, sides, inverse=False)
+            lower, upper = self._target.ends()
+            y = torch.where(y < lower, lower, torch.where(y > upper, upper, y))
         return torch.where(z.isnan(), z, y)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        known = torch.where(y.isnan(), self._limits.middle[1], y)
+        if self.outside == "exact":
+            z = self._quantile(*self._target.mass(known))
+        else:
+            sides = self._beyond(known, self._limits.to)
+            z = self._quantile(*self._target.mass(_held(known, sides, self._limits.to)))
+            z = self._continued(known, z, sides, inverse=True)
+        return torch.where(y.isnan(), y, z)
+
+    # How the map goes on where the formula ends
+
+    @staticmethod
+    def _beyond(points: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+        return points < limits[0], points > limits[1]
+
+    def _continued(
+        self, points: Tensor, out: Tensor, sides: tuple[Tensor, Tensor], *, inverse: bool
+    ) -> Tensor:
+        """Return `out` with the points beyond the knots on the lines there."""
+        if not bool((sides[0] | sides[1]).any()):
+            return out
+        knots = self._knots()  # once more, with the graph
+        for side, beyond in enumerate(sides):
+            at, to, slope = knots.at[side], knots.to[side], knots.slope[side]
+            if inverse:
+                at, to, slope = to, at, torch.where(slope > 0, 1 / slope, 0.0)
+            out = torch.where(beyond, to + slope * (points - at), out)
+        return out
+
+    @cached_property
+    def _limits(self) -> _Knots:
+        with torch.no_grad():
+            return self._knots()
+
+    def _knots(self) -> _Knots:
+        """Return the ends of the formula: of the data, or short of the support's; (2, d) each."""
+        tail = TAILS[self._target.exact_upper]
+        q = self._loc.new_tensor([0.5, tail, tail])[:, None].expand(-1, self.columns)
+        above = torch.tensor([False, False, True], device=q.device)[:, None].expand(q.shape)
+        middle, *limits = self._quantile(q, above)
+        targets = self._target.quantile(q, above)
+        solution = self.source.solution
+        ends = (solution.lower, solution.upper)
+        data = (solution.data_lower, solution.data_upper)
+        at = []
+        for side, (limit, end, seen) in enumerate(zip(limits, ends, data, strict=True)):
+            inner = torch.minimum if side else torch.maximum
+            own = inner(limit, end - END_SHARE * (end - middle))
+            if self.within == "data":
+                own = torch.where(seen.isnan(), own, inner(own, seen))
+            at.append(torch.where(self._ok, own, limit))
+        place = torch.stack(at)
+        mass, side_of = self._tail(place)
+        to = self._target.quantile(mass, side_of)
+        slope = (to - targets[0]) / (place - middle)
+        good = slope.isfinite() & (slope > 0)
+        slope = torch.where(good, slope, 1.0) if self.outside == "extrapolate" else 0 * place
+        return _Knots(place, to, slope, torch.stack([middle, targets[0]]))
+
+    def _points(self, values: Tensor, name: str) -> tuple[Tensor, torch.Size]:
+        """Return the points as (m, d) of float64, and the shape of the result."""
+        if not isinstance(values, Tensor) or values.is_complex():
+            raise InputError(f"{name} must be a tensor of real numbers, got {values!r}")
+        points = values.to(torch.float64)
+        if self.source.single:
+            return points.reshape(-1, 1), points.shape
+        if points.ndim < 2:
+            shape = torch.Size([*points.shape, self.columns])
+            return points.reshape(-1, 1).expand(-1, self.columns), shape
+        if points.ndim != 2 or points.shape[1] != self.columns:
+            raise InputError(
+                f"{name} must have shape (m,) or (m, {self.columns}) for {self.columns} columns, "
+                f"got {tuple(points.shape)}"
+            )
+        return points, points.shape
+
+
+def _held(points: Tensor, sides: tuple[Tensor, Tensor], limits: Tensor) -> Tensor:
+    """Return the points, and the limits in place of those beyond."""
+    return torch.where(sides[0], limits[0], torch.where(sides[1], limits[1], points))
+
+
+def transport(
+    x: Tensor,
+    order: int = 6,
+    support: Any = 3.0,
+    target: Any = "normal",
+    weights: Any = None,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """Fit a density to each column of x and carry the column to the target: F2^{-1}(F1(x)).
+
+    The gradient in x has all its parts: x moves as a point, it moves the moments that the density
+    is fitted to, and, where `support` is a factor, the ends of the support. With H = Cov_p(h),
+    C(z) the integral of (h - mu) p up to z, g the incoming gradient, v_j = g_j / p2(y_j) and
+    r = H^{-1} sum_j v_j C(z_j),
+
+        dL/dz_l = v_l p1(z_l) + (1/n) h'(z_l) . r,
+
+    and for the ends a, b of the support
+
+        L_a = -p(a) sum_j v_j (1 - F_j) + p(a) r . (h(a) - mu),
+        L_b = -p(b) sum_j v_j F_j - p(b) r . (h(b) - mu).
+
+    Parameters
+    ----------
+    x : (n,) or (n, d)
+        Samples, on any device. The work is in float64.
+    order, support, weights, backend
+        As for `maxent.torch_fit.fit`; the ends of a support may be tensors with a gradient.
+    target
+        As for `TensorTransport`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape, dtype and device of x. A column whose density is not OK is taken as normal
+        with its mean and standard deviation: for the target "normal" it is standardised, a constant
+        becomes 0. A column with NaN or inf becomes NaN; its neighbours do not notice.
+
+    Raises
+    ------
+    InputError
+        As for `maxent.fit` and `TensorTransport`.
+    """
+    if not x.is_floating_point():
+        raise InputError(f"x must be a tensor of a floating dtype, got {x.dtype}")
+    density = torch_fit.fit(x, order, support, backend=backend, weights=weights)
+    loc, scale = _mean_and_std(x, density, weights)
+    return TensorTransport(density, target, loc=loc, scale=scale).forward(x)
+
+
+def _mean_and_std(x: Tensor, density: TensorDensity, weights: Any) -> tuple[Tensor, Tensor]:
+    """Return the constants of the density; of columns that are not OK mean and deviation of x."""
+    poor = (density.solution.status != Status.OK).nonzero()[:, 0]
+    if len(poor) == 0:
+        return density.loc, density.scale
+    columns = (x[:, None] if x.ndim == 1 else x)[:, poor].to(torch.float64)
+    finite = density.loc[poor].isfinite()
+    columns = torch.where(finite, columns, 0.0)
+    low, high = columns.detach().amin(dim=0), columns.detach().amax(dim=0)
+    size = torch.maximum(low.abs(), high.abs())
+    constant = high / 2 - low / 2 <= CONSTANT * size
+    unit = torch.where(size > 0, size, 1.0)  # keeps squares within range
+    scaled = columns / unit
+    share = torch.full_like(scaled, 1 / len(x))
+    if weights is not None:
+        given = torch.as_tensor(weights, device=x.device).to(torch.float64)
+        given = given[:, poor] if given.ndim == 2 else given[:, None].expand(scaled.shape)
+        share = given / given.sum(dim=0)
+    mean = (scaled * share).sum(dim=0)
+    variance = ((scaled - mean).square() * share).sum(dim=0)
+    std = torch.where(constant, 1.0, variance).sqrt()
+    middle = (low / 2 + high / 2) / unit
+    mean = torch.where(constant, middle + (mean - mean.detach()), mean)
+    loc = torch.where(finite, mean * unit, math.nan)
+    scale = torch.where(constant, 1.0, std * unit)
+    return density.loc.index_copy(0, poor, loc), density.scale.index_copy(0, poor, scale)

@@ -1,0 +1,386 @@
+"""The fitted density on tensors: the methods of `Density`, on the tensor's own device.
+
+Inside, everything is float64 whatever the dtype of the tensors that come and go: in the sum
+lambda_1 h_1 + ... + lambda_k h_k large terms cancel, and float32 would lose the digits that count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distfit_nn._checks import whole_number
+from distfit_nn.errors import InputError
+from distfit_nn.maxent import torch_panels
+from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.implicit import LogDensity, LogNormaliser, Quantile, Tail
+from distfit_nn.maxent.solution import Status
+from distfit_nn.maxent.torch_solution import TensorSolution
+from distfit_nn.maxent.torch_table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class TensorDensity:
+    """Maximum-entropy densities of d columns, as `maxent.fit` returns them for a tensor.
+
+    With z = (x - loc) / scale, column j is
+
+        p_j(x) = exp(sum_i lambda_ij h_i(z) - log Z_j) / scale_j   on its support, 0 elsewhere,
+
+    where h_i = He_i / sqrt(i!), i = 1..order. Points t of shape (m,) give (m, d), points of shape
+    (m, d) are taken column by column; a density of one column of shape (n,), and `density[j]`, keep
+    the shape of t. Results have the dtype of t where that is a floating one. Columns that are
+    DEGENERATE or INVALID give NaN.
+
+    Every method can be differentiated once, in t or q: d logpdf / dt = u'(z) / scale,
+    d cdf / dt = pdf, d ppf / dq = 1 / pdf. If the density was fitted to a tensor that requires
+    grad, so in that tensor, by the implicit function theorem (`implicit`), for the columns that are
+    OK: the other columns are taken as constants.
+
+    Attributes
+    ----------
+    solution : TensorSolution
+        The dual optimum in standardised coordinates, with the numbers that tell its quality.
+    loc, scale : (d,)
+        Mean and standard deviation of the data (at order 1 another scale), of float64, constants.
+    dtype : torch.dtype
+        Of the samples; of results that no argument gives a dtype.
+    single : bool
+        Whether this stands for one column of shape (n,).
+    """
+
+    solution: TensorSolution
+    loc: Tensor
+    scale: Tensor
+    dtype: torch.dtype = torch.float64
+    single: bool = False
+    _tables: dict[str, Table] = field(default_factory=dict, repr=False)
+
+    # Columns and their quality
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.loc)
+
+    def __getitem__(self, j: int | slice) -> TensorDensity:
+        """Return column j as a density of one column, or a slice of the columns."""
+        if self.single:
+            raise InputError("this density has one column and cannot be indexed")
+        if not isinstance(j, slice) and not -len(self) <= j < len(self):
+            raise IndexError(f"column {j} of {len(self)}")
+        part = j if isinstance(j, slice) else slice(j, j + 1 if j != -1 else None)
+        return replace(
+            self,
+            solution=self.solution[part],
+            loc=self.loc[part],
+            scale=self.scale[part],
+            single=not isinstance(j, slice),
+            _tables={name: table[part] for name, table in self._tables.items()},
+        )
+
+    def __iter__(self) -> Iterator[TensorDensity]:
+        """Iterate over the columns."""
+        return (self[j] for j in range(len(self)))
+
+    def __repr__(self) -> str:
+        counts = torch.bincount(self.solution.status.long(), minlength=len(Status)).tolist()
+        ended = ", ".join(f"{n} {s.name}" for s, n in zip(Status, counts, strict=True) if n)
+        return (
+            f"<TensorDensity of order {self.order}: {len(self)} columns, {ended}, "
+            f"{self.dtype} on {self.loc.device}>"
+        )
+
+    def _per_column(self, values: Tensor) -> Tensor:
+        return values[0] if self.single else values
+
+    @property
+    def order(self) -> int:
+        """Number of moments matched."""
+        return self.solution.coefficients.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the density lives."""
+        return self.loc.device
+
+    @property
+    def status(self) -> Tensor:
+        """How the fit ended, per column: int8 values of `Status`."""
+        return self._per_column(self.solution.status)
+
+    @property
+    def ok(self) -> Tensor:
+        """Where the status is OK."""
+        return self._per_column(self.solution.status == Status.OK)
+
+    @property
+    def residual(self) -> Tensor:
+        """max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) in standardised moments m_i of the data."""
+        return self._per_column(self.solution.residual)
+
+    @property
+    def iterations(self) -> Tensor:
+        """Newton steps taken."""
+        return self._per_column(self.solution.iterations)
+
+    @property
+    def epsilon(self) -> Tensor:
+        """0 where OK; how far a REGULARISED column was drawn from its moments: see `Status`."""
+        return self._per_column(self.solution.epsilon)
+
+    @property
+    def decrement(self) -> Tensor:
+        """Newton decrement at the last evaluation."""
+        return self._per_column(self.solution.decrement)
+
+    @property
+    def quadrature_error(self) -> Tensor:
+        """Largest change of an integral E_p h_i when a panel of the quadrature is halved."""
+        return self._per_column(self.solution.quadrature_error)
+
+    @property
+    def exists(self) -> Tensor:
+        """Which columns have a density, (d,): those that are OK or REGULARISED."""
+        return self.solution.status <= Status.REGULARISED
+
+    @property
+    def table(self) -> Table:
+        """Panels and their masses, with tails that are exact over the range of the data.
+
+        Of a column without a density, those of a uniform one.
+        """
+        return self._table("seen")
+
+    def _table(self, name: str) -> Table:
+        """Return the table "seen", or the "deep" one whose tails are exact on all of the support.
+
+        The latter has several times the panels: it is made when a point beyond the data needs it.
+        """
+        if name not in self._tables:
+            multipliers = self._multipliers().detach()
+            lower, upper = (end.detach() for end in self._ends())
+            window = self._window() if name == "seen" else (lower, upper)
+            self._tables[name] = Table.build(multipliers, lower, upper, window)
+        return self._tables[name]
+
+    def _window(self) -> tuple[Tensor, Tensor]:
+        """Return the range of the data, the support where only moments were given, (d,) each."""
+        data = (self.solution.data_lower, self.solution.data_upper)
+        ends = (end.detach() for end in self._ends())
+        low, high = (
+            torch.where(seen.isnan() | ~self.exists, end, seen)
+            for seen, end in zip(data, ends, strict=True)
+        )
+        return low, high
+
+    def numpy(self) -> Density:
+        """Return the density in NumPy arrays, without graph: for modes, plots, SciPy and files."""
+        loc, scale = (part.detach().cpu().numpy() for part in (self.loc, self.scale))
+        return Density(self.solution.numpy(), loc, scale, self.single)
+
+    # Values at points
+
+    def support(self) -> tuple[Tensor, Tensor]:
+        """Return the ends (a, b) of the support, per column."""
+        lower, upper = (self.loc + self.scale * end for end in self._ends(masked=False))
+        return self._number(lower), self._number(upper)
+
+    def logpdf(self, t: Any) -> Tensor:
+        """Return log p(t), -inf outside the support."""
+        z, result = self._standardised(t)
+        return result(self.log_density(z) - self._safe(self.scale, 1.0).log()[:, None])
+
+    def pdf(self, t: Any) -> Tensor:
+        """Return p(t), 0 outside the support."""
+        return self.logpdf(t).exp()
+
+    def cdf(self, t: Any) -> Tensor:
+        """Return P(X <= t)."""
+        z, result = self._standardised(t)
+        mass, above = self.tail(z)
+        return result(torch.where(above, 1 - mass, mass))
+
+    def sf(self, t: Any) -> Tensor:
+        """Return P(X > t), summed from the upper tail."""
+        z, result = self._standardised(t)
+        mass, above = self.tail(z)
+        return result(torch.where(above, mass, 1 - mass))
+
+    def logcdf(self, t: Any) -> Tensor:
+        """Return log P(X <= t)."""
+        z, result = self._standardised(t)
+        mass, above = self.tail(z)
+        return result(_log_of_tail(mass, ~above))
+
+    def logsf(self, t: Any) -> Tensor:
+        """Return log P(X > t)."""
+        z, result = self._standardised(t)
+        mass, above = self.tail(z)
+        return result(_log_of_tail(mass, above))
+
+    def ppf(self, q: Any) -> Tensor:
+        """Return the quantile of q, the inverse of `cdf`; NaN for q outside [0, 1]."""
+        points, result = self._spread(q)
+        above = points > 0.5
+        return result(self._quantile(torch.where(above, 1 - points, points), above))
+
+    def isf(self, q: Any) -> Tensor:
+        """Return the point with mass q above it, the inverse of `sf`."""
+        points, result = self._spread(q)
+        above = points <= 0.5
+        return result(self._quantile(torch.where(above, points, 1 - points), above))
+
+    def rvs(self, size: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Draw `size` values of every column, by inversion; (size, d), or (size,) for one."""
+        size = whole_number(size, "size")
+        shape = (size,) if self.single else (size, len(self))
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.device)
+        return self.ppf(uniform).to(self.dtype)
+
+    # Numbers of a density
+
+    def entropy(self) -> Tensor:
+        """Return the differential entropy -E log p in nats.
+
+        It is log Z - sum_i lambda_i E_p h_i + log scale.
+        """
+        terms = self._multipliers() * self._means()
+        return self._number(self._log_z() - terms.sum(dim=1) + self._safe(self.scale, 1.0).log())
+
+    def mean(self) -> Tensor:
+        """Return E_p x."""
+        return self._number(self.loc + self.scale * self._means()[:, 0])
+
+    def var(self) -> Tensor:
+        """Return E_p (x - E_p x)^2."""
+        return self._number(self._std().square())
+
+    def std(self) -> Tensor:
+        """Return the square root of `var`."""
+        return self._number(self._std())
+
+    def moment(self, r: int) -> Tensor:
+        """Return E_p x^r."""
+        r = whole_number(r, "r")
+        loc, scale = self._safe(self.loc, 0.0), self._safe(self.scale, 1.0)
+        return self._number(self._expectation(lambda z: (loc[:, None] + scale[:, None] * z) ** r))
+
+    def _std(self) -> Tensor:
+        means = self._means()
+        if self.order > 1:
+            second = 1 + math.sqrt(2) * means[:, 1]
+        else:
+            second = self._expectation(torch.square)
+        return self._safe(self.scale, 1.0) * (second - means[:, 0].square()).sqrt()
+
+    def _expectation(self, function: Any) -> Tensor:
+        """Return E_p f(z), (d,), with its gradient to the multipliers and the ends."""
+        table = self.table
+        z, w = (grid.flatten(1) for grid in torch_panels.panel_nodes(table.edges))
+        p = (LogDensity.apply(z, self._multipliers()) - self._log_z()[:, None]).exp() * w
+        value = (p * function(z)).sum(dim=1)
+        for end, rate in zip(self._ends(), (-1.0, 1.0), strict=True):
+            if end.requires_grad:  # the panels stand still: a moving end adds p(end) f(end)
+                at = end.detach()[:, None]
+                height = rate * table.log_density(at).exp() * function(at)
+                value = value + height[:, 0] * (end - end.detach())
+        return value
+
+    # How the above reaches the columns; a column without a density counts as uniform on [-1, 1]
+
+    def _safe(self, values: Tensor, instead: float) -> Tensor:
+        exists = self.exists if values.ndim == 1 else self.exists[:, None]
+        return torch.where(exists, values, instead)
+
+    def _multipliers(self) -> Tensor:
+        return self._safe(self.solution.coefficients, 0.0)
+
+    def _means(self) -> Tensor:
+        return self._safe(self.solution.moments, 0.0)
+
+    def _ends(self, *, masked: bool = True) -> tuple[Tensor, Tensor]:
+        lower, upper = self.solution.lower, self.solution.upper
+        return (self._safe(lower, -1.0), self._safe(upper, 1.0)) if masked else (lower, upper)
+
+    def _log_z(self) -> Tensor:
+        return LogNormaliser.apply(self._multipliers(), *self._ends(), self.table)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return the log density in z (d, m), -inf outside the support."""
+        lower, upper = self._ends()
+        inside = (z >= lower[:, None]) & (z <= upper[:, None])
+        u = LogDensity.apply(torch.where(inside, z, 0.0), self._multipliers())
+        return torch.where(inside, u - self._log_z()[:, None], -math.inf)
+
+    def tail(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mass of a tail that ends at z (d, m), and whether it is that above z."""
+        low, high = self._window()
+        beyond = (z < low[:, None]) | (z > high[:, None])
+        table = self._table("deep" if bool(beyond.any()) else "seen")
+        return Tail.apply(z, self._multipliers(), *self._ends(), table)
+
+    def quantile(self, mass: Tensor, above: Tensor) -> Tensor:
+        """Return z (d, m) with the mass above it where `above` is set, below it elsewhere."""
+        least = self.table.tail(torch.stack(self._window(), dim=1))[0]
+        beyond = mass < torch.where(above, least[:, 1:], least[:, :1])
+        table = self._table("deep" if bool(beyond.any()) else "seen")
+        return Quantile.apply(mass, above, self._multipliers(), *self._ends(), table)
+
+    def _quantile(self, mass: Tensor, above: Tensor) -> Tensor:
+        valid = (mass >= 0) & (mass <= 1)
+        z = self.quantile(torch.where(valid, mass, 0.5), above)
+        x = self._safe(self.loc, 0.0)[:, None] + self._safe(self.scale, 1.0)[:, None] * z
+        return torch.where(valid, x, math.nan)
+
+    def _number(self, values: Tensor) -> Tensor:
+        """Return one number per column in the dtype of the density, NaN where there is none."""
+        return self._per_column(torch.where(self.exists, values, math.nan).to(self.dtype))
+
+    def _spread(self, t: Any) -> tuple[Tensor, Any]:
+        """Return the points (d, m) of float64, and what turns such values into the result."""
+        given = torch.as_tensor(t, device=self.device if not isinstance(t, Tensor) else None)
+        dtype = given.dtype if isinstance(t, Tensor) and given.is_floating_point() else self.dtype
+        points, shape = given.to(torch.float64), given.shape
+        columns = len(self)
+        if self.single:
+            points = points.reshape(1, -1)
+        elif points.ndim < 2:
+            points = points.reshape(1, -1).expand(columns, -1)
+            shape = torch.Size([*shape, columns])
+        elif points.ndim == 2 and points.shape[1] == columns:
+            points = points.T
+        else:
+            raise InputError(
+                f"t must have shape (m,) or (m, {columns}) for {columns} columns, "
+                f"got {tuple(points.shape)}"
+            )
+
+        known = self.exists[:, None] & ~points.isnan()
+
+        def result(values: Tensor) -> Tensor:
+            return torch.where(known, values, math.nan).T.reshape(shape).to(dtype)
+
+        return torch.where(points.isnan(), 0.5, points), result
+
+    def _standardised(self, t: Any) -> tuple[Tensor, Any]:
+        """Return z (d, m) of the points, within the support where the points are."""
+        points, result = self._spread(t)
+        loc, scale = self._safe(self.loc, 0.0)[:, None], self._safe(self.scale, 1.0)[:, None]
+        lower, upper = (end.detach()[:, None] for end in self._ends())
+        z = (points - loc) / scale
+        # Rounding must not move a point of the support, as `support` gives it, outside.
+        inside = (points >= loc + scale * lower) & (points <= loc + scale * upper)
+        within = torch.minimum(torch.maximum(z, lower), upper)
+        return torch.where(inside, z + (within - z).detach(), z), result
+
+
+def _log_of_tail(mass: Tensor, same: Tensor) -> Tensor:
+    """Return log of the mass where it is that of the tail in question, else of the rest."""
+    small = torch.where(same, mass, 0.5)
+    rest = torch.where(same, 0.5, mass)
+    return torch.where(same, small.log(), torch.log1p(-rest))

@@ -1,0 +1,356 @@
+"""`fit` and `fit_moments` for tensors: solve on the tensor's device, and attach the gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distfit_nn._checks import one_of, to_numpy
+from distfit_nn.errors import FitError, InputError
+from distfit_nn.maxent import torch_kernel, torch_moments
+from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.implicit import Optimum, SampleMeans
+from distfit_nn.maxent.problem import check_support
+from distfit_nn.maxent.solution import Status
+from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.torch_moments import TensorStandardised
+from distfit_nn.maxent.torch_solution import TensorSolution
+
+BACKENDS = ("auto", "torch", "numba", "numpy")
+MOST_ORDER = 12
+
+
+def fit(
+    x: Tensor,
+    order: int = 6,
+    support: Any = 3.0,
+    *,
+    backend: str = "auto",
+    weights: Any = None,
+    nan_policy: str = "propagate",
+    raise_on_failure: bool = False,
+) -> TensorDensity:
+    """Fit densities to the columns of a tensor; see `distfit_nn.maxent.fit`.
+
+    Parameters
+    ----------
+    x : tensor, (n,) or (n, d)
+        Samples, on any device. Moments are taken in float64; float32, float16 and bfloat16 columns
+        are solved by steps in float32, to a residual of 2e-6, where the kernel of torch is used.
+    order : int
+        Number of moments, 1 to 12.
+    support : float, (a, b) or "data"
+        As there; a and b may be tensors of one number, to which the density has a gradient.
+    backend : {"auto", "torch", "numba", "numpy"}
+        "torch" solves in batches on the device, and leaves what is hard to the solvers of the CPU;
+        "auto" is "torch" on a device other than the CPU, and there the CPU's own solver.
+    weights : (n,) or (n, d), optional
+        Finite, not negative; constants.
+    nan_policy, raise_on_failure
+        As there.
+
+    Returns
+    -------
+    TensorDensity
+        On the device of x, with a gradient in x where it requires one: by the implicit function
+        theorem at the optimum, with the ends of the support moving with the data's where `support`
+        is a factor.
+
+    Raises
+    ------
+    InputError, FitError
+        As there.
+    """
+    columns, single = _columns(x)
+    omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
+    backend = _backend(backend, x.device)
+    ends = _support(support)
+    shares = None if weights is None else _weights(weights, columns)
+    settings = {"support": ends, "nan_policy": nan_policy}
+    if backend != "torch":
+        density = _on_cpu(columns, order, backend, shares, settings)
+    else:
+        if not 1 <= order <= MOST_ORDER:
+            raise InputError(f"order must be one of 1, ..., {MOST_ORDER}, got {order!r}")
+        given = torch_moments.from_samples(columns, order, ends, omit, shares)
+        wide = x.dtype == torch.float64 or not x.is_floating_point()
+        density = _solve(given, torch.float64 if wide else torch.float32)
+        left = _unsolved(density)
+        if len(left):
+            part = None if shares is None else shares[:, left] if shares.ndim == 2 else shares
+            density = _filled(
+                density, left, _on_cpu(columns[:, left], order, "auto", part, settings)
+            )
+    moving = support if _has_graph(support) else ends
+    density = _with_graph(density, columns, moving, shares)
+    return _finish(density, x, single, raise_on_failure)
+
+
+def fit_moments(
+    m: Tensor, support: Any, *, backend: str = "auto", raise_on_failure: bool = False
+) -> TensorDensity:
+    """Fit densities to raw moments E x^i, i = 1..k, in a tensor; see `maxent.fit_moments`.
+
+    Parameters
+    ----------
+    m : tensor, (k,) or (k, d)
+        Where it requires grad, so does the density.
+    support : (a, b)
+        Numbers, or tensors of one number.
+    backend, raise_on_failure
+        As for `fit`.
+
+    Returns
+    -------
+    TensorDensity
+
+    Raises
+    ------
+    InputError, FitError
+        As for `fit`.
+    """
+    if m.ndim not in (1, 2) or not 1 <= len(m) <= MOST_ORDER or m.numel() == 0 or m.is_complex():
+        raise InputError(
+            f"m must have shape (k,) or (k, d) with k one of 1, ..., {MOST_ORDER}, "
+            f"got {tuple(m.shape)} of {m.dtype}"
+        )
+    backend = _backend(backend, m.device)
+    ends = _support(support)
+    if not isinstance(ends, tuple):
+        raise InputError(f"moments need a support (a, b), got {support!r}")
+    raw = m.reshape(len(m), -1).to(torch.float64)
+    if backend != "torch":
+        density = _moments_on_cpu(raw, ends, backend)
+    else:
+        given = torch_moments.from_moments(raw.detach(), ends)
+        density = _solve(given, torch.float64)
+        left = _unsolved(density)
+        if len(left):
+            density = _filled(density, left, _moments_on_cpu(raw[:, left], ends, "auto"))
+    nothing = torch.full_like(density.loc, math.nan)
+    density = replace(
+        density, solution=replace(density.solution, data_lower=nothing, data_upper=nothing)
+    )
+    density = _with_graph_of_moments(density, raw, support if _has_graph(support) else ends)
+    return _finish(density, m, m.ndim == 1, raise_on_failure)
+
+
+# What comes in
+
+
+def _columns(x: Tensor) -> tuple[Tensor, bool]:
+    """Return x as (n, d), and whether it came as one column."""
+    if x.is_complex() or x.layout != torch.strided or x.is_quantized:
+        raise InputError(f"x must be a plain tensor of real numbers, got {x.dtype}, {x.layout}")
+    if x.ndim not in (1, 2):
+        raise InputError(f"x must have shape (n,) or (n, d), got {tuple(x.shape)}")
+    columns = x[:, None] if x.ndim == 1 else x
+    if 0 in columns.shape:
+        raise InputError(f"x must have at least one row and one column, got {tuple(x.shape)}")
+    return columns, x.ndim == 1
+
+
+def _backend(backend: str, device: torch.device) -> str:
+    backend = one_of(backend, BACKENDS, "backend")
+    return "torch" if backend == "auto" and device.type != "cpu" else backend
+
+
+def _has_graph(support: Any) -> bool:
+    """Return whether one of the ends is a tensor that requires grad."""
+    pair = support if isinstance(support, (tuple, list)) else ()
+    return any(isinstance(end, Tensor) and end.requires_grad for end in pair)
+
+
+def _support(support: Any) -> float | tuple[float, float]:
+    if isinstance(support, Tensor):
+        support = support.detach().cpu().tolist()
+    if isinstance(support, (tuple, list)):
+        support = tuple(float(end.detach()) if isinstance(end, Tensor) else end for end in support)
+    return check_support(support)
+
+
+def _weights(weights: Any, columns: Tensor) -> Tensor:
+    """Return the weights if they are (n,) or (n, d), finite, not negative and not all 0."""
+    shares = torch.as_tensor(weights, device=columns.device).detach()
+    if shares.shape not in (columns.shape, columns.shape[:1]):
+        raise InputError(
+            f"weights must have shape {tuple(columns.shape[:1])} or {tuple(columns.shape)}, "
+            f"as x has, got {tuple(shares.shape)}"
+        )
+    least, most = float(shares.min()), float(shares.max())
+    if not (math.isfinite(least) and math.isfinite(most) and least >= 0):
+        raise InputError(
+            f"weights must be finite and not negative, got {least if least < 0 else most}"
+        )
+    if most == 0:
+        raise InputError("weights must not all be 0")
+    return shares / most
+
+
+# Solving
+
+
+def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
+    """Solve the columns that have a density with the kernel of torch; leave NaN in the others."""
+    with torch.no_grad():
+        solvable = given.status == Status.OK
+        found = torch_kernel.Minimum.empty(given.problem)
+        if bool(solvable.all()):
+            found = torch_kernel.minimise_columns(given.problem, dtype)
+        elif bool(solvable.any()):
+            rows = solvable.nonzero()[:, 0]
+            found.write(rows, torch_kernel.minimise_columns(given.problem[rows], dtype))
+    ends = {
+        name: torch.where(solvable, getattr(given.problem, name), math.nan)
+        for name in ("lower", "upper", "data_lower", "data_upper")
+    }
+    numbers = {
+        f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("solved", "targets")
+    }
+    solution = TensorSolution(
+        **numbers,
+        **ends,
+        # What is not solved stands as REGULARISED until another solver has had it.
+        status=torch.where(solvable & ~found.solved, Status.REGULARISED, given.status),
+        epsilon=torch.where(solvable, 0.0, math.nan),
+    )
+    return TensorDensity(solution, given.loc, given.scale)
+
+
+def _unsolved(density: TensorDensity) -> Tensor:
+    return (density.solution.status == Status.REGULARISED).nonzero()[:, 0]
+
+
+def _on_cpu(
+    columns: Tensor, order: int, backend: str, shares: Tensor | None, settings: dict[str, Any]
+) -> TensorDensity:
+    """Fit the columns on the CPU."""
+    from distfit_nn.maxent.fit import fit as fit_arrays  # which may import this module
+
+    more: dict[str, Any] = {} if shares is None else {"weights": shares.cpu().numpy()}
+    density = fit_arrays(to_numpy(columns), order, backend=backend, **settings, **more)
+    return _as_tensors(density, columns.device)
+
+
+def _moments_on_cpu(raw: Tensor, ends: tuple[float, float], backend: str) -> TensorDensity:
+    from distfit_nn.maxent.fit import fit_moments as fit_arrays
+
+    return _as_tensors(fit_arrays(to_numpy(raw), ends, backend=backend), raw.device)
+
+
+def _as_tensors(density: Density, device: torch.device) -> TensorDensity:
+    """Return the density on a device."""
+    loc, scale = (
+        torch.as_tensor(np.array(part), device=device) for part in (density.loc, density.scale)
+    )
+    return TensorDensity(TensorSolution.from_numpy(density.solution, device), loc, scale)
+
+
+def _filled(density: TensorDensity, columns: Tensor, part: TensorDensity) -> TensorDensity:
+    """Return the density with `part` in some of the columns."""
+    new = {}
+    for f in fields(density.solution):
+        own, other = getattr(density.solution, f.name), getattr(part.solution, f.name)
+        new[f.name] = own.index_copy(0, columns, other.to(own.dtype))
+    loc = density.loc.index_copy(0, columns, part.loc)
+    scale = density.scale.index_copy(0, columns, part.scale)
+    return TensorDensity(TensorSolution(**new), loc, scale)
+
+
+# The graph
+
+
+def _attached(value: Tensor, graph: Tensor) -> Tensor:
+    """Return the value with the gradient of the graph, whose own value may be less exact."""
+    return value + (graph - graph.detach())
+
+
+def _with_graph(
+    density: TensorDensity, x: Tensor, support: Any, shares: Tensor | None
+) -> TensorDensity:
+    """Return the density as a function of x, and of the ends of the support that are tensors."""
+    if not (torch.is_grad_enabled() and (x.requires_grad or _has_graph(support))):
+        return density
+    exact = density.solution.status == Status.OK
+    loc, scale = torch.where(exact, density.loc, 0.0), torch.where(exact, density.scale, 1.0)
+    finite = x.isfinite()
+    if shares is not None or not bool(finite.all()):
+        ones = torch.ones_like(x, dtype=torch.float64)
+        given = ones if shares is None else (shares if shares.ndim == 2 else shares[:, None])
+        kept = finite * given.to(torch.float64)
+        shares = kept / kept.sum(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+        x = torch.where(finite, x, 0.0)
+    moments = SampleMeans.apply(x, loc, scale, shares, _safe(density.solution.moments, exact, 0.0))
+    if isinstance(support, tuple):
+        ends = [_end(end, loc, scale) for end in support]
+    else:
+        used = None if shares is None else shares > 0
+        low = x.amin(dim=0) if used is None else torch.where(used, x, math.inf).amin(dim=0)
+        high = x.amax(dim=0) if used is None else torch.where(used, x, -math.inf).amax(dim=0)
+        low, high = ((torch.where(exact, v, 0.0) - loc) / scale for v in (low, high))
+        beyond = (support - 1) / 2 * (high - low)
+        ends = [low - beyond, high + beyond]
+    return _attach(density, moments, ends, exact)
+
+
+def _with_graph_of_moments(density: TensorDensity, raw: Tensor, support: Any) -> TensorDensity:
+    """Return the density as a function of the raw moments (k, d) and of the ends."""
+    if not (torch.is_grad_enabled() and (raw.requires_grad or _has_graph(support))):
+        return density
+    exact = density.solution.status == Status.OK
+    loc, scale = torch.where(exact, density.loc, 0.0), torch.where(exact, density.scale, 1.0)
+    rows = torch_moments.hermite_of_monomials(loc, scale, density.order)[:, :, 1:]
+    graph = (rows @ raw.T[:, :, None])[:, :, 0]
+    moments = _attached(_safe(density.solution.moments, exact, 0.0), graph)
+    return _attach(density, moments, [_end(end, loc, scale) for end in support], exact)
+
+
+def _end(end: Any, loc: Tensor, scale: Tensor) -> Tensor:
+    """Return an end of the support in z."""
+    moved = end.to(loc).reshape(()) if isinstance(end, Tensor) else end
+    return (moved - loc) / scale
+
+
+def _safe(values: Tensor, exact: Tensor, instead: float) -> Tensor:
+    return torch.where(exact[:, None] if values.ndim == 2 else exact, values, instead)
+
+
+def _attach(
+    density: TensorDensity, moments: Tensor, ends: list[Tensor], exact: Tensor
+) -> TensorDensity:
+    """Return the density as a function of its moments and ends, where it is OK."""
+    solution = density.solution
+    lower = torch.where(
+        exact, _attached(_safe(solution.lower, exact, -1.0), ends[0]), solution.lower
+    )
+    upper = torch.where(
+        exact, _attached(_safe(solution.upper, exact, 1.0), ends[1]), solution.upper
+    )
+    multipliers = Optimum.apply(moments, lower, upper, density.table, exact)
+    solution = replace(
+        solution,
+        coefficients=torch.where(exact[:, None], multipliers, solution.coefficients),
+        moments=torch.where(exact[:, None], moments, solution.moments),
+        lower=lower,
+        upper=upper,
+    )
+    return replace(density, solution=solution)
+
+
+def _finish(
+    density: TensorDensity, x: Tensor, single: bool, raise_on_failure: bool
+) -> TensorDensity:
+    """Return the density, or raise where the caller asked for that."""
+    status = density.solution.status
+    if raise_on_failure and bool((status != Status.OK).any()):
+        failed = (status != Status.OK).nonzero()[:, 0].tolist()
+        named = ", ".join(f"column {j} {Status(int(status[j])).name}" for j in failed[:5])
+        more = "" if len(failed) <= 5 else f" and {len(failed) - 5} more"
+        raise FitError(f"{len(failed)} of {len(status)} columns have no exact fit: {named}{more}")
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return replace(density, dtype=dtype, single=single)

@@ -1,0 +1,391 @@
+"""The damped Newton on the dual problem, on batches of columns, on any device of torch.
+
+As `reference` it minimises log Z(lambda) - lambda . mu over the columns' multipliers, but all
+columns take their steps together: a pass over the quadrature evaluates log Z and the moments of
+h_0..h_2k at each column's trial point, from which come the value, the gradient and, by
+h_i h_j = sum_m c_ijm h_m, the Hessian. A column whose trial does not bring the decrease of Armijo's
+rule tries a shorter step in the next pass, the others set off for their next point. Columns that
+have converged are masked, and the rest gathered into a smaller batch when half have.
+
+Each column has panels of its own, all the same number of them. After convergence every panel is
+compared with its two halves in float64; columns with an inexact panel go on with more panels, put
+where their own errors are. What is not exact after some rounds is left to the solver on the CPU.
+
+Memory: besides what comes in and goes out, WORK_BYTES of the device at the most, on which the
+number of columns that are worked on at once depends.
+
+Sources: L. R. Mead and N. Papanicolaou, J. Math. Phys. 25 (1984) 2404, the dual; E. Feldheim, J.
+London Math. Soc. 13 (1938) 22, the products of Hermite polynomials.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distfit_nn.maxent import basis, torch_panels
+from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE
+
+WORK_BYTES = {"cpu": 1 << 24, "other": 1 << 31}
+FIRST_PANELS = (12, 12, 12, 14, 14, 16, 16, 18, 18, 20, 20, 22, 22)  # by order
+MOST_PANELS = 96
+ROUNDS = 8  # of Newton steps, after each of which panels are refined
+MOST_PASSES = 30  # over the quadrature, in one round
+DECREMENT = {torch.float64: 1e-9, torch.float32: 1e-4}  # one full step follows
+# A residual of columns solved in float32, whose rounding is 1e-7 (times the conditioning).
+FLOAT32_TOLERANCE = 2e-6
+# A rule may have no solution where the integral has one, and Newton then runs away. A column that
+# has not converged, with errors of the panels above this, starts anew on better ones.
+LOST = 1e-2
+ARMIJO = 1e-4
+LEAST_STEP = 1e-9  # of a line search
+LARGEST_RIDGE = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class TensorProblem:
+    """`solution.Problem` in tensors of float64, columns first: targets (d, order), ends (d,)."""
+
+    targets: Tensor
+    lower: Tensor
+    upper: Tensor
+    data_lower: Tensor
+    data_upper: Tensor
+
+    def __getitem__(self, part: slice | Tensor) -> TensorProblem:
+        """Return some of the columns."""
+        return TensorProblem(*(getattr(self, field.name)[part] for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where the columns ended: as `solution.Solution`, columns first, in float64.
+
+    coefficients, moments (d, order); log_normaliser, iterations, residual, decrement,
+    quadrature_error (d,); solved (d,), whether the residual is within the tolerance.
+    """
+
+    coefficients: Tensor
+    moments: Tensor
+    log_normaliser: Tensor
+    iterations: Tensor
+    residual: Tensor
+    decrement: Tensor
+    quadrature_error: Tensor
+    solved: Tensor
+
+    @classmethod
+    def empty(cls, problem: TensorProblem) -> Minimum:
+        """Return the answer before any work: nothing solved."""
+        like = problem.targets
+        nothing = torch.full_like(like[:, 0], math.nan)
+        return cls(
+            coefficients=torch.full_like(like, math.nan),
+            moments=torch.full_like(like, math.nan),
+            log_normaliser=nothing,
+            iterations=torch.zeros_like(nothing, dtype=torch.int64),
+            residual=nothing.clone(),
+            decrement=nothing.clone(),
+            quadrature_error=nothing.clone(),
+            solved=torch.zeros_like(nothing, dtype=torch.bool),
+        )
+
+    def write(self, columns: Tensor | slice, part: Minimum) -> None:
+        """Write the answers of some of the columns, in place."""
+        for field in fields(self):
+            getattr(self, field.name)[columns] = getattr(part, field.name)
+
+
+@cache
+def _products(order: int) -> np.ndarray:
+    """Return c (2k + 1, k k) with h_i h_j = sum_m c[m, (i, j)] h_m, i, j = 1..k.
+
+    c_ijm = sqrt(i! j! m!) / ((s - i)! (s - j)! (s - m)!) where 2 s = i + j + m is even and no one
+    of i, j, m exceeds the sum of the others.
+    """
+    f = math.factorial
+    out = np.zeros((2 * order + 1, order, order))
+    for i in range(1, order + 1):
+        for j in range(1, order + 1):
+            for m in range(abs(i - j), i + j + 1, 2):
+                s = (i + j + m) // 2
+                below = f(s - i) * f(s - j) * f(s - m)
+                out[m, i - 1, j - 1] = math.sqrt(f(i) * f(j) * f(m)) / below
+    return out.reshape(2 * order + 1, order * order)
+
+
+@cache
+def _to_monomials(order: int) -> np.ndarray:
+    return np.array(basis.monomials_in_hermite(order)[1:])
+
+
+def residual(moments: Tensor, targets: Tensor) -> Tensor:
+    """Return max_i abs(E_p z^i - m_i) / max(1, abs(m_i)), (d,), from moments of h_1..h_k (d, k)."""
+    matrix = torch.as_tensor(_to_monomials(targets.shape[1]), device=targets.device)
+    wanted = matrix[:, 0] + targets @ matrix[:, 1:].T
+    error = ((moments - targets) @ matrix[:, 1:].T).abs()
+    return (error / wanted.abs().clamp_min(1)).amax(dim=1)
+
+
+def decaying_start(problem: TensorProblem) -> Tensor:
+    """Return lambda (d, k) of -((z - mid) / (R/2))^m, R the data's range, m the even one of k, k-1.
+
+    See `basis.decaying_start`. Of order 1 it is 0, the uniform density.
+    """
+    order = problem.targets.shape[1]
+    out = torch.zeros_like(problem.targets)
+    half = (problem.data_upper - problem.data_lower) / 2
+    middle = (problem.data_upper + problem.data_lower) / 2
+    power = out.new_zeros(len(out), order + 2)
+    power[:, 0] = 1.0
+    root = torch.arange(order + 2, dtype=out.dtype, device=out.device).sqrt()
+    even = order - order % 2
+    for _ in range(even):
+        # z h_i = sqrt(i + 1) h_{i+1} + sqrt(i) h_{i-1}
+        times_z = torch.zeros_like(power)
+        times_z[:, 1:] += root[1:] * power[:, :-1]
+        times_z[:, :-1] += root[1:] * power[:, 1:]
+        power = (times_z - middle[:, None] * power) / half[:, None]
+    if even:
+        out[:, :even] = -power[:, 1 : even + 1]
+    return out
+
+
+class _Batch:
+    """The state of the columns that still take Newton steps on panels of their own."""
+
+    def __init__(self, start: Tensor, targets: Tensor, edges: Tensor, dtype: torch.dtype) -> None:
+        columns, order = targets.shape
+        nodes, weights = (grid.reshape(columns, -1) for grid in torch_panels.panel_nodes(edges))
+        self.h = nodes.new_empty((columns, 2 * order + 1, nodes.shape[1]), dtype=dtype)
+        for i, row in enumerate(torch_panels.hermite(nodes, 2 * order)):
+            self.h[:, i] = row
+        self.weights = weights.to(dtype)
+        self.targets = targets.to(dtype)
+        self.products = torch.as_tensor(_products(order), device=targets.device).to(dtype)
+        self.columns = torch.arange(columns, device=targets.device)
+        self.point = start.to(dtype)
+        self.direction = torch.zeros_like(self.point)
+        self.step = self.point.new_ones(columns)
+        self.value = torch.full_like(self.step, math.inf)
+        self.noise = torch.zeros_like(self.step)
+        self.slope = torch.zeros_like(self.step)
+        self.ridge = torch.zeros_like(self.step)
+        self.decrement = torch.full_like(self.step, math.inf)
+        self.taken = torch.zeros_like(self.columns)
+        self.converged = torch.zeros_like(self.columns, dtype=torch.bool)
+        self.active = torch.ones_like(self.converged)
+
+    def evaluate(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log Z (d,) and the moments E h_0..E h_2k (d, 2k + 1)."""
+        order = point.shape[1]
+        u = torch.bmm(point[:, None], self.h[:, 1 : order + 1])[:, 0]
+        top = u.amax(dim=1, keepdim=True)
+        mass = u.sub_(top).exp_().mul_(self.weights)
+        sums = torch.bmm(self.h, mass[:, :, None])[:, :, 0]
+        total = sums[:, :1]
+        return (top + total.log())[:, 0], sums / total
+
+    def advance(self) -> None:
+        """Evaluate the trial points; move the columns that accept them, shorten other steps."""
+        eps = torch.finfo(self.point.dtype).eps
+        trial = self.point + self.step[:, None] * self.direction
+        log_z, moments = self.evaluate(trial)
+        linear = (trial * self.targets).sum(dim=1)
+        value = log_z - linear
+        bound = self.value + ARMIJO * self.step * self.slope + self.noise
+        accepted = (value <= bound) & self.active
+        noise = 8 * eps * (log_z.abs() + linear.abs())
+        direction, slope, factored = self._direction(moments)
+        ridge = torch.where(factored, 0.0, (100 * self.ridge).clamp_min(100 * eps))
+
+        self.step = torch.where(accepted, (4 * self.step).clamp_max(1.0), self._shorter(value))
+        self.point = torch.where(accepted[:, None], trial, self.point)
+        for name, new in (("value", value), ("noise", noise), ("slope", slope), ("ridge", ridge)):
+            setattr(self, name, torch.where(accepted, new, getattr(self, name)))
+        self.direction = torch.where(accepted[:, None], direction, self.direction)
+        self.taken += accepted & factored
+        decrement = (-slope).clamp_min(0).sqrt()
+        self.decrement = torch.where(accepted & factored, decrement, self.decrement)
+        done = accepted & factored & (decrement < DECREMENT[self.point.dtype])
+        self.point = torch.where(done[:, None], self.point + self.direction, self.point)
+        self.converged |= done
+        stuck = (self.step < LEAST_STEP) | ~(self.ridge <= LARGEST_RIDGE)
+        self.active &= ~(done | stuck)
+
+    def _shorter(self, value: Tensor) -> Tensor:
+        """Return the step where a parabola through value and slope here, and there, is least."""
+        rise = value - self.value - self.step * self.slope
+        least = -self.slope * self.step / (2 * rise)
+        return self.step * torch.nan_to_num(least, nan=0.1).clamp(0.1, 0.5)
+
+    def _direction(self, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the Newton directions (d, k), their slopes, and where the Hessian was factored.
+
+        Elsewhere the direction is 0: the column meets the next pass where it is, with more ridge.
+        """
+        order = self.targets.shape[1]
+        mean = moments[:, 1 : order + 1]
+        hessian = (moments @ self.products).reshape(-1, order, order)
+        hessian = hessian - mean[:, :, None] * mean[:, None, :]
+        tiny = torch.finfo(mean.dtype).tiny
+        scale = hessian.diagonal(dim1=1, dim2=2).clamp_min(tiny).rsqrt()
+        scaled = hessian * (scale[:, :, None] * scale[:, None, :])
+        scaled.diagonal(dim1=1, dim2=2).add_(self.ridge[:, None])
+        gradient = mean - self.targets
+        factor, info = torch.linalg.cholesky_ex(torch.nan_to_num(scaled))
+        solved = torch.cholesky_solve((-gradient * scale)[:, :, None], factor)[:, :, 0] * scale
+        slope = (gradient * solved).sum(dim=1)
+        factored = (info == 0) & slope.isfinite()
+        direction = torch.where(factored[:, None], solved, 0.0)
+        return direction, torch.where(factored, slope, 0.0), factored
+
+    def keep(self, chosen: Tensor) -> None:
+        """Keep the chosen columns only."""
+        for name, value in vars(self).items():
+            if name != "products":
+                setattr(self, name, value[chosen])
+
+
+def newton(
+    start: Tensor, targets: Tensor, edges: Tensor, dtype: torch.dtype, passes: int
+) -> Minimum:
+    """Take damped Newton steps on fixed panels (d, panels + 1), in `passes` passes at the most.
+
+    start, targets (d, k) of float64. Of the answer only the coefficients, iterations, decrement and
+    `solved`, here whether Newton converged, are written.
+    """
+    problem = TensorProblem(targets, *(targets[:, 0],) * 4)
+    out = Minimum.empty(problem)
+    batch = _Batch(start, targets, edges, dtype)
+    for _ in range(passes):
+        batch.advance()
+        remaining = int(batch.active.sum())  # the one wait for the device in a pass
+        if 2 * remaining <= len(batch.active):
+            _store(out, batch, ~batch.active)
+            if remaining == 0:
+                return out
+            batch.keep(batch.active.nonzero()[:, 0])
+    _store(out, batch, torch.ones_like(batch.active))
+    return out
+
+
+def _store(out: Minimum, batch: _Batch, which: Tensor) -> None:
+    """Write the batch's columns marked in `which` to the answer."""
+    rows = which.nonzero()[:, 0]
+    columns = batch.columns[rows]
+    out.coefficients[columns] = batch.point[rows].to(out.coefficients.dtype)
+    out.decrement[columns] = batch.decrement[rows].to(out.decrement.dtype)
+    out.iterations[columns] = batch.taken[rows]
+    out.solved[columns] = batch.converged[rows]
+
+
+def check(coefficients: Tensor, edges: Tensor) -> tuple[Minimum, Tensor, Tensor]:
+    """Compare every panel with its two halves, in float64; see `reference.check`.
+
+    Returns
+    -------
+    Minimum
+        Of which moments, log_normaliser and quadrature_error are written.
+    errors : (d, panels)
+        Largest change of an integral of p h_i, relative to max(1, E_p abs(h_i)).
+    limit : (d,)
+        What an error may be: the tolerance, or what rounding in sum_i lambda_i h_i does.
+    """
+    columns, order = coefficients.shape
+    panels = edges.shape[1] - 1
+    eps = torch.finfo(coefficients.dtype).eps
+    fine_z, fine_w = torch_panels.panel_nodes(torch_panels.halved(edges))
+    z, w = torch_panels.panel_nodes(edges)
+    u = torch_panels.series(coefficients, fine_z)
+    top = u.amax(dim=(1, 2), keepdim=True)
+    p = (u - top).exp_().mul_(fine_w)
+    total = p.sum(dim=(1, 2), keepdim=True)
+    p /= total
+    log_z = (top + total.log())[:, 0, 0]
+    coarse = (torch_panels.series(coefficients, z) - log_z[:, None, None]).clamp_max(700.0)
+    coarse = coarse.exp_().mul_(w)
+    errors = torch.zeros_like(edges[:, 1:])
+    noise = torch.zeros_like(log_z)
+    moments = []
+    both = zip(torch_panels.hermite(fine_z, order), torch_panels.hermite(z, order), strict=True)
+    for i, (fine_h, h) in enumerate(both):
+        term = fine_h * p
+        fine = term.sum(dim=2)
+        size = term.abs_().sum(dim=(1, 2))
+        halves = fine.reshape(columns, panels, 2).sum(dim=2)
+        change = ((h * coarse).sum(dim=2) - halves).abs() / size.clamp_min(1)[:, None]
+        errors = torch.maximum(errors, change)
+        if i:
+            moments.append(fine.sum(dim=1))
+            noise += 4 * eps * coefficients[:, i - 1].abs() * size
+    answer = Minimum.empty(TensorProblem(coefficients, *(log_z,) * 4))
+    answer.moments[:] = torch.stack(moments, dim=1)
+    answer.log_normaliser[:] = log_z
+    answer.quadrature_error[:] = errors.amax(dim=1)
+    return answer, errors, noise.clamp_min(basis.PANEL_TOLERANCE)
+
+
+def minimise_columns(problem: TensorProblem, dtype: torch.dtype = torch.float64) -> Minimum:
+    """Fit all columns of the problem, as far as batches on tensors lead.
+
+    Parameters
+    ----------
+    problem : TensorProblem
+        d columns in float64.
+    dtype : torch.float64 or torch.float32
+        Of the Newton steps. Whether a column is solved is decided in float64: by a residual of at
+        most 1e-8, or 2e-6 after steps in float32; where these do not get there, others in float64
+        follow.
+
+    Returns
+    -------
+    Minimum
+        Columns that are not `solved` await another solver.
+    """
+    out = Minimum.empty(problem)
+    columns, order = problem.targets.shape
+    kind = "cpu" if problem.targets.device.type == "cpu" else "other"
+    # The basis to 2k, and in the check about 4 times as many rows of half its width.
+    size = 8 * (2 * order + 12) * FIRST_PANELS[order] * torch_panels.NODES
+    for part in torch_panels.slices(columns, WORK_BYTES[kind] // size):
+        out.write(part, _rounds(problem[part], dtype))
+    return out
+
+
+def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
+    """Alternate Newton steps and refinement of the panels, on the columns that need them."""
+    order = problem.targets.shape[1]
+    tolerance = RESIDUAL_TOLERANCE if dtype == torch.float64 else FLOAT32_TOLERANCE
+    edges = torch_panels.first_edges(problem.lower, problem.upper, FIRST_PANELS[order])
+    start = first = decaying_start(problem)
+    out = Minimum.empty(problem)
+    columns = torch.arange(len(start), device=start.device)
+    for i in range(ROUNDS):
+        targets = problem.targets[columns]
+        kind = torch.float64 if i else dtype  # what float32 does not solve, it has begun
+        attempt = newton(start, targets, edges, kind, MOST_PASSES)
+        answer, errors, limit = check(attempt.coefficients, edges)
+        answer.coefficients[:] = attempt.coefficients
+        answer.decrement[:] = attempt.decrement
+        answer.iterations[:] = attempt.iterations + out.iterations[columns]
+        answer.residual[:] = residual(answer.moments, targets)
+        exact = (errors <= limit[:, None]).all(dim=1)
+        answer.solved[:] = attempt.solved & exact & (answer.residual <= tolerance)
+        out.write(columns, answer)
+        parts = torch_panels.parts_for(errors, limit)
+        count = parts.sum(dim=1)
+        again = ~answer.solved & (count <= MOST_PANELS) & answer.log_normaliser.isfinite()
+        rows = again.nonzero()[:, 0]
+        if len(rows) == 0:
+            break
+        lost = ~attempt.solved & (answer.quadrature_error > LOST)
+        start = torch.where(lost[:, None], first[columns], attempt.coefficients)[rows]
+        columns = columns[rows]
+        edges = torch_panels.cut(edges[rows], parts[rows], int(count[rows].max()))
+    return out
