@@ -14,6 +14,7 @@ from distfit_nn._checks import as_columns, one_of, to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import fit as fit_densities
 from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.points import spread
 from distfit_nn.maxent.problem import Support
 from distfit_nn.maxent.solution import Status
 from distfit_nn.transforms.marginals import Fitted, Marginal, as_marginal
@@ -190,7 +191,7 @@ class QuantileMap:
 
         For one column of shape (n,), x has any shape and keeps it.
         """
-        points, shape = self._points(x, "x")
+        points, shape = self._points(x)
         out = _carry(points, self._source, self._target, self._middle[0], self._knots)
         return self._within_target(out).reshape(shape)[()]
 
@@ -199,7 +200,7 @@ class QuantileMap:
 
         Points beyond the ends of the target count as these ends.
         """
-        points, shape = self._points(y, "y")
+        points, shape = self._points(y)
         points = self._within_target(points)
         knots = self._knots.reversed()
         out = _carry(points, self._target, self._source, self._middle[1], knots)
@@ -214,7 +215,7 @@ class QuantileMap:
         for name, law in (("source", self._source), ("target", self._target)):
             if not law.has_logpdf:
                 raise InputError(f"{name} must have logpdf or pdf for a derivative of the map")
-        points, shape = self._points(x, "x")
+        points, shape = self._points(x)
         y = _carry(points, self._source, self._target, self._middle[0], self._knots)
         above, below = points > self._knots.at[1], points < self._knots.at[0]
         with np.errstate(all="ignore"):
@@ -293,20 +294,10 @@ class QuantileMap:
 
     # Shapes
 
-    def _points(self, values: ArrayLike, name: str) -> tuple[Array, tuple[int, ...]]:
+    def _points(self, values: ArrayLike) -> tuple[Array, tuple[int, ...]]:
         """Return the points as (m, d), and the shape of the result."""
-        points = to_numpy(values, name).astype(np.float64)
-        if self._single:
-            return points.reshape(-1, 1), points.shape
-        if points.ndim < 2:
-            shape = (*points.shape, self.columns)
-            return np.broadcast_to(points[..., None], shape).reshape(-1, self.columns), shape
-        if points.ndim != 2 or points.shape[1] != self.columns:
-            raise InputError(
-                f"{name} must have shape (m,) or (m, {self.columns}) for {self.columns} columns, "
-                f"got {points.shape}"
-            )
-        return points, points.shape
+        points, shape = spread(values, self.columns, self._single)
+        return np.broadcast_to(points, (len(points), self.columns)), shape
 
     def _point(self, law: Marginal, q: float, upper: bool = False) -> Array:
         """Return one quantile of each column."""
