@@ -115,3 +115,85 @@ seed in 20,000; the seeds are fixed."""
 AFFINE = 1e-13
 """A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200, relative to
 the largest, which is below 4 standard deviations here."""
+
+
+# Sums of up to ROWS = 8 rows, of at most 512 such sums, and of n / 4096 of those, each rounded.
+def blocked_sum_error(n: int) -> float:
+    """Relative error of a sum of n terms of one sign, added up in blocks of blocks, doubled."""
+    return 2 * (8 + 512 + n / 4096) * eps()
+
+
+def maxent_hermite_means(n: int, order: int) -> float:
+    """Error of sums of h_k(z) over n values, relative to the same sum of h_k with all signs equal.
+
+    Such a sum is blocked; each power costs up to `order` roundings; and moving the centre by half a
+    deviation multiplies powers by at most 1.5^order, of which the terms of a Hermite polynomial
+    keep all.
+    """
+    return (blocked_sum_error(n) + order * eps()) * 1.5**order
+
+
+GAUSS_RULE = 1e-14
+"""Moments of a Gauss rule in units of the mean absolute power: nodes and masses are rounded to
+float64 (a relative eps/2 each, the node's times its degree, at most 13), after long double."""
+
+MOMENT_RULE = 1e-12
+"""As above; the moments come as float64 and the Jacobi matrix loses at most the condition of a
+Hankel matrix of order 12 in long double, 1e7 by 1e-19."""
+
+# Tables of a density: panels exact to 1e-14 of themselves, with local coefficients of log p rounded
+# once; exp and the sum over the panels that hold a tail add as much again.
+TABLE = 1e-13
+"""Relative error of a mass or pdf with |log p| below 100; see `table_error`."""
+
+
+def table_error(log_p: float, condition: float = 1.0) -> float:
+    """Relative error of a mass or a pdf whose logarithm is log_p.
+
+    The rounding of log p itself, 2 eps |log_p|, shows in its exponential. `condition` is the
+    largest sum of |lambda_i z^i| where the mass lies: double-double keeps 1e-31 of it.
+    """
+    return TABLE + 2 * eps() * abs(log_p) + 1e-31 * condition
+
+
+TABLE_MOMENT = 1e-12
+"""Central moments in units of std: nodes exact to eps of the distance from the median's panel, the
+fourth powers of up to a hundred panels of mass; less 3 for the kurtosis."""
+
+DIVERGENCE = 1e-12
+"""Halving a panel changes E |log p - log q| by less than 1e-13 of it where it stops; |log q| below
+100 and a few hundred panels add up to this at the most."""
+
+MODE_POSITION = 1e-7
+"""A maximum known by its height alone: eps**0.5, several times over; by its slope it is better."""
+
+# Tensors
+TENSOR_CDF = 1e-9
+"""What is asked of two backends in float64. Both have residuals below 1e-8 that Newton's last full
+step leaves far smaller, and masses exact to 1e-12."""
+
+TENSOR_TAIL = 1e-9
+"""Relative error of a tail down to 1e-60: log p, up to 150 there, is a sum whose terms, up to 1e3
+times that, are rounded to eps each; panels of a tail are exact to 2e-14 of themselves."""
+
+FLOAT32_RESIDUAL = 2e-6
+"""What Status.OK promises of columns solved by steps in float32, decided in float64."""
+
+FLOAT32_CDF = 1e-5
+"""A residual of 2e-6, times what moments do to the cdf: below 2 in well-conditioned columns."""
+
+GRADCHECK = {"eps": 1e-6, "atol": 1e-6, "rtol": 1e-5}
+"""Central differences of step 1e-6 are off by 1e-12 f''' (f''' below 1e5 here) and by the rounding
+of f, 1e-13 over the step."""
+
+GRADCHECK_AT_THE_ENDS = {"eps": 1e-6, "atol": 2e-4, "rtol": 1e-4}
+"""Where the support ends at the data, the map leaves its formula a millionth before the ends: masses
+of 1e-6 come from distances of 1e-6 rounded to eps, 1e-10 relative, over the step of 1e-6."""
+
+
+def tensor_moments(dtype: object = np.float64) -> float:
+    """Standardised moments of up to order 12 of columns with max|z| below 10, summed in blocks.
+
+    A sum of n < 1e4 values has n roundings of each |h_i(z)|; relative to max(1, |h_i| on average).
+    """
+    return 1e4 * eps(dtype)

@@ -57,7 +57,7 @@ def gauss_rule_of_samples(
     if few is not None:
         masses = np.bincount(inverse, weights=np.asarray(share, float), minlength=len(few))
         return np.asarray(few, float), masses / masses.sum()
-    diagonal, off = _lanczos(wide, share, points)
+    diagonal, off = lanczos(wide, share, points)
     nodes, masses = rule_of_jacobi(diagonal, off)
     return np.clip(nodes, float(wide.min()), float(wide.max())), masses
 
@@ -150,7 +150,7 @@ def _distinct(z: Wide, points: int) -> tuple[Wide | None, NDArray[np.intp]]:
     return few, np.searchsorted(few, z)
 
 
-def _lanczos(z: Wide, share: Wide, points: int) -> tuple[Wide, Wide]:
+def lanczos(z: Wide, share: Wide, points: int) -> tuple[Wide, Wide]:
     """Return the Jacobi matrix of the measure, as its diagonal and what stands beside it."""
     basis = np.empty((points, len(z)), np.longdouble)
     diagonal, off = np.zeros(points, np.longdouble), np.zeros(points - 1, np.longdouble)
@@ -173,8 +173,8 @@ def _lanczos(z: Wide, share: Wide, points: int) -> tuple[Wide, Wide]:
 def _jacobi_of_moments(moments: Wide) -> tuple[Wide, Wide]:
     """Return the Jacobi matrix as far as moments 0..k determine it, by Chebyshev's algorithm.
 
-    Its entries are a_0, b_1, a_1, b_2, ... in turn, k of them: for odd k one more a than b, for even k as
-    many. sigma_j holds the integrals of the monic p_j times powers; b is kept as its root.
+    Its entries are a_0, b_1, a_1, b_2, ... in turn, k of them: for odd k one more a than b, for
+    even k as many. sigma holds the integrals of the monic p_j times powers; b is kept as its root.
     """
     order = len(moments) - 1
     diagonal, off = [moments[1] / moments[0]], []

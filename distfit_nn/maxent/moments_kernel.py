@@ -231,7 +231,8 @@ def standardise(state, total, to_hermite, near, small, mean, std, hermite):  # t
             powers[i + 1] = state[SUMS + i, j] / total[j]
         size = powers[2]
         good = powers[1] * powers[1] <= near * size and small <= size <= 1.0 / small
-        if not ((good or size == 0.0) and abs(powers[top]) < np.inf):
+        constant = size == 0.0 and state[LOW, j] == state[HIGH, j]
+        if not ((good or constant) and abs(powers[top]) < np.inf):
             std[j] = np.nan
             refused += 1
             continue

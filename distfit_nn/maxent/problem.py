@@ -21,6 +21,7 @@ from distfit_nn.maxent.sample_moments import SampleMoments, power_of_two, sample
 from distfit_nn.maxent.solution import Problem, Status
 
 Array = NDArray[np.float64]
+Wide = NDArray[np.longdouble]
 Support = float | tuple[float, float] | str
 
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
@@ -108,7 +109,7 @@ def from_samples(
         lower, upper = low - beyond, high + beyond
     spread = found.std / unit
     if order == 1:
-        spread = _scale_of_one_moment(loc, lower, upper)
+        spread = _scale_of_one_moment(loc - lower, upper - loc)
     spread = np.where(solvable, spread, 1.0)
     targets = found.hermite
     if order == 1:  # the mean of z, in the units of this other scale
@@ -165,17 +166,17 @@ def _too_few(
     return np.asarray(2 * distinct - halves <= order)
 
 
-def _scale_of_one_moment(loc: Array, lower: Array, upper: Array) -> Array:
-    """Return about the standard deviation of the density of largest entropy with mean `loc`.
+def _scale_of_one_moment(below: Array | Wide, above: Array | Wide) -> Array:
+    """Return about the standard deviation of the density of largest entropy with a given mean.
 
-    With one moment it is a truncated exponential, however wide the data. Exact for the uniform in
-    the middle, and too large by 15% for an exponential near an end.
+    With one moment that is a truncated exponential, however wide the data. `below` and `above` are
+    the distances of the mean from the ends of the support. Exact for the uniform in the middle, 15%
+    too large for an exponential near an end.
     """
-    left, right = np.maximum(loc - lower, 0.0), np.maximum(upper - loc, 0.0)
-    least, most = np.minimum(left, right), np.maximum(left, right)
-    with np.errstate(invalid="ignore"):
-        share = np.where(np.isinf(most), 1.0, most / (least + most))
-    return np.asarray(2 / math.sqrt(3) * least * share)
+    nearer, farther = np.minimum(below, above), np.maximum(below, above)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(np.isinf(farther), 1.0, 1 / (1 + nearer / farther))
+    return np.asarray(2 / math.sqrt(3) * np.maximum(nearer, 0.0) * share, float)
 
 
 def _rule_of_column(
@@ -205,41 +206,39 @@ def _support_holds(support: tuple[float, float], low: Array, high: Array) -> Non
 def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
     """Standardise raw moments E[x^i], i = 1..k, (k, d), of densities on `support`.
 
-    The support is mapped to [-1, 1] first: powers of its distance from 0 then do not swamp the
-    moments any more than they already do in the input.
+    They are taken in units of half its length, so that powers stay in range, and about the mean, by
+    the binomial theorem in long double: the digits that are lost were lost in the input.
     """
     order, columns = raw.shape
-    a, b = support
-    centre, half = a / 2 + b / 2, b / 2 - a / 2
+    a, b = (np.longdouble(end) for end in support)
+    half = b / 2 - a / 2
     # Beyond this, twofold against rounding, a moment is impossible on the support.
-    most = 2 * np.longdouble(max(abs(a), abs(b))) ** np.arange(1, order + 1)[:, None]
+    most = 2 * max(abs(a), abs(b)) ** np.arange(1, order + 1)[:, None]
     possible: NDArray[np.bool_] = np.all(np.abs(raw) < most, axis=0)
     moments = np.vstack([np.ones(columns), np.where(possible, raw, 0.0)]).astype(np.longdouble)
-    powers = np.longdouble(half) ** np.arange(order + 1)[:, None]
-    rounding = EPS * _shifted(np.abs(moments), -abs(centre)) / powers
-    moments = _shifted(moments, centre) / powers
+    moments /= half ** np.arange(order + 1)[:, None]
     mean = moments[1].copy()
     central = _shifted(moments, mean)
-    rounding = np.asarray(_shifted(rounding, -np.abs(mean)), float)
-    status = _moment_status(mean, central, rounding, possible)
+    rounding = EPS * np.asarray(_shifted(np.abs(moments), -np.abs(mean)), float)
+    below, above = mean - a / half, b / half - mean
+    slack = [EPS * np.asarray(np.abs(mean) + abs(end) / half, float) for end in (a, b)]
+    status = _moment_status(central, rounding, (below, above), slack, possible)
     solvable = status == Status.OK
     if order == 1:
-        spread = _scale_of_one_moment(np.asarray(mean, float), np.array(-1.0), np.array(1.0))
-        spread = np.where(solvable, spread, 1.0).astype(np.longdouble)
+        spread = np.where(solvable, _scale_of_one_moment(below, above), 1.0).astype(np.longdouble)
     else:
         spread = np.sqrt(np.where(solvable, central[2], 1.0))
     in_z = central / spread ** np.arange(order + 1)[:, None]
     in_z[1] = 0.0
     standardised = np.asarray(in_z, float)
     targets = np.linalg.solve(basis.monomials_in_hermite(order), standardised)[1:]
-    mean, spread = np.asarray(mean, float), np.asarray(spread, float)
-    lower, upper = (-1 - mean) / spread, (1 - mean) / spread
+    lower, upper = (np.asarray(end, float) for end in (-below / spread, above / spread))
     # Where the data may lie: a little beyond the root mean k-th power, k even.
     even = order - order % 2
     reach = 1.5 * np.maximum(1.0, np.abs(standardised[even])) ** (1 / max(even, 1))
     problem = Problem(targets, lower, upper, np.maximum(lower, -reach), np.minimum(upper, reach))
-    loc = np.where(status == Status.INVALID, np.nan, centre + half * mean)
-    scale = np.where(solvable, half * spread, 0.0)
+    loc = np.where(status == Status.INVALID, np.nan, np.asarray(half * mean, float))
+    scale = np.where(solvable, np.asarray(half * spread, float), 0.0)
 
     def rule(j: int) -> Rule:
         return gauss_rule_of_moments(in_z[:, j], lower[j], upper[j])
@@ -247,41 +246,50 @@ def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
     return Standardised(loc, scale, status, problem, rule)
 
 
-def _shifted(moments: NDArray[np.longdouble], by: NDArray[np.longdouble] | float):  # type: ignore[no-untyped-def]
+def _shifted(moments: Wide, by: Wide) -> Wide:
     """Return E (x - by)^i from E x^i, i = 0..k, by the binomial theorem."""
     out = np.zeros_like(moments)
     for i in range(len(moments)):
         for j in range(i + 1):
-            out[i] += math.comb(i, j) * moments[j] * np.power(-by, i - j)
+            out[i] += math.comb(i, j) * moments[j] * (-by) ** (i - j)
     return out
 
 
 def _moment_status(
-    mean: NDArray[np.longdouble],
-    central: NDArray[np.longdouble],
-    rounding: Array,
+    central: Wide,
+    error: Array,
+    ends: tuple[Wide, Wide],
+    slack: list[Array],
     possible: NDArray[np.bool_],
 ) -> NDArray[np.int8]:
-    """Tell moments of a density on [-1, 1] from those of a few points and from impossible ones.
+    """Tell moments of a density from those of a few points and from impossible ones.
 
     A density exists if and only if some Hankel matrices are positive definite (the truncated
-    Hausdorff problem): for even order those of dP and of (1 - y^2) dP, for odd order those of
-    (1 + y) dP and (1 - y) dP. `central` are the moments of t = y - mean; `rounding` (order + 1, d)
-    bounds their errors: the smallest eigenvalue of a matrix of unit diagonal is known no better
-    than the largest error of its entries.
+    Hausdorff problem). With t = x - mean, on a support from -below to above, those are for even
+    order of the moments of dP and of (below + t)(above - t) dP; for odd order, of (below + t) dP
+    and (above - t) dP. `error` (order + 1, d) bounds the rounding of `central`, `slack` those of
+    the `ends` below and above.
     """
-    order = len(central) - 1
-    right, left = 1 + mean, 1 - mean  # 1 + y = right + t, 1 - y = left - t
-    error = rounding
-    if order % 2:
-        wider = 2 * error[:-1] + error[1:]
+    below, above = ends
+    size = np.asarray(np.abs(central), float)
+    left, right = (np.asarray(np.abs(end), float) for end in ends)
+    if len(central) % 2 == 0:
         tests = [
-            (right * central[:-1] + central[1:], wider),
-            (left * central[:-1] - central[1:], wider),
+            (
+                below * central[:-1] + central[1:],
+                left * error[:-1] + error[1:] + slack[0] * size[:-1],
+            ),
+            (
+                above * central[:-1] - central[1:],
+                right * error[:-1] + error[1:] + slack[1] * size[:-1],
+            ),
         ]
     else:
-        inner = right * left * central[:-2] - 2 * mean * central[1:-1] - central[2:]
-        tests = [(central, error), (inner, error[:-2] + 2 * error[1:-1] + error[2:])]
+        inner = below * above * central[:-2] + (above - below) * central[1:-1] - central[2:]
+        bound = left * right * error[:-2] + (left + right) * error[1:-1] + error[2:]
+        bound += (left * slack[1] + right * slack[0]) * size[:-2]
+        bound += (slack[0] + slack[1]) * size[1:-1]
+        tests = [(central, error), (inner, bound)]
     status = np.where(possible, Status.OK, Status.INVALID)
     for sequence, bound in tests:
         few, impossible = _hankel_signs(np.asarray(sequence, float), bound)
@@ -291,7 +299,11 @@ def _moment_status(
 
 
 def _hankel_signs(sequence: Array, error: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where the Hankel matrix is singular to rounding, and where it is not semidefinite."""
+    """Return where the Hankel matrix is singular to rounding, and where it is not semidefinite.
+
+    The smallest eigenvalue of a matrix of unit diagonal is known no better than the largest error
+    of its entries.
+    """
     size = (len(sequence) + 1) // 2
     index = np.add.outer(np.arange(size), np.arange(size))
     hankel, doubtful = (np.moveaxis(part[index], -1, 0) for part in (sequence, error))

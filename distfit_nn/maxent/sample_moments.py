@@ -181,6 +181,7 @@ def _careful(
     out.distinct[:] = (~np.isnan(seen)).sum(axis=1)
 
     state = np.zeros((kernel.LINES, len(columns)))
+    state[kernel.LOW], state[kernel.HIGH] = out.low, out.high
     middle, reach = out.low / 2 + out.high / 2, out.high / 2 - out.low / 2
     unit = power_of_two(np.where(reach > 0, reach, np.abs(middle)))
     state[kernel.CENTRE], state[kernel.INVERSE] = middle / unit, 1 / unit

@@ -108,15 +108,18 @@ def test_constants_are_degenerate(order: int, value: float) -> None:
     assert out.scale[0] == 0
 
 
-@pytest.mark.parametrize("order", [2, 4, 6])
+ORDERS = tuple(range(1, 13))
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("support", [3.0, 1.5, "data", "range", "left"])
 def test_few_distinct_values(order: int, support: Any) -> None:
-    """k/2 atoms have no density; nor have k/2 + 1 with both ends on the support's (index k/2)."""
+    """A density exists where the values, those at an end counted half, are more than k/2."""
     for atoms in range(2, order // 2 + 3):
         x = cases.distinct(atoms)
         ends = {"range": (0.0, atoms - 1.0), "left": (0.0, atoms + 3.0)}.get(support, support)
-        edge = order // 2 + (support in ("data", "range"))
-        expected = DEGENERATE if atoms <= edge else OK
+        index = atoms - {"data": 1, "range": 1, "left": 0.5}.get(support, 0)
+        expected = DEGENERATE if index <= order / 2 else OK
         assert samples(x, order, ends).status[0] == expected, atoms
 
 
@@ -154,7 +157,7 @@ def test_long_doubles_out_of_range_are_invalid() -> None:
     assert samples(x, 2).status[0] == expected
 
 
-@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize("name", MILD)
 def test_moments_and_samples_pose_the_same_problem(order: int, name: str) -> None:
     x = cases.column(name)
@@ -174,7 +177,7 @@ def atoms(points: np.ndarray, weights: np.ndarray, order: int) -> np.ndarray:
     return np.array([[float((weights * points**i).sum())] for i in range(1, order + 1)])
 
 
-@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("support", [(0.0, 1.0), (-3.0, 2.0), (0.0, 40.0)])
 def test_moments_of_atoms(order: int, support: tuple[float, float], rng: Any) -> None:
     """Up to k/2 atoms inside are DEGENERATE, whatever the rounding; one more is not."""
@@ -185,7 +188,7 @@ def test_moments_of_atoms(order: int, support: tuple[float, float], rng: Any) ->
             assert problem.from_moments(raw, support).status[0] == DEGENERATE, (points, weights)
     spread = np.linspace(0.1, 0.9, order // 2 + 1)
     raw = atoms(spread, np.full(len(spread), 1 / len(spread)), order)
-    assert problem.from_moments(raw, (0.0, 1.0)).status[0] == OK
+    assert problem.from_moments(raw, support).status[0] == OK
 
 
 @pytest.mark.parametrize(
@@ -200,6 +203,11 @@ def test_moments_of_atoms(order: int, support: tuple[float, float], rng: Any) ->
         [0.5, math.inf],
         [1e300, 1e300],
         [0.5, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 0.3],
+        [1.2],
+        [-0.2],
+        [0.5, 0.3, 0.29],  # E x^2 (1 - x) too small
+        [0.5, 0.3, 0.1],
+        [0.5, 1 / 3, 1 / 4, 1 / 5, 0.1],
     ],
 )
 def test_impossible_moments_are_invalid(raw: list[float]) -> None:
@@ -220,3 +228,104 @@ def test_extreme_supports_of_moments_do_not_overflow() -> None:
         out = problem.from_moments(np.array([[0.0], [half * half / 3]]), (-half, half))
         exists = 0 < half * half < math.inf
         assert (out.status[0] == OK) == exists
+
+
+# Order 1
+
+
+@pytest.mark.parametrize("x", [np.full(9, 2.0), np.array([1.0, 2.0, 3.0])])
+@pytest.mark.parametrize("ends", [(0.0, 4.0), (0.0, 1e6), (-1e30, 3.0), (0.0, 1e300)])
+def test_one_moment_has_a_scale_from_the_support(x: np.ndarray, ends: tuple[float, float]) -> None:
+    """The truncated exponential does not see the spread of the data, which may be 0."""
+    out = samples(x, 1, ends)
+    alike = problem.from_moments(np.array([[2.0]]), ends)
+    for one in (out, alike):
+        assert one.status[0] == OK
+        assert one.loc[0] == pytest.approx(2.0)
+        assert one.problem.targets[0, 0] == 0
+    assert out.scale[0] == pytest.approx(alike.scale[0])
+    nearer = min(2.0 - ends[0], ends[1] - 2.0)
+    # sqrt 12 for the uniform, as far as an exponential's standard deviation near one end.
+    assert 0.57 <= out.scale[0] / nearer <= 1.16
+    assert 0.8 <= min(-out.problem.lower[0], out.problem.upper[0]) <= math.sqrt(3.0) + 1e-9
+
+
+def test_one_moment_of_the_middle_is_a_uniform() -> None:
+    assert samples(np.array([0.5, 0.5]), 1, (0.0, 1.0)).scale[0] == pytest.approx(1 / math.sqrt(12))
+
+
+def test_one_moment_at_an_end_is_degenerate() -> None:
+    assert samples(np.zeros(5), 1, (0.0, 1.0)).status[0] == DEGENERATE
+    assert samples(np.zeros(5), 1, 3.0).status[0] == DEGENERATE
+    assert problem.from_moments(np.zeros((1, 1)), (0.0, 1.0)).status[0] == DEGENERATE
+    assert samples(np.array([0.0, 1.0]), 1, "data").status[0] == OK
+
+
+# Weights and rules
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (np.ones(4), r"shape \(5,\) or \(5, 2\), as x has, got \(4,\)"),
+        (np.ones((5, 3)), r"got \(5, 3\)"),
+        ([1, 1, -2, 1, 1], "not negative, got -2.0"),
+        ([1, 1, math.nan, 1, 1], "finite and not negative, got nan"),
+        ([1, 1, math.inf, 1, 1], "got inf"),
+        (np.zeros(5), "not all be 0"),
+        ([1j] * 5, "real numbers"),
+        (["a"] * 5, "real numbers"),
+    ],
+)
+def test_bad_weights(weights: Any, says: str) -> None:
+    with pytest.raises(InputError, match=f"weights must.* {says}"):
+        problem.from_samples(np.arange(10.0).reshape(5, 2), 2, 3.0, False, weights)
+
+
+def test_weights_and_zero_weights_in_a_problem() -> None:
+    x = np.array([[0.0, 1.0, 3.0, 9.0]]).T
+    out = problem.from_samples(x, 2, (0.0, 5.0), False, [1, 2, 1, 0])  # 9 is not there
+    alike = samples(np.array([0.0, 1.0, 1.0, 3.0]), 2, (0.0, 5.0))
+    assert out.status[0] == OK
+    assert out.loc[0] == pytest.approx(alike.loc[0])
+    assert out.scale[0] == pytest.approx(alike.scale[0])
+    assert out.problem.data_upper[0] == pytest.approx(alike.problem.data_upper[0])
+    assert problem.from_samples(x, 4, 3.0, False, [1, 2, 0, 0]).status[0] == DEGENERATE
+    each = np.array([[1.0, 1, 1, 1], [0, 0, 0, 0]]).T
+    both = problem.from_samples(np.hstack([x, x]), 2, 3.0, False, each)
+    assert list(both.status) == [OK, INVALID]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", ["normal", "exponential", "outlier", "offset", "tiny", "huge"])
+def test_rules_have_the_targets_as_moments(name: str, order: int) -> None:
+    x = np.stack([cases.column("uniform"), cases.column(name)], axis=1)
+    x[7, 1] = np.nan
+    out = samples(x, order, 3.0, omit=True)
+    nodes, masses = out.rule(1)
+    assert len(nodes) == order // 2 + 1
+    got = oracle.hermite(nodes, order)[1:] @ masses
+    wanted = out.problem.targets[:, 1]
+    size = 1 + np.abs(oracle.hermite(np.abs(nodes), order)[1:]) @ masses
+    assert np.all(np.abs(got - wanted) <= 1e-12 * size)
+    assert out.problem.data_lower[1] <= nodes[0]
+    assert nodes[-1] <= out.problem.data_upper[1]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_rules_of_given_moments_have_the_targets(order: int) -> None:
+    raw = 1 / np.arange(2.0, order + 2)[:, None]  # uniform on [0, 1]
+    out = problem.from_moments(raw, (-0.5, 2.0))
+    nodes, masses = out.rule(0)
+    got = oracle.hermite(nodes, order)[1:] @ masses
+    np.testing.assert_allclose(got, out.problem.targets[:, 0], atol=1e-10)
+    assert out.problem.lower[0] < nodes[0]
+    assert nodes[-1] < out.problem.upper[0]
+
+
+def test_weighted_rules() -> None:
+    x, weights = cases.column("exponential"), np.arange(400.0)
+    out = problem.from_samples(x[:, None], 4, 3.0, False, weights)
+    nodes, masses = out.rule(0)
+    got = oracle.hermite(nodes, 4)[1:] @ masses
+    np.testing.assert_allclose(got, out.problem.targets[:, 0], atol=1e-12)
