@@ -34,6 +34,7 @@ from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE
 WORK_BYTES = {"cpu": 1 << 24, "other": 1 << 31}
 FIRST_PANELS = (12, 12, 12, 14, 14, 16, 16, 18, 18, 20, 20, 22, 22)  # by order
 MOST_PANELS = 96
+PANEL_TOLERANCE = 1e-12  # of an integral over a panel against its halves
 ROUNDS = 8  # of Newton steps, after each of which panels are refined
 MOST_PASSES = 30  # over the quadrature, in one round
 DECREMENT = {torch.float64: 1e-9, torch.float32: 1e-4}  # one full step follows
@@ -323,12 +324,12 @@ def check(coefficients: Tensor, edges: Tensor) -> tuple[Minimum, Tensor, Tensor]
         errors = torch.maximum(errors, change)
         if i:
             moments.append(fine.sum(dim=1))
-            noise += 4 * eps * coefficients[:, i - 1].abs() * size
+            noise += 16 * eps * coefficients[:, i - 1].abs() * size
     answer = Minimum.empty(TensorProblem(coefficients, *(log_z,) * 4))
     answer.moments[:] = torch.stack(moments, dim=1)
     answer.log_normaliser[:] = log_z
     answer.quadrature_error[:] = errors.amax(dim=1)
-    return answer, errors, noise.clamp_min(basis.PANEL_TOLERANCE)
+    return answer, errors, noise.clamp_min(PANEL_TOLERANCE)
 
 
 def minimise_columns(problem: TensorProblem, dtype: torch.dtype = torch.float64) -> Minimum:
