@@ -33,7 +33,6 @@ class Marginal:
     relative terms when it is small, which the difference of the other from 1 is not.
     """
 
-    exact_upper = True  # whether small masses above a point keep their digits
     has_logpdf = True
 
     def mass(self, t: Array, upper: Mask) -> Array:
@@ -122,7 +121,6 @@ class Wrapped(Marginal):
 
     def __init__(self, law: Any) -> None:
         self.law = law
-        self.exact_upper = self._has("sf") and self._has("isf")
         self.has_logpdf = self._has("logpdf") or self._has("pdf")
 
     def _has(self, name: str) -> bool:

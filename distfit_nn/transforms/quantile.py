@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 WITHIN = ("support", "data")
 OUTSIDE = ("extrapolate", "clip", "exact")
 # The formula holds where both tails keep at least this mass: the first of these whose quantiles are
-# finite, from the third on where a distribution knows its upper tail only as 1 - cdf.
-TAILS = (1e-300, 1e-100, 1e-12)
+# finite. Where an upper tail is known only as 1 - cdf, the last.
+TAILS: tuple[float, ...] = (1e-300, 1e-100, 1e-12)
 # ... and short of this share of the way from the median to an end of the support. There F1 reaches
 # 0 or 1, and a target without ends would be reached at infinity, with an infinite slope.
 END_SHARE = 1e-6
@@ -248,8 +248,7 @@ class QuantileMap:
 
         Those of a fitted density are, but for INVALID columns.
         """
-        two_sided = self._source.exact_upper and self._target.exact_upper
-        tails: tuple[float, ...] = TAILS if two_sided else TAILS[2:]
+        tails = TAILS
         laws = {"target": self._target, "source": self._source}
         if isinstance(self._source, Fitted):
             del laws["source"]

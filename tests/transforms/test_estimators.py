@@ -18,6 +18,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
 from distfit_nn import maxent
@@ -31,6 +32,7 @@ from tests.transforms.laws import TARGETS
 # Read by SciPy when it is imported, and asked for by one of scikit-learn's checks: another process.
 ALL_CHECKS = """
 from collections import Counter
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from distfit_nn.transforms import MaxEntTransformer
 done = check_estimator(MaxEntTransformer(), on_skip=None, on_fail=None)
@@ -192,6 +194,7 @@ def test_float32_stays_float32(frame):
     # To first order; near an end of the scores the slope changes over a rounding by a few percent.
     assert (np.abs(y - made.transform(x)) <= 1.1 * rounding + eps(np.float32)).all()
     assert made.inverse_transform(y).dtype == np.float32
+    assert get_tags(made).transformer_tags.preserves_dtype == ["float64", "float32"]
     assert made.transform(x.astype(int)).dtype == np.float64
 
 

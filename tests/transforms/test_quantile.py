@@ -130,12 +130,12 @@ def norm_score(density: Density, t: float) -> float:
 
 def test_columns_without_a_density_are_standardised():
     x = np.stack(
-        [cases.distinct(2, 200), cases.distinct(3, 200) * 1e150, np.full(200, 0.1)], axis=1
+        [cases.distinct(2, 200), cases.distinct(3, 200) * 1e160, np.full(200, 0.1)], axis=1
     )
     to_normal = QuantileMap.fit(x, 6)
     assert (to_normal.source.status == Status.DEGENERATE).all()
-    t = np.array([[-70.0, -1e152, 0.1], [0.25, 3e150, 5.0], [1e3, 1e155, -7.0]])
-    scale = np.append(x[:, :2].std(axis=0), 1.0)
+    t = np.array([[-70.0, -1e162, 0.1], [0.25, 3e160, 5.0], [1e3, 1e165, -7.0]])
+    scale = np.array([x[:, 0].std(), (x[:, 1] / 1e160).std() * 1e160, 1.0])
     expected = (t - x.mean(axis=0)) / scale
     np.testing.assert_allclose(to_normal.forward(t), expected, rtol=AFFINE, atol=AFFINE)
     np.testing.assert_allclose(to_normal.inverse(expected), t, rtol=AFFINE, atol=AFFINE)
@@ -154,6 +154,10 @@ def test_a_regularised_column_counts_as_normal():
     y, whole = QuantileMap(mixed).forward(x), QuantileMap(density).forward(x)
     np.testing.assert_array_equal(y[:, 0], whole[:, 0])
     np.testing.assert_allclose(y[:, 1], (x[:, 1] - x[:, 1].mean()) / x[:, 1].std(), rtol=1e-12)
+    far = np.array([-1e3, 1e3])  # its support ends nothing
+    for within in ("data", "support"):
+        y = QuantileMap(mixed, within=within).forward(far)[:, 1]
+        np.testing.assert_allclose(y, (far - x[:, 1].mean()) / x[:, 1].std(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e-310, 1e17 / 3, 1e300, -1.7e308])
@@ -161,6 +165,38 @@ def test_a_constant_goes_to_zero(value):
     for n in (1, 2, 7):
         y = quantile_match(np.full(n, value))
         assert (y == 0).all()
+
+
+def test_rounding_is_no_spread():
+    x = np.array([0.3, 0.1 + 0.2] * 10)
+    assert (np.abs(quantile_match(x)) < 1e-15).all()
+
+
+@pytest.mark.parametrize("outside", ["extrapolate", "clip"])
+def test_ends_of_the_support_far_from_zero(outside):
+    x = 1e12 + np.append(cases.column("uniform", 300), [0.0, 1.0])  # a millionth is below rounding
+    y = QuantileMap.fit(x, 4, "data", outside=outside).forward(x)
+    assert (np.abs(y) < 10).all()
+
+
+def test_numbers_at_the_end_of_float64():
+    x = np.append(cases.column("uniform", 300), [-1.0, 1.0]) * 1.7e308
+    y = QuantileMap.fit(x, 2).forward([-np.inf, -1e308, 1e308, np.inf])
+    assert (np.isfinite(y) == [False, True, True, False]).all()
+    assert (np.diff(y) > 0).all()
+
+
+def test_a_median_outside_the_data_bends_nothing():
+    density = maxent.fit(cases.column("exponential"), 4)
+    shifted = replace(density.solution, data_lower=np.array([1.0]))  # above the median
+    to_normal = QuantileMap(Density(shifted, density.loc, density.scale), within="data")
+    at, to = to_normal._knots.at[:, 0], to_normal._knots.to[:, 0]
+    assert at[0] > density.ppf(0.5)
+    slope = to_normal.log_derivative([at[0] - 1.0])
+    upper = (to[1] - to[0]) / (at[1] - at[0])
+    assert np.exp(slope[0]) == pytest.approx(to[0] / (at[0] - density.ppf(0.5)))
+    assert upper > 0
+    assert (np.diff(to_normal.forward(np.linspace(-5, 5, 101))[:, 0]) > 0).all()
 
 
 def test_nan_stays_nan_and_spoils_nothing(rng):
