@@ -343,8 +343,10 @@ class TensorDensity:
 
     def _spread(self, t: Any) -> tuple[Tensor, Any]:
         """Return the points (d, m) of float64, and what turns such values into the result."""
-        given = torch.as_tensor(t, device=self.device if not isinstance(t, Tensor) else None)
-        dtype = given.dtype if isinstance(t, Tensor) and given.is_floating_point() else self.dtype
+        given = t
+        if not isinstance(t, Tensor):
+            given = torch.as_tensor(t, dtype=torch.float64, device=self.device)
+        dtype = t.dtype if isinstance(t, Tensor) and t.is_floating_point() else self.dtype
         points, shape = given.to(torch.float64), given.shape
         columns = len(self)
         if self.single:

@@ -56,7 +56,8 @@ class Normal(Target):
     def mass(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Target`."""
         z = (y - self.loc) / self.scale
-        return torch.special.ndtr(torch.where(z > 0, -z, z)), z > 0
+        # special.ndtr takes a difference from 1 and has no digits left below -8.
+        return torch.special.erfc(torch.where(z > 0, z, -z) / math.sqrt(2)) / 2, z > 0
 
     def quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         """See `Target`."""
