@@ -32,6 +32,7 @@ CONTRADICTION, EDGE = 1e-9, 1e-13
 # No distribution has more than 1e-40 of its mass beyond this many standard deviations (Chebyshev):
 # a wider support is cut there, for the powers of its ends to stay within the range of float64.
 WIDEST = 1e20
+MAX_ORDER = 12  # moments higher than that are noise in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,14 @@ class Standardised:
     status: NDArray[np.int8]
     problem: Problem
     rule: Callable[[int], Rule]
+
+
+def check_order(order: object) -> int:
+    """Return `order` as an int if it is a whole number from 1 to MAX_ORDER."""
+    whole = isinstance(order, (int, np.integer)) and not isinstance(order, bool)
+    if not (whole and 1 <= order <= MAX_ORDER):  # type: ignore[operator]
+        raise InputError(f"order must be a whole number from 1 to {MAX_ORDER}, got {order!r}")
+    return int(order)  # type: ignore[call-overload]
 
 
 def check_support(support: Support) -> float | tuple[float, float]:
@@ -88,7 +97,9 @@ def from_samples(
     there. x is read in blocks and never copied as a whole, nor are the weights; `rule` refers to
     both. `threads` share the rows where there are many.
     """
-    ends = check_support(support)
+    order, ends = check_order(order), check_support(support)
+    if x.shape[0] == 0:
+        raise InputError(f"x must have at least one row, got shape {x.shape}")
     shares = None if weights is None else check_weights(weights, x.shape)
     found = sample_moments(x, order, shares, omit, order // 2 + 2, threads)
     usable, low, high = found.usable, found.low, found.high

@@ -93,6 +93,17 @@ def test_bad_support(support: Any, says: str) -> None:
         problem.check_support(support)
 
 
+@pytest.mark.parametrize("order", [0, -1, 13, 2.0, "4", None, True, [2]])
+def test_bad_order(order: Any) -> None:
+    with pytest.raises(InputError, match="whole number from 1 to 12, got"):
+        samples(np.arange(5.0), order)
+
+
+def test_no_rows() -> None:
+    with pytest.raises(InputError, match=r"at least one row, got shape \(0, 3\)"):
+        samples(np.empty((0, 3)), 2)
+
+
 @pytest.mark.parametrize("support", [(0.5, 9.0), (-1.0, 3.5)])
 def test_a_support_must_hold_the_data(support: tuple[float, float]) -> None:
     with pytest.raises(InputError, match=r"hold the data: they range from 0 to 4, support is"):
