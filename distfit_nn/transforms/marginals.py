@@ -121,6 +121,7 @@ class Wrapped(Marginal):
 
     def __init__(self, law: Any) -> None:
         self.law = law
+        self.exact_upper = self._has("sf") and self._has("isf")  # not 1 - cdf, which loses digits
         self.has_logpdf = self._has("logpdf") or self._has("pdf")
 
     def _has(self, name: str) -> bool:

@@ -280,16 +280,13 @@ class QuantileMap:
         return at, np.asarray(self._target.quantile(mass, side))[0]
 
     def _slopes(self, at: Array, to: Array) -> Array:
-        """Return the mean slopes between the median and the knots, or between the two knots.
+        """Return the mean slopes between the median and the knots.
 
         The slope at a knot would not do: next to an end of the support it grows without bound.
         """
         with np.errstate(all="ignore"):
             slope = (to - self._middle[1]) / (at - self._middle[0])
-            between = (to[1] - to[0]) / (at[1] - at[0])
-        for other in (between, 1.0):
-            slope = np.where(np.isfinite(slope) & (slope > 0), slope, other)
-        return slope
+        return np.where(np.isfinite(slope) & (slope > 0), slope, 1.0)
 
     # Shapes
 

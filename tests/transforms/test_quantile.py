@@ -154,10 +154,10 @@ def test_a_regularised_column_counts_as_normal():
     y, whole = QuantileMap(mixed).forward(x), QuantileMap(density).forward(x)
     np.testing.assert_array_equal(y[:, 0], whole[:, 0])
     np.testing.assert_allclose(y[:, 1], (x[:, 1] - x[:, 1].mean()) / x[:, 1].std(), rtol=1e-12)
-    far = np.array([-1e3, 1e3])  # its support ends nothing
-    for within in ("data", "support"):
-        y = QuantileMap(mixed, within=within).forward(far)[:, 1]
-        np.testing.assert_allclose(y, (far - x[:, 1].mean()) / x[:, 1].std(), rtol=1e-12)
+    far = x[:, 1].mean() - np.array([2.0, 8.0, 20.0]) * x[:, 1].std()
+    for within in ("data", "support"):  # neither ends a normal distribution
+        y = QuantileMap(mixed, "uniform", within=within).forward(far)[:, 1]
+        np.testing.assert_allclose(y, stats.norm.cdf([-2.0, -8.0, -20.0]), rtol=1e-11)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e-310, 1e17 / 3, 1e300, -1.7e308])
@@ -186,16 +186,14 @@ def test_numbers_at_the_end_of_float64():
     assert (np.diff(y) > 0).all()
 
 
-def test_a_median_outside_the_data_bends_nothing():
+def test_data_on_one_side_of_the_median():
     density = maxent.fit(cases.column("exponential"), 4)
-    shifted = replace(density.solution, data_lower=np.array([1.0]))  # above the median
-    to_normal = QuantileMap(Density(shifted, density.loc, density.scale), within="data")
-    at, to = to_normal._knots.at[:, 0], to_normal._knots.to[:, 0]
-    assert at[0] > density.ppf(0.5)
-    slope = to_normal.log_derivative([at[0] - 1.0])
-    upper = (to[1] - to[0]) / (at[1] - at[0])
-    assert np.exp(slope[0]) == pytest.approx(to[0] / (at[0] - density.ppf(0.5)))
-    assert upper > 0
+    moved = replace(density.solution, data_lower=np.array([1.0]))  # above the median
+    to_normal = QuantileMap(Density(moved, density.loc, density.scale), within="data")
+    middle, at = density.ppf(0.5), to_normal._knots.at[0, 0]
+    assert at > middle
+    slope = np.exp(to_normal.log_derivative([at - 1.0])[0, 0])
+    assert slope == pytest.approx(to_normal.forward([at])[0, 0] / (at - middle))
     assert (np.diff(to_normal.forward(np.linspace(-5, 5, 101))[:, 0]) > 0).all()
 
 
@@ -322,6 +320,15 @@ def test_what_else_is_refused():
         QuantileMap.fit(x, 2, target=Logistic()).log_derivative(x)
     with pytest.raises(InputError, match="real numbers"):
         quantile_match(["a", "b"])
+
+
+def test_tensors_get_the_same_scores():
+    torch = pytest.importorskip("torch")
+    x = np.stack([cases.column("exponential", 200), cases.distinct(2, 200)], axis=1)
+    for target in ("normal", "uniform", stats.gamma(3.0)):
+        y = quantile_match(torch.tensor(x), 4, target)
+        assert isinstance(y, torch.Tensor)
+        np.testing.assert_allclose(y.numpy(), quantile_match(x, 4, target), atol=1e-9)
 
 
 def test_arrays_need_neither_torch_nor_scikit_learn():
