@@ -46,10 +46,11 @@ def load(path: str | os.PathLike[str]) -> tuple[Solution, Array, Array, bool]:
     arrays = _read(Path(path))
     if str(arrays.get("format")) != FORMAT:
         raise FileError(f"{path} does not hold a fitted density")
-    if arrays["version"].shape or arrays["version"].dtype.kind != "i":
+    version = arrays.get("version", np.array(""))
+    if version.shape or version.dtype.kind != "i":
         raise FileError(f"{path} is damaged: its version is no number")
-    if arrays["version"] != VERSION:
-        raise FileError(f"{path} has version {arrays['version']}, and this release reads {VERSION}")
+    if version != VERSION:
+        raise FileError(f"{path} has version {version}, and this release reads {VERSION}")
     _check(path, arrays)
     fields: dict[str, Any] = {name: arrays[name] for name in _fields()}
     if "edges" in Solution.__dataclass_fields__:

@@ -10,12 +10,22 @@ import math
 
 import numpy as np
 
-from distfit_nn.maxent.panel_kernel import SHALLOW, compiled, cut, expand, mass, spread
+from distfit_nn.maxent.panel_kernel import (
+    SHALLOW,
+    _add_product,
+    compiled,
+    cut,
+    expand,
+    panel_mass,
+    spread,
+)
 from distfit_nn.maxent.point_kernel import CDF, LOGSF, PENDING, SF, panel
 
 PANELS = 512
 FALL = 80.0  # of log p, beyond which a tail of its own holds nothing
 STEPS = 100  # of a quantile
+LAST_STEP = 1e-15
+LOG_RANGE = 700.0  # of the distance of a quantile from the end of the support
 
 
 @compiled
@@ -27,24 +37,28 @@ def _log_mass(series, a, b, constants):  # type: ignore[no-untyped-def]
     edges = np.empty(PANELS + 1)
     work = np.empty((size, 2))
     expand(series, a, 1.0, work, local[0])
-    at_a = local[0, 0]
+    at_a, steep_a = local[0, 0], abs(local[0, 1])
     expand(series, b, 1.0, work, local[0])
-    at_b = local[0, 0]
+    at_b, steep_b = local[0, 0], abs(local[0, 1])
     if not a < b:
         return -np.inf, at_a, at_b
-    floor = max(at_a, at_b) - FALL
-    count = cut(series, a, b, floor, ellipses, edges, local)
+    # Relative to the higher end, in double-double: log p itself may be -1e17.
+    top = max(at_a, at_b)
+    own = series.copy()
+    _add_product(own, 0, -top, 0.0, 1.0, 0.0)
+    count = cut(own, a, b, -FALL, ellipses, edges, local)
     peak = -np.inf
     for j in range(count):
         peak = max(peak, local[j, 0])
     total = 0.0
     for j in range(count):
-        if local[j, 0] + spread(local[j]) >= floor:
+        if local[j, 0] + spread(local[j]) >= -FALL:
             local[j, 0] -= peak
-            middle, half = 0.5 * (edges[j] + edges[j + 1]), 0.5 * (edges[j + 1] - edges[j])
-            start, end = (edges[j] - middle) / half, (edges[j + 1] - middle) / half
-            total += half * mass(local[j], start, end, rule)
-    return peak + math.log(total), at_a, at_b
+            total += panel_mass(local[j], edges[j], edges[j + 1], rule)
+    if 0.0 < total < np.inf:
+        return top + peak + math.log(total), at_a, at_b
+    # So steep that all of it lies within a rounding of the end: there log p is linear.
+    return max(at_a - math.log(steep_a), at_b - math.log(steep_b)), at_a, at_b
 
 
 @compiled
@@ -57,26 +71,36 @@ def _of_mass(kind, log_tail, is_upper):  # type: ignore[no-untyped-def]
 
 @compiled
 def _quantile(series, q, outer, inner, is_upper, constants):  # type: ignore[no-untyped-def]
-    """Return z between the end of the support and `inner` whose tail is q, by its logarithm."""
+    """Return z between the end of the support and `inner` whose tail is q.
+
+    Newton on log mass as a function of the logarithm of the distance from the end, which is all
+    but linear near it, kept within a bracket.
+    """
     wanted = math.log(q)
-    z, far, near = inner, outer, inner
+    y = math.log(abs(inner - outer))
+    far, near = y - LOG_RANGE, y
+    z = inner
     for _ in range(STEPS):
+        distance = math.exp(y)
+        z = outer - distance if is_upper else outer + distance
         a, b = (z, outer) if is_upper else (outer, z)
         log_tail, at_a, at_b = _log_mass(series, a, b, constants)
         excess = log_tail - wanted
         if excess > 0.0:
-            near = z
+            near = y
         else:
-            far = z
-        step = excess * math.exp(min(log_tail - (at_a if is_upper else at_b), 700.0))
-        trial = z + step if is_upper else z - step
-        if not min(near, far) <= trial <= max(near, far):
+            far = y
+        slope = math.exp(min((at_a if is_upper else at_b) - log_tail + y, LOG_RANGE))
+        trial = y - excess / slope
+        if not far <= trial <= near:
             trial = 0.5 * (near + far)
-        moved = abs(trial - z)
-        z = trial
-        if moved <= 1e-15 * abs(z) or abs(excess) <= 1e-15 * abs(wanted):
+        moved = abs(trial - y)
+        y = trial
+        if moved <= LAST_STEP or abs(excess) <= LAST_STEP * abs(wanted):
             break
-    return z
+    if near - far < 1e-12 and outer + math.exp(far) == outer:
+        return outer  # between the end and the next number
+    return outer - math.exp(y) if is_upper else outer + math.exp(y)
 
 
 @compiled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,15 @@ DEGREE = 6  # of a factor that a panel as it stands integrates beside p
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """Nodes of the rule: z, log p and mass, each (panels, 12), and where each column starts."""
+    """Nodes of the rule: z - origin, log p and mass, (panels, 12), and where each column starts.
+
+    The origin of a column, zero for those that have no density, keeps the digits of nodes in a
+    narrow spike.
+    """
 
     filled: NDArray[np.intp]
     starts: NDArray[np.intp]
+    origin: Array
     z: Array
     log_p: Array
     mass: Array
@@ -44,8 +50,10 @@ class Nodes:
         return np.repeat(per_column[self.filled], counts)[:, None]
 
 
-def _at(tables: Tables, slots: NDArray[np.intp], low: Array, high: Array) -> tuple[Array, ...]:
-    """Return z, log p and mass at the nodes of parts [low, high] of panels, in t from -1 to 1."""
+def _at(
+    tables: Tables, slots: NDArray[np.intp], low: Array, high: Array, origin: Array | float = 0.0
+) -> tuple[Array, Array, Array]:
+    """Return z - origin, log p and mass at the nodes of parts [low, high] of panels, in t."""
     nodes, weights = basis.legendre_rule()
     a, b = tables.edges[slots], tables.edges[slots + 1]
     half = (b - a) / 2
@@ -54,7 +62,7 @@ def _at(tables: Tables, slots: NDArray[np.intp], low: Array, high: Array) -> tup
     for c in tables.local[slots].T[::-1]:
         log_p *= t
         log_p += c[:, None]
-    z = ((a + b) / 2)[:, None] + half[:, None] * t
+    z = ((a + b) / 2 - origin)[:, None] + half[:, None] * t
     with np.errstate(under="ignore"):
         mass = (half * (high - low) / 2)[:, None] * weights * np.exp(log_p)
     return z, log_p, mass
@@ -72,7 +80,20 @@ def nodes(tables: Tables, parts: int = 1) -> Nodes:
     starts = np.concatenate([[0], np.cumsum(panels)[:-1]]).astype(np.intp)
     repeat = len(slots) // parts
     low, high = np.tile(cuts[:-1], repeat), np.tile(cuts[1:], repeat)
-    return Nodes(filled, starts, *_at(tables, slots, low, high))
+    origin = np.zeros(len(counts))
+    origin[filled] = _middles(tables)[filled]
+    offset = np.repeat(origin[filled], panels)
+    return Nodes(filled, starts, origin, *_at(tables, slots, low, high, offset))
+
+
+def _middles(tables: Tables) -> Array:
+    """Return the middle of the panel that holds the median of each column."""
+    out = np.zeros(len(tables.series))
+    for j, (start, end) in enumerate(pairwise(tables.starts)):
+        if end > start:
+            p = start + np.searchsorted(tables.left[start : end - 1], 0.5) - 1
+            out[j] = (tables.edges[p] + tables.edges[p + 1]) / 2
+    return out
 
 
 def shape(tables: Tables) -> Array:
@@ -84,13 +105,13 @@ def shape(tables: Tables) -> Array:
     square = centred * centred
     powers = (square, square * centred, square * square)
     central = [at.mean(values, columns) for values in powers]
-    return np.stack([mean, *central, -at.mean(at.log_p, columns)])
+    return np.stack([at.origin + mean, *central, -at.mean(at.log_p, columns)])
 
 
 def power_mean(tables: Tables, slope: Array, intercept: Array, order: int) -> Array:
     """Return E (intercept + slope z)^order for each column."""
     at = nodes(tables, 1 + order // DEGREE)
-    values = at.of_panels(intercept) + at.of_panels(slope) * at.z
+    values = at.of_panels(intercept + slope * at.origin) + at.of_panels(slope) * at.z
     with np.errstate(under="ignore", over="ignore"):
         return at.mean(values**order, len(tables.series))
 

@@ -23,6 +23,8 @@ NODES = basis.NODES_PER_PANEL
 DEPTH = 130.0
 SHALLOW = math.exp(36.0 - DEPTH)
 MAX_PANELS = 4096  # of a column: its work is bounded
+LEAST_MASS = 1e-30  # a table with less, or more than 1 over it, shows that log Z is wrong
+NEAR_TOP, TOP_STEPS = 2.0, 4000
 STACK = 192  # halvings: from a support of 1e20 down to the rounding of any z that is not near 0
 SPLITTER = 134217729.0  # 2**27 + 1
 PLAIN = 32.0  # below this sum of coefficients a panel is halved in float64, at a loss of 1e-14
@@ -174,10 +176,10 @@ def cut(series, lower, upper, floor, ellipses, edges, local):  # type: ignore[no
 
 
 @compiled
-def mass(c, start, end, rule):  # type: ignore[no-untyped-def]
-    """Return the integral of exp(c(t)) over t from start to end."""
-    half = 0.5 * (end - start)
-    middle = 0.5 * (end + start)
+def mass(c, start, length, rule):  # type: ignore[no-untyped-def]
+    """Return the integral of exp(c(t)) over t from start to start + length, however short."""
+    half = 0.5 * length
+    middle = start + half
     total = 0.0
     for q in range(NODES):
         t = middle + half * rule[0, q]
@@ -190,9 +192,9 @@ def mass(c, start, end, rule):  # type: ignore[no-untyped-def]
 
 @compiled
 def panel_mass(c, a, b, rule):  # type: ignore[no-untyped-def]
-    """Return the mass of the panel [a, b]. Its ends in t are 1 only up to the middle's rounding."""
-    middle, half = 0.5 * (a + b), 0.5 * (b - a)
-    return half * mass(c, (a - middle) / half, (b - middle) / half, rule)
+    """Return the mass of the panel [a, b]. Its start in t is -1 only up to the middle's rounding."""
+    half = 0.5 * (b - a)
+    return half * mass(c, (a - 0.5 * (a + b)) / half, 2.0, rule)
 
 
 @compiled
@@ -213,6 +215,37 @@ def _gather(edges, local, count, floor, rule, left, right):  # type: ignore[no-u
             right[j] /= total
             local[j, 0] -= math.log(total)
     return total
+
+
+@compiled
+def _top(series, lower, upper):  # type: ignore[no-untyped-def]
+    """Return the largest log p on [lower, upper] to within `NEAR_TOP`, by branch and bound."""
+    size = len(series)
+    ends = np.empty((STACK, 2))
+    bounds = np.empty(STACK)
+    work, node = np.empty((size, 2)), np.empty(size)
+    expand(series, 0.5 * (lower + upper), 0.5 * (upper - lower), work, node)
+    ends[0, 0], ends[0, 1], bounds[0] = lower, upper, node[0] + spread(node)
+    best, top = node[0], 0
+    for _ in range(TOP_STEPS):
+        if top < 0:
+            break
+        a, b = ends[top, 0], ends[top, 1]
+        middle = 0.5 * (a + b)
+        top -= 1
+        if bounds[top + 1] <= best + NEAR_TOP or top + 3 > STACK or not a < middle < b:
+            continue
+        for side in range(2):
+            left, right = (middle, b) if side == 0 else (a, middle)
+            expand(series, 0.5 * (left + right), 0.5 * (right - left), work, node)
+            best = max(best, node[0])
+            top += 1
+            ends[top, 0], ends[top, 1], bounds[top] = left, right, node[0] + spread(node)
+        if bounds[top] < bounds[top - 1]:  # the more hopeful half is next
+            for i in range(2):
+                ends[top, i], ends[top - 1, i] = ends[top - 1, i], ends[top, i]
+            bounds[top], bounds[top - 1] = bounds[top - 1], bounds[top]
+    return best
 
 
 @compiled
@@ -238,12 +271,24 @@ def build(  # type: ignore[no-untyped-def]
         end = used + MAX_PANELS + 1
         power_series(high[j], low[j], log_normaliser[j], hermite, series[j])
         floor = -math.log(upper[j] - lower[j]) - DEPTH
-        count = cut(
-            series[j], lower[j], upper[j], floor, ellipses, edges[used:end], local[used:end]
-        )
-        total = _gather(
-            edges[used:end], local[used:end], count, floor, rule, left[used:end], right[used:end]
-        )
+        for attempt in range(2):
+            count = cut(
+                series[j], lower[j], upper[j], floor, ellipses, edges[used:end], local[used:end]
+            )
+            total = _gather(
+                edges[used:end],
+                local[used:end],
+                count,
+                floor,
+                rule,
+                left[used:end],
+                right[used:end],
+            )
+            if LEAST_MASS < total < 1.0 / LEAST_MASS or attempt == 1:
+                break
+            # Beside a spike log Z is so large that float64 cannot hold it.
+            _add_product(series[j], 0, -_top(series[j], lower[j], upper[j]), 0.0, 1.0, 0.0)
+            floor += math.log(LEAST_MASS)
         if total > 0.0 and total < np.inf:
             _add_product(series[j], 0, -math.log(total), 0.0, 1.0, 0.0)
             used += count + 1

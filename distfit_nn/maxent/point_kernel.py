@@ -51,12 +51,11 @@ def _smaller_tail(edges, local, left, right, p, z, rule):  # type: ignore[no-unt
     """Return the smaller of the masses left and right of z, and whether it is the right one."""
     a, b = edges[p], edges[p + 1]
     middle, half = 0.5 * (a + b), 0.5 * (b - a)
-    t = (z - middle) / half
     if left[p] < 0.5:
-        lower = left[p] + half * mass(local[p], (a - middle) / half, t, rule)
+        lower = left[p] + half * mass(local[p], (a - middle) / half, (z - a) / half, rule)
         if lower <= 0.5:
             return lower, False
-    return right[p + 1] + half * mass(local[p], t, (b - middle) / half, rule), True
+    return right[p + 1] + half * mass(local[p], (z - middle) / half, (b - z) / half, rule), True
 
 
 @compiled
@@ -137,22 +136,21 @@ def _panel_of_mass(left, right, q, is_upper):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _distance(c, half, start, end, target, whole, is_upper, rule):  # type: ignore[no-untyped-def]
+def _distance(c, half, start, target, whole, is_upper, rule):  # type: ignore[no-untyped-def]
     """Return how far from an end of its panel, in t, a mass `target` of `whole` reaches.
 
     Halley's iteration kept within a bracket, from the answer for a linear log p.
     """
     sign = -1.0 if is_upper else 1.0
-    length = end - start
     share = min(target / whole, 1.0)
     slope = sign * c[1]
-    s = share * length
+    s = 2.0 * share
     if abs(slope) > FLAT:
-        s = math.log1p(share * math.expm1(slope * length)) / slope
-    low, high = 0.0, length
+        s = math.log1p(share * math.expm1(2.0 * slope)) / slope
+    low, high = 0.0, 2.0
     for _ in range(STEPS):
-        t = end - s if is_upper else start + s
-        got = half * (mass(c, t, end, rule) if is_upper else mass(c, start, t, rule))
+        t = start + (2.0 - s if is_upper else s)
+        got = half * mass(c, t if is_upper else start, s, rule)
         u, slope = c[-1], 0.0
         for i in range(len(c) - 2, -1, -1):
             slope = slope * t + u
@@ -179,8 +177,7 @@ def _quantile(q, is_upper, edges, local, left, right, rule):  # type: ignore[no-
     a, b = edges[p], edges[p + 1]
     middle, half = 0.5 * (a + b), 0.5 * (b - a)
     near, far = (right[p + 1], right[p]) if is_upper else (left[p], left[p + 1])
-    start, end = (a - middle) / half, (b - middle) / half
-    s = _distance(local[p], half, start, end, q - near, far - near, is_upper, rule)
+    s = _distance(local[p], half, (a - middle) / half, q - near, far - near, is_upper, rule)
     return max(b - half * s, a) if is_upper else min(a + half * s, b)
 
 
