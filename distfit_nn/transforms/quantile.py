@@ -313,9 +313,6 @@ class QuantileMap:
 def quantile_match(x: Any, order: int = 6, target: Any = "normal", support: Support = 3.0) -> Any:
     """Fit a density to each column and carry it to the target: F2^{-1}(F1(x)).
 
-    The differentiable, parametric relative of rank-based normal scores: the map is smooth, and made
-    of `order` moments.
-
     Parameters
     ----------
     x : (n,) or (n, d), array-like or torch tensor
@@ -335,8 +332,7 @@ def quantile_match(x: Any, order: int = 6, target: Any = "normal", support: Supp
 
     See Also
     --------
-    QuantileMap : the map itself, with its inverse and derivative.
-    MaxEntTransformer : the same as a scikit-learn estimator, for training and test data.
+    QuantileMap, MaxEntTransformer : the map itself; a scikit-learn estimator.
 
     Examples
     --------
