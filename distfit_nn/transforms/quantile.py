@@ -230,8 +230,6 @@ class QuantileMap:
         out = np.where(flat, -np.inf, out)
         return np.where(np.isnan(points), np.nan, out).reshape(shape)[()]
 
-    # How the map goes on where the formula ends
-
     def _find_knots(self) -> _Knots:
         tail = self._tail()
         limits = np.array([[-np.inf], [np.inf]]) * np.ones(self.columns)
