@@ -311,16 +311,19 @@ def describe(values, share, seen, heaviest, low, high):  # type: ignore[no-untyp
 @compiled
 def accumulate_weighted(values, share, order, state, total):  # type: ignore[no-untyped-def]
     """Add weighted powers of y = x / unit - centre of a block of float64 values (m, d)."""
-    part = np.zeros((order + 1, values.shape[1]))
-    for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            weight = share[i, j]
-            if weight > 0.0:
-                y = values[i, j] * state[INVERSE, j] - state[CENTRE, j]
-                for k in range(order + 1):
-                    part[k, j] += weight
-                    weight *= y
-    for j in range(values.shape[1]):
-        total[j] += part[0, j]
-        for k in range(order):
-            state[SUMS + k, j] += part[k + 1, j]
+    rows, columns = values.shape
+    part = np.zeros((order + 1, columns))
+    y, weight = np.empty(columns), np.empty(columns)
+    for i in range(rows):
+        for j in range(columns):
+            there = share[i, j] > 0.0
+            weight[j] = share[i, j] if there else 0.0
+            y[j] = values[i, j] * state[INVERSE, j] - state[CENTRE, j] if there else 0.0
+        for k in range(order + 1):
+            sums = part[k]
+            for j in range(columns):
+                sums[j] += weight[j]
+                weight[j] *= y[j]
+    total += part[0]
+    for k in range(order):
+        state[SUMS + k] += part[k + 1]

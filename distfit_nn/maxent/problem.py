@@ -25,6 +25,7 @@ Wide = NDArray[np.longdouble]
 Support = float | tuple[float, float] | str
 
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
+HUGE = float(np.finfo(float).max)
 # A smallest eigenvalue of the unit-diagonal moment matrix below minus the first is a contradiction,
 # below the second it cannot be told from 0: the moments are those of a few points. Where rounding
 # of the raw moments moves it by more than these, that rounding takes their place.
@@ -120,7 +121,9 @@ def from_samples(
         lower, upper = low - beyond, high + beyond
     spread = found.std / unit
     if order == 1:
-        spread = _scale_of_one_moment(loc - lower, upper - loc)
+        with np.errstate(over="ignore"):
+            spread = _scale_of_one_moment(loc - lower, upper - loc)
+            spread = np.minimum(spread, HUGE / unit)  # for the scale to be finite
     spread = np.where(solvable, spread, 1.0)
     targets = found.hermite
     if order == 1:  # the mean of z, in the units of this other scale
@@ -169,6 +172,7 @@ def _too_few(
     low, high = found.low, found.high
     # A range of a few roundings of the values is that of one value.
     one = high / 2 - low / 2 <= 2 * EPS * np.maximum(np.abs(low), np.abs(high))
+    one |= found.std == 0  # below the least number there is
     distinct = np.where(one, 1, found.distinct)
     if isinstance(ends, tuple):
         halves = (low <= ends[0]).astype(int) + (high >= ends[1])

@@ -22,8 +22,8 @@ Values = NDArray[np.generic]
 
 SAMPLE = 128  # rows that the provisional centre and unit are taken from
 COLUMNS = 4096  # columns whose sums are held at once
-BLOCK = 1 << 18  # values that are converted at once, where they cannot be read as they lie
-CAREFUL = 1024  # columns that are done in three passes at once
+BLOCK = 1 << 15  # values that are converted at once, where they cannot be read as they lie
+CAREFUL = 256  # columns that are done in three passes at once
 WORTH_A_THREAD = 1 << 20  # values
 
 
@@ -183,7 +183,7 @@ def _careful(
     state = np.zeros((kernel.LINES, len(columns)))
     state[kernel.LOW], state[kernel.HIGH] = out.low, out.high
     middle, reach = out.low / 2 + out.high / 2, out.high / 2 - out.low / 2
-    unit = power_of_two(np.where(reach > 0, reach, np.abs(middle)))
+    unit = power_of_two(np.where(reach > 0, reach, np.maximum(np.abs(out.low), np.abs(out.high))))
     state[kernel.CENTRE], state[kernel.INVERSE] = middle / unit, 1 / unit
     lighter = 1 / power_of_two(heaviest)
     total = np.ones(len(columns))
@@ -265,7 +265,7 @@ def _weighted_blocks(
     step = max(1, BLOCK // len(columns))
     for i in range(0, len(x), step):
         with np.errstate(over="ignore"):
-            values = x[i : i + step, columns].astype(np.float64)
+            values = np.take(x[i : i + step], columns, axis=1).astype(np.float64)
         share = np.ones(values.shape)
         if weights is not None:
             own = weights[i : i + step]

@@ -139,6 +139,25 @@ def test_rounding_of_a_constant_is_no_spread() -> None:
     assert samples(x, 2).status[0] == DEGENERATE
 
 
+def test_a_deviation_below_the_least_number_is_none() -> None:
+    x = np.zeros(1000)
+    x[3] = 5e-324
+    assert samples(x, 2).status[0] == DEGENERATE
+    assert samples(x, 1, (-1.0, 1.0)).status[0] == OK
+    for value in (5e-324, 1e-310):
+        assert samples(cases.distinct(4) * value, 4).status[0] == OK
+
+
+def test_the_largest_numbers() -> None:
+    x = np.array([-1.7e308, 1.7e308, 0.0, 1e307])
+    for order in (1, 2, 4):
+        for support in (3.0, "data", (-1.75e308, 1.75e308)):
+            out = samples(x, order, support)
+            assert out.status[0] == OK
+            assert 0 < out.scale[0] < math.inf
+            assert np.all(np.isfinite(out.problem.targets))
+
+
 def test_what_is_not_finite_is_invalid_or_left_out() -> None:
     x = np.tile(cases.column("normal", 50)[:, None], 4)
     x[3, 1], x[4, 2], x[:, 3] = np.nan, -np.inf, np.nan
