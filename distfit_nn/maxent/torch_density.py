@@ -20,12 +20,13 @@ from distfit_nn.maxent import torch_panels
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.implicit import LogDensity, LogNormaliser, Quantile, Tail
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_solution import TensorSolution
+from distfit_nn.maxent.torch_columns import TensorColumns
+from distfit_nn.maxent.torch_hard import HardColumns
 from distfit_nn.maxent.torch_table import Table
 
 
 @dataclass(frozen=True, eq=False)
-class TensorDensity:
+class TensorDensity(TensorColumns):
     """Maximum-entropy densities of d columns, as `maxent.fit` returns them for a tensor.
 
     With z = (x - loc) / scale, column j is
@@ -40,7 +41,8 @@ class TensorDensity:
     Every method can be differentiated once, in t or q: d logpdf / dt = u'(z) / scale,
     d cdf / dt = pdf, d ppf / dq = 1 / pdf. If the density was fitted to a tensor that requires
     grad, so in that tensor, by the implicit function theorem (`implicit`), for the columns that are
-    OK: the other columns are taken as constants.
+    OK. Others are taken as constants, and so are the few whose multipliers need double-double
+    (`hard`), which `Density` evaluates on the CPU; there log p has no gradient in t either.
 
     Attributes
     ----------
@@ -54,18 +56,9 @@ class TensorDensity:
         Whether this stands for one column of shape (n,).
     """
 
-    solution: TensorSolution
-    loc: Tensor
-    scale: Tensor
-    dtype: torch.dtype = torch.float64
-    single: bool = False
     _tables: dict[str, Table] = field(default_factory=dict, repr=False)
 
-    # Columns and their quality
-
-    def __len__(self) -> int:
-        """Return the number of columns."""
-        return len(self.loc)
+    # Columns
 
     def __getitem__(self, j: int | slice) -> TensorDensity:
         """Return column j as a density of one column, or a slice of the columns."""
@@ -94,59 +87,6 @@ class TensorDensity:
             f"<TensorDensity of order {self.order}: {len(self)} columns, {ended}, "
             f"{self.dtype} on {self.loc.device}>"
         )
-
-    def _per_column(self, values: Tensor) -> Tensor:
-        return values[0] if self.single else values
-
-    @property
-    def order(self) -> int:
-        """Number of moments matched."""
-        return self.solution.coefficients.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the density lives."""
-        return self.loc.device
-
-    @property
-    def status(self) -> Tensor:
-        """How the fit ended, per column: int8 values of `Status`."""
-        return self._per_column(self.solution.status)
-
-    @property
-    def ok(self) -> Tensor:
-        """Where the status is OK."""
-        return self._per_column(self.solution.status == Status.OK)
-
-    @property
-    def residual(self) -> Tensor:
-        """max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) in standardised moments m_i of the data."""
-        return self._per_column(self.solution.residual)
-
-    @property
-    def iterations(self) -> Tensor:
-        """Newton steps taken."""
-        return self._per_column(self.solution.iterations)
-
-    @property
-    def epsilon(self) -> Tensor:
-        """0 where OK; how far a REGULARISED column was drawn from its moments: see `Status`."""
-        return self._per_column(self.solution.epsilon)
-
-    @property
-    def decrement(self) -> Tensor:
-        """Newton decrement at the last evaluation."""
-        return self._per_column(self.solution.decrement)
-
-    @property
-    def quadrature_error(self) -> Tensor:
-        """Largest change of an integral E_p h_i when a panel of the quadrature is halved."""
-        return self._per_column(self.solution.quadrature_error)
-
-    @property
-    def exists(self) -> Tensor:
-        """Which columns have a density, (d,): those that are OK or REGULARISED."""
-        return self.solution.status <= Status.REGULARISED
 
     @property
     def table(self) -> Table:
@@ -250,7 +190,8 @@ class TensorDensity:
         It is log Z - sum_i lambda_i E_p h_i + log scale.
         """
         terms = self._multipliers() * self._means()
-        return self._number(self._log_z() - terms.sum(dim=1) + self._safe(self.scale, 1.0).log())
+        value = self._log_z() - terms.sum(dim=1) + self._safe(self.scale, 1.0).log()
+        return self._number(self._or_numpy(value, "entropy"))
 
     def mean(self) -> Tensor:
         """Return E_p x."""
@@ -268,7 +209,8 @@ class TensorDensity:
         """Return E_p x^r."""
         r = whole_number(r, "r")
         loc, scale = self._safe(self.loc, 0.0), self._safe(self.scale, 1.0)
-        return self._number(self._expectation(lambda z: (loc[:, None] + scale[:, None] * z) ** r))
+        value = self._expectation(lambda z: (loc[:, None] + scale[:, None] * z) ** r)
+        return self._number(self._or_numpy(value, "moment", r))
 
     def _std(self) -> Tensor:
         means = self._means()
@@ -276,7 +218,8 @@ class TensorDensity:
             second = 1 + math.sqrt(2) * means[:, 1]
         else:
             second = self._expectation(torch.square)
-        return self._safe(self.scale, 1.0) * (second - means[:, 0].square()).sqrt()
+        value = self._safe(self.scale, 1.0) * (second - means[:, 0].square()).sqrt()
+        return self._or_numpy(value, "std")
 
     def _expectation(self, function: Any) -> Tensor:
         """Return E_p f(z), (d,), with its gradient to the multipliers and the ends."""
@@ -298,7 +241,14 @@ class TensorDensity:
         return torch.where(exists, values, instead)
 
     def _multipliers(self) -> Tensor:
-        return self._safe(self.solution.coefficients, 0.0)
+        """Return lambda (d, k); 0, a uniform density, where `HardColumns` has the say."""
+        return self._safe(self.solution.coefficients, 0.0).index_fill(0, self.hard, 0.0)
+
+    def _or_numpy(self, values: Tensor, name: str, *arguments: int) -> Tensor:
+        """Return the values, (d,), with those of `Density` in the hard columns."""
+        if not len(self.hard):
+            return values
+        return values.index_copy(0, self.hard, HardColumns(self).number(name, *arguments))
 
     def _means(self) -> Tensor:
         return self._safe(self.solution.moments, 0.0)
@@ -315,21 +265,36 @@ class TensorDensity:
         lower, upper = self._ends()
         inside = (z >= lower[:, None]) & (z <= upper[:, None])
         u = LogDensity.apply(torch.where(inside, z, 0.0), self._multipliers())
-        return torch.where(inside, u - self._log_z()[:, None], -math.inf)
+        out = torch.where(inside, u - self._log_z()[:, None], -math.inf)
+        if len(self.hard):
+            part = HardColumns(self)
+            out = out.index_copy(0, self.hard, part.log_density(z[self.hard]))
+        return out
 
     def tail(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mass of a tail that ends at z (d, m), and whether it is that above z."""
         low, high = self._window()
         beyond = (z < low[:, None]) | (z > high[:, None])
         table = self._table("deep" if bool(beyond.any()) else "seen")
-        return Tail.apply(z, self._multipliers(), *self._ends(), table)
+        mass, upper = Tail.apply(z, self._multipliers(), *self._ends(), table)
+        if len(self.hard):
+            part = HardColumns(self).tail(z[self.hard])
+            mass, upper = (
+                whole.index_copy(0, self.hard, own)
+                for whole, own in zip((mass, upper), part, strict=True)
+            )
+        return mass, upper
 
     def quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         """Return z (d, m) with the mass above it where `above` is set, below it elsewhere."""
         least = self.table.tail(torch.stack(self._window(), dim=1))[0]
         beyond = mass < torch.where(above, least[:, 1:], least[:, :1])
         table = self._table("deep" if bool(beyond.any()) else "seen")
-        return Quantile.apply(mass, above, self._multipliers(), *self._ends(), table)
+        out = Quantile.apply(mass, above, self._multipliers(), *self._ends(), table)
+        if len(self.hard):
+            own = HardColumns(self).quantile(mass[self.hard], above[self.hard])
+            out = out.index_copy(0, self.hard, own)
+        return out
 
     def _quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         valid = (mass >= 0) & (mass <= 1)

@@ -215,6 +215,7 @@ def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
     solution = TensorSolution(
         **numbers,
         **ends,
+        coefficients_low=torch.zeros_like(found.coefficients),
         # What is not solved stands as REGULARISED until another solver has had it.
         status=torch.where(solvable & ~found.solved, Status.REGULARISED, given.status),
         epsilon=torch.where(solvable, 0.0, math.nan),
@@ -276,7 +277,7 @@ def _with_graph(
     """Return the density as a function of x, and of the ends of the support that are tensors."""
     if not (torch.is_grad_enabled() and (x.requires_grad or _has_graph(support))):
         return density
-    exact = density.solution.status == Status.OK
+    exact = density.differentiable
     loc, scale = torch.where(exact, density.loc, 0.0), torch.where(exact, density.scale, 1.0)
     finite = x.isfinite()
     if shares is not None or not bool(finite.all()):
@@ -302,7 +303,7 @@ def _with_graph_of_moments(density: TensorDensity, raw: Tensor, support: Any) ->
     """Return the density as a function of the raw moments (k, d) and of the ends."""
     if not (torch.is_grad_enabled() and (raw.requires_grad or _has_graph(support))):
         return density
-    exact = density.solution.status == Status.OK
+    exact = density.differentiable
     loc, scale = torch.where(exact, density.loc, 0.0), torch.where(exact, density.scale, 1.0)
     rows = torch_moments.hermite_of_monomials(loc, scale, density.order)[:, :, 1:]
     graph = (rows @ raw.T[:, :, None])[:, :, 0]

@@ -37,16 +37,16 @@ def slices(length: int, step: int) -> Iterator[slice]:
     return (slice(i, min(i + step, length)) for i in range(0, length, step))
 
 
-@cache
-def _rule_numpy() -> tuple[list[float], list[float]]:
+@cache  # a copy to a device makes its queue wait
+def _rule(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    return nodes.tolist(), weights.tolist()
+    like = torch.zeros((), dtype=dtype, device=device)
+    return like.new_tensor(nodes), like.new_tensor(weights)
 
 
 def rule(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes and weights of one panel's rule on [-1, 1], of the dtype and device given."""
-    nodes, weights = _rule_numpy()
-    return like.new_tensor(nodes), like.new_tensor(weights)
+    return _rule(like.dtype, like.device)
 
 
 def hermite(z: Tensor, order: int) -> Iterator[Tensor]:

@@ -20,6 +20,7 @@ class TensorSolution:
     """
 
     coefficients: Tensor
+    coefficients_low: Tensor
     moments: Tensor
     log_normaliser: Tensor
     lower: Tensor
@@ -48,7 +49,6 @@ class TensorSolution:
         arrays: dict[str, Any] = {
             f.name: getattr(self, f.name).detach().cpu().numpy().T.copy() for f in fields(self)
         }
-        arrays["coefficients_low"] = np.zeros_like(arrays["coefficients"])
         if "edges" in Solution.__dataclass_fields__:
             arrays["edges"] = tuple(np.empty(0) for _ in self.status)
         return Solution(**arrays)

@@ -185,7 +185,7 @@ class Arrays(Target):
 
     def __init__(self, law: Marginal, device: torch.device) -> None:
         self.law, self.device = law, device
-        self.exact_upper = law.exact_upper
+        self.exact_upper = bool(getattr(law, "exact_upper", True))
 
     def _call(self, function: Callable[..., Any], *arguments: Tensor) -> Tensor:
         arrays = (argument.detach().cpu().numpy() for argument in arguments)

@@ -27,7 +27,7 @@ from distfit_nn.maxent.torch_density import TensorDensity
 from distfit_nn.transforms.torch_targets import Normal, Target, as_target
 
 # See `transforms.quantile`, whose rules for points outside these are.
-WITHIN = ("data", "support")
+WITHIN = ("support", "data")
 OUTSIDE = ("extrapolate", "clip", "exact")
 TAILS = {True: 1e-300, False: 1e-12}  # by whether small masses above a point keep their digits
 END_SHARE = 1e-6
@@ -88,7 +88,7 @@ class TensorTransport:
         source: TensorDensity,
         target: Any = "normal",
         *,
-        within: str = "data",
+        within: str = "support",
         outside: str = "extrapolate",
         loc: Tensor | None = None,
         scale: Tensor | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mpmath as mp
 import numpy as np
@@ -242,3 +243,23 @@ def test_equivariance(shift: float, stretch: float, mirrored: bool) -> None:
     image = moved.sf(factor * x + shift) if mirrored else moved.cdf(factor * x + shift)
     room = tolerances.MAXENT_EQUIVARIANCE * (1 + abs(shift) / stretch / 1e3)
     assert (image - density.cdf(x)).abs().max() < room
+
+
+def test_multipliers_in_double_double_are_evaluated_by_density() -> None:
+    x = columns()[:, :2]
+    density = torch_fit.fit(x, 4, backend="torch")
+    low = density.solution.coefficients_low.clone()
+    low[1, 0] = 1e-30  # column 1 claims to need them
+    solution = replace(density.solution, coefficients_low=low)
+    claimed = replace(density, solution=solution, _tables={})
+    assert claimed.hard.tolist() == [1]
+    assert claimed.differentiable.tolist() == [True, False]
+    q = torch.tensor([1e-6, 0.3, 0.8], dtype=torch.float64)
+    for name, points in (("cdf", x), ("sf", x), ("logpdf", x), ("ppf", q), ("isf", q)):
+        ours, theirs = getattr(claimed, name)(points), getattr(density, name)(points)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    for name in ("mean", "var", "std", "entropy"):
+        torch.testing.assert_close(getattr(claimed, name)(), getattr(density, name)())
+    torch.testing.assert_close(claimed.moment(5), density.moment(5))
+    t = x[:4].clone().requires_grad_()
+    assert gradcheck(claimed.cdf, t, **tolerances.GRADCHECK)
