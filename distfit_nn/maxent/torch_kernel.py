@@ -35,13 +35,14 @@ WORK_BYTES = {"cpu": 1 << 24, "other": 1 << 31}
 FIRST_PANELS = (12, 12, 12, 14, 14, 16, 16, 18, 18, 20, 20, 22, 22)  # by order
 MOST_PANELS = 96
 PANEL_TOLERANCE = 1e-12  # of an integral over a panel against its halves
-ROUNDS = 8  # of Newton steps, after each of which panels are refined
+ROUNDS = 12  # of Newton steps, after each of which panels are refined
 MOST_PASSES = 30  # over the quadrature, in one round
 DECREMENT = {torch.float64: 1e-9, torch.float32: 1e-4}  # one full step follows
 # A residual of columns solved in float32, whose rounding is 1e-7 (times the conditioning).
 FLOAT32_TOLERANCE = 2e-6
 # A rule may have no solution where the integral has one, and Newton then runs away. A column that
-# has not converged, with errors of the panels above this, starts anew on better ones.
+# has not converged, with errors of the panels above this, goes back to where it last had smaller
+# ones, or to its start, and on from there with better panels.
 LOST = 1e-2
 ARMIJO = 1e-4
 LEAST_STEP = 1e-9  # of a line search
@@ -364,7 +365,8 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
     order = problem.targets.shape[1]
     tolerance = RESIDUAL_TOLERANCE if dtype == torch.float64 else FLOAT32_TOLERANCE
     edges = torch_panels.first_edges(problem.lower, problem.upper, FIRST_PANELS[order])
-    start = first = decaying_start(problem)
+    start = decaying_start(problem)
+    safe = start.clone()
     out = Minimum.empty(problem)
     columns = torch.arange(len(start), device=start.device)
     for i in range(ROUNDS):
@@ -386,7 +388,8 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
         if len(rows) == 0:
             break
         lost = ~attempt.solved & (answer.quadrature_error > LOST)
-        start = torch.where(lost[:, None], first[columns], attempt.coefficients)[rows]
+        start = torch.where(lost[:, None], safe[columns], attempt.coefficients)[rows]
         columns = columns[rows]
+        safe[columns] = start
         edges = torch_panels.cut(edges[rows], parts[rows], int(count[rows].max()))
     return out

@@ -121,6 +121,23 @@ def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (small.moments - whole.moments).abs().max() < tolerances.MAXENT_POLISHED
 
 
+def test_nothing_is_made_on_another_device() -> None:
+    # Tensors of the meta device hold no values; one made on the CPU cannot meet them.
+    like = torch.empty(50, 6, dtype=torch.float64, device="meta")
+    ends = (like[:, 0],) * 4
+    part = torch_kernel.TensorProblem(like, *ends)
+    edges = torch_panels.first_edges(part.lower, part.upper, 16)
+    steps = torch_kernel._Batch(torch_kernel.decaying_start(part), like, edges, torch.float32)
+    steps.advance()
+    steps.keep(torch.empty(20, dtype=torch.int64, device="meta"))
+    steps.advance()
+    answer, errors, limit = torch_kernel.check(like, edges)
+    finer = torch_panels.cut(edges, torch_panels.parts_for(errors, limit), 40)
+    given_moments = torch_moments.from_moments(like.T, (0.0, 1.0))
+    for tensor in (steps.point, answer.moments, finer, given_moments.status):
+        assert tensor.device.type == "meta"
+
+
 def test_products_of_hermite_polynomials() -> None:
     order, z = 12, np.linspace(-3, 3, 41)
     h = oracle.hermite(z, 2 * order)
