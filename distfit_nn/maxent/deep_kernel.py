@@ -16,6 +16,7 @@ from distfit_nn.maxent.panel_kernel import (
     compiled,
     cut,
     expand,
+    highest,
     panel_mass,
     spread,
 )
@@ -42,8 +43,8 @@ def _log_mass(series, a, b, constants):  # type: ignore[no-untyped-def]
     at_b, steep_b = local[0, 0], abs(local[0, 1])
     if not a < b:
         return -np.inf, at_a, at_b
-    # Relative to the higher end, in double-double: log p itself may be -1e17.
-    top = max(at_a, at_b)
+    # Relative to its top, in double-double: log p itself may be -1e17.
+    top = highest(series, a, b)
     own = series.copy()
     _add_product(own, 0, -top, 0.0, 1.0, 0.0)
     count = cut(own, a, b, -FALL, ellipses, edges, local)
@@ -100,7 +101,14 @@ def _quantile(series, q, outer, inner, is_upper, constants):  # type: ignore[no-
             break
     if near - far < 1e-12 and outer + math.exp(far) == outer:
         return outer  # between the end and the next number
-    return outer - math.exp(y) if is_upper else outer + math.exp(y)
+    # A last step in z, for the logarithm of the distance has lost a few of its digits.
+    z = outer - math.exp(y) if is_upper else outer + math.exp(y)
+    a, b = (z, outer) if is_upper else (outer, z)
+    log_tail, at_a, at_b = _log_mass(series, a, b, constants)
+    step = (log_tail - wanted) * math.exp(log_tail - (at_a if is_upper else at_b))
+    if abs(step) < 1e-9 * abs(z - outer):
+        z += step if is_upper else -step
+    return z
 
 
 @compiled

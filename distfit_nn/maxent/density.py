@@ -44,7 +44,8 @@ class Density(Columns):
     Masses and expectations come from a table of each column, made when it is first needed: panels
     on which a 12-node Gauss rule is exact to 1e-14 relative to the panel's own mass, so that each
     tail keeps all its digits. The table's mass replaces the solver's log Z, so that cdf ends at 1:
-    log Z is good to 1e-13 for most columns, but not beside a narrow spike, where it is huge. A mass below 1e-40 is integrated on its own, however small it is.
+    log Z is good to 1e-13 for most columns, but not beside a narrow spike, where it is huge. A
+    mass below 1e-40 is integrated on its own, however small it is.
 
     ppf(cdf(t)) returns t as far as cdf(t), a float64, can tell it: to 1e-10 where the pdf is above
     1e-12 left of the median, and isf(sf(t)) so right of it; across it, to eps / pdf(t).

@@ -192,7 +192,7 @@ def mass(c, start, length, rule):  # type: ignore[no-untyped-def]
 
 @compiled
 def panel_mass(c, a, b, rule):  # type: ignore[no-untyped-def]
-    """Return the mass of the panel [a, b]. Its start in t is -1 only up to the middle's rounding."""
+    """Return the mass of the panel [a, b]; t starts at -1 only up to the middle's rounding."""
     half = 0.5 * (b - a)
     return half * mass(c, (a - 0.5 * (a + b)) / half, 2.0, rule)
 
@@ -218,7 +218,7 @@ def _gather(edges, local, count, floor, rule, left, right):  # type: ignore[no-u
 
 
 @compiled
-def _top(series, lower, upper):  # type: ignore[no-untyped-def]
+def highest(series, lower, upper):  # type: ignore[no-untyped-def]
     """Return the largest log p on [lower, upper] to within `NEAR_TOP`, by branch and bound."""
     size = len(series)
     ends = np.empty((STACK, 2))
@@ -227,6 +227,9 @@ def _top(series, lower, upper):  # type: ignore[no-untyped-def]
     expand(series, 0.5 * (lower + upper), 0.5 * (upper - lower), work, node)
     ends[0, 0], ends[0, 1], bounds[0] = lower, upper, node[0] + spread(node)
     best, top = node[0], 0
+    for end in (lower, upper):
+        expand(series, end, 0.0, work, node)
+        best = max(best, node[0])
     for _ in range(TOP_STEPS):
         if top < 0:
             break
@@ -287,7 +290,7 @@ def build(  # type: ignore[no-untyped-def]
             if LEAST_MASS < total < 1.0 / LEAST_MASS or attempt == 1:
                 break
             # Beside a spike log Z is so large that float64 cannot hold it.
-            _add_product(series[j], 0, -_top(series[j], lower[j], upper[j]), 0.0, 1.0, 0.0)
+            _add_product(series[j], 0, -highest(series[j], lower[j], upper[j]), 0.0, 1.0, 0.0)
             floor += math.log(LEAST_MASS)
         if total > 0.0 and total < np.inf:
             _add_product(series[j], 0, -math.log(total), 0.0, 1.0, 0.0)

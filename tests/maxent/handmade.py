@@ -130,11 +130,16 @@ def _density(
     return Density(solution, np.array([loc]), np.array([scale]), single=True)
 
 
+def of_multipliers(multipliers: Array, lower: float, upper: float) -> Density:
+    """Density of float64 multipliers; log Z is left for the table to find."""
+    return _density(multipliers, 0 * multipliers, 0.0, lower, upper, 0.0, 1.0)
+
+
 def quick_density(powers: Sequence[float], lower: float, upper: float) -> Density:
-    """exp of a polynomial in z, as float64 has it; log Z is left for the table to find."""
+    """exp of a polynomial in z, as float64 has it."""
     coefficients = np.polynomial.hermite_e.poly2herme(powers)[1:]
-    coefficients *= np.sqrt([float(math.factorial(i)) for i in range(1, len(powers))])
-    return _density(coefficients, 0 * coefficients, 0.0, lower, upper, 0.0, 1.0)
+    coefficients *= np.sqrt([float(math.factorial(i + 1)) for i in range(len(coefficients))])
+    return of_multipliers(coefficients, lower, upper)
 
 
 def rounded(exact: Exact) -> Exact:
