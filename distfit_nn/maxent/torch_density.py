@@ -24,6 +24,8 @@ from distfit_nn.maxent.torch_columns import TensorColumns
 from distfit_nn.maxent.torch_hard import HardColumns
 from distfit_nn.maxent.torch_table import Table
 
+WITHIN = 1e-6  # rounding moves the ends of the data by less than this share of their range
+
 
 @dataclass(frozen=True, eq=False)
 class TensorDensity(TensorColumns):
@@ -273,8 +275,9 @@ class TensorDensity(TensorColumns):
 
     def tail(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mass of a tail that ends at z (d, m), and whether it is that above z."""
-        low, high = self._window()
-        beyond = (z < low[:, None]) | (z > high[:, None])
+        low, high = (end[:, None] for end in self._window())
+        slack = WITHIN * (high - low)
+        beyond = (z < low - slack) | (z > high + slack)
         table = self._table("deep" if bool(beyond.any()) else "seen")
         mass, upper = Tail.apply(z, self._multipliers(), *self._ends(), table)
         if len(self.hard):
@@ -287,7 +290,7 @@ class TensorDensity(TensorColumns):
 
     def quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         """Return z (d, m) with the mass above it where `above` is set, below it elsewhere."""
-        least = self.table.tail(torch.stack(self._window(), dim=1))[0]
+        least = self.table.tail(torch.stack(self._window(), dim=1))[0] * (1 - WITHIN)
         beyond = mass < torch.where(above, least[:, 1:], least[:, :1])
         table = self._table("deep" if bool(beyond.any()) else "seen")
         out = Quantile.apply(mass, above, self._multipliers(), *self._ends(), table)

@@ -277,13 +277,18 @@ def _edges(
     """Return edges that serve `columns`, whose multipliers and ends are given."""
     ends = torch.stack([end[columns] for end in window], dim=1)
     edges = torch_panels.first_edges(lower, upper, FIRST_PANELS)
+    pending = torch.arange(len(edges), device=edges.device)
     for _ in range(ROUNDS):
-        parts = _parts(coefficients, edges, ends)
-        parts = torch.where(parts.sum(dim=1, keepdim=True) > MOST_PANELS, 1, parts)
-        most = int(parts.sum(dim=1).max())
-        if most == parts.shape[1] and bool((parts == 1).all()):
+        own = _parts(coefficients[pending], edges[pending], ends[pending])
+        # A column that wants more panels than there may be keeps those it has.
+        cuts = (own > 1).any(dim=1) & (own.sum(dim=1) <= MOST_PANELS)
+        rows = cuts.nonzero()[:, 0]
+        if len(rows) == 0:
             break
-        edges = torch_panels.cut(edges, parts, max(most, parts.shape[1]))
+        pending = pending[rows]
+        parts = torch.ones_like(edges[:, 1:], dtype=torch.int64)
+        parts[pending] = own[rows]
+        edges = torch_panels.cut(edges, parts, int(own[rows].sum(dim=1).max()))
     return edges
 
 

@@ -131,6 +131,13 @@ def test_poor_columns_are_standardised_and_leave_their_neighbours_alone() -> Non
     assert mixed.grad[:, [0, 2]].isfinite().all()
 
 
+def test_an_outlier_of_a_poor_column_is_finite() -> None:
+    x = torch.zeros(5000, dtype=torch.float64)
+    x[0] = 1.0  # 70 deviations from the mean of two values that have no density of order 4
+    y = transport(x, 4, backend="torch")
+    torch.testing.assert_close(y, (x - x.mean()) / x.std(correction=0), rtol=1e-9, atol=1e-9)
+
+
 def test_the_affine_map_of_a_poor_column_has_its_gradient() -> None:
     x = (torch.arange(9, dtype=torch.float64) % 2).requires_grad_()
 
