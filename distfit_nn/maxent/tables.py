@@ -30,7 +30,7 @@ RADII = (6.0, 9.0, 14.0)
 def hermite_in_monomials(order: int) -> Array:
     """Return M (order + 1, order + 1, 2) with h_i(z) = sum_j M[i, j] z^j, in double-double.
 
-    He_i has whole coefficients; those over sqrt(i!) are rounded from 50 digits. Read only.
+    He_i has whole coefficients; those over sqrt(i!) are rounded from 50 digits.
     """
     out = np.zeros((order + 1, order + 1, 2))
     rows = [[1], [0, 1]]
@@ -49,7 +49,7 @@ def hermite_in_monomials(order: int) -> Array:
 
 
 @cache
-def ellipses(order: int) -> Array:
+def ellipses(order: int, nodes: int = basis.NODES_PER_PANEL, error: float = QUADRATURE) -> Array:
     """Return for each ellipse what |c_i| may add up to, and its factor of |c_i|, i = 1..order.
 
     An n-node Gauss rule integrates f over [-1, 1] with an error of at most
@@ -57,13 +57,12 @@ def ellipses(order: int) -> Array:
     (r + 1/r)/2 and (r - 1/r)/2 (L. N. Trefethen, SIAM Rev. 50 (2008) 67-87). For f = exp(sum c_i
     t^i), log M is at most c_0 + sum |c_i| ((r + 1/r)/2)^i, and the integral is at least 2 exp of
     the mean of the exponent, c_0 - sum over even i of |c_i| / (i + 1). So the relative error is at
-    most `QUADRATURE` where sum |c_i| out[:, i] <= out[:, 0].
+    most `error` where sum |c_i| out[:, i] <= out[:, 0].
     """
     r = np.array(RADII)
     i = np.arange(order + 1)
     out = ((r + 1 / r) / 2)[:, None] ** i + np.where(i % 2 == 0, 1 / (i + 1), 0.0)
-    nodes = basis.NODES_PER_PANEL
-    out[:, 0] = 2 * nodes * np.log(r) - np.log(32 / 15 / (1 - r**-2)) + math.log(QUADRATURE)
+    out[:, 0] = 2 * nodes * np.log(r) - np.log(32 / 15 / (1 - r**-2)) + math.log(error)
     return out
 
 
@@ -146,11 +145,11 @@ def build(solution: Solution, first: int) -> Tables:
     edges, left, right = np.empty(slots), np.empty(slots), np.empty(slots)
     local = np.empty((slots, size))
     done, used = panel_kernel.build(
-        np.array(solution.coefficients[:, part].T, order="C"),
-        np.array(solution.coefficients_low[:, part].T, order="C"),
-        np.array(solution.log_normaliser[part]),
-        np.array(solution.lower[part]),
-        np.array(solution.upper[part]),
+        np.array(solution.coefficients[:, part].T, dtype=np.float64, order="C"),
+        np.array(solution.coefficients_low[:, part].T, dtype=np.float64, order="C"),
+        np.array(solution.log_normaliser[part], dtype=np.float64),
+        np.array(solution.lower[part], dtype=np.float64),
+        np.array(solution.upper[part], dtype=np.float64),
         constants(solution.order),
         starts,
         series,
