@@ -387,9 +387,11 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
         rows = again.nonzero()[:, 0]
         if len(rows) == 0:
             break
-        lost = ~attempt.solved & (answer.quadrature_error > LOST)
-        start = torch.where(lost[:, None], safe[columns], attempt.coefficients)[rows]
+        wrong = ~(answer.quadrature_error <= LOST)
+        last = torch.where(wrong[:, None], safe[columns], attempt.coefficients)
+        safe[columns] = last
+        lost = wrong & ~attempt.solved
+        start = torch.where(lost[:, None], last, attempt.coefficients)[rows]
         columns = columns[rows]
-        safe[columns] = start
         edges = torch_panels.cut(edges[rows], parts[rows], int(count[rows].max()))
     return out
