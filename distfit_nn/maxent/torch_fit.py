@@ -19,6 +19,7 @@ from distfit_nn.maxent.problem import check_support
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.torch_density import TensorDensity
 from distfit_nn.maxent.torch_moments import TensorStandardised
+from distfit_nn.maxent.torch_problem import Minimum
 from distfit_nn.maxent.torch_solution import TensorSolution
 
 BACKENDS = ("auto", "torch", "numba", "numpy")
@@ -199,7 +200,7 @@ def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
     """Solve the columns that have a density with the kernel of torch; leave NaN in the others."""
     with torch.no_grad():
         solvable = given.status == Status.OK
-        found = torch_kernel.Minimum.empty(given.problem)
+        found = Minimum.empty(given.problem)
         if bool(solvable.all()):
             found = torch_kernel.minimise_columns(given.problem, dtype)
         elif bool(solvable.any()):

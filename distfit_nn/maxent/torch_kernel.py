@@ -21,7 +21,7 @@ London Math. Soc. 13 (1938) 22, the products of Hermite polynomials.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from distfit_nn.maxent import basis, torch_panels
 from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE
+from distfit_nn.maxent.torch_problem import Minimum, TensorProblem
 
 WORK_BYTES = {"cpu": 1 << 24, "other": 1 << 31}
 FIRST_PANELS = (12, 12, 12, 14, 14, 16, 16, 18, 18, 20, 20, 22, 22)  # by order
@@ -47,60 +48,6 @@ LOST = 1e-2
 ARMIJO = 1e-4
 LEAST_STEP = 1e-9  # of a line search
 LARGEST_RIDGE = 1e3
-
-
-@dataclass(frozen=True, eq=False)
-class TensorProblem:
-    """`solution.Problem` in tensors of float64, columns first: targets (d, order), ends (d,)."""
-
-    targets: Tensor
-    lower: Tensor
-    upper: Tensor
-    data_lower: Tensor
-    data_upper: Tensor
-
-    def __getitem__(self, part: slice | Tensor) -> TensorProblem:
-        """Return some of the columns."""
-        return TensorProblem(*(getattr(self, field.name)[part] for field in fields(self)))
-
-
-@dataclass(frozen=True, eq=False)
-class Minimum:
-    """Where the columns ended: as `solution.Solution`, columns first, in float64.
-
-    coefficients, moments (d, order); log_normaliser, iterations, residual, decrement,
-    quadrature_error (d,); solved (d,), whether the residual is within the tolerance.
-    """
-
-    coefficients: Tensor
-    moments: Tensor
-    log_normaliser: Tensor
-    iterations: Tensor
-    residual: Tensor
-    decrement: Tensor
-    quadrature_error: Tensor
-    solved: Tensor
-
-    @classmethod
-    def empty(cls, problem: TensorProblem) -> Minimum:
-        """Return the answer before any work: nothing solved."""
-        like = problem.targets
-        nothing = torch.full_like(like[:, 0], math.nan)
-        return cls(
-            coefficients=torch.full_like(like, math.nan),
-            moments=torch.full_like(like, math.nan),
-            log_normaliser=nothing,
-            iterations=torch.zeros_like(nothing, dtype=torch.int64),
-            residual=nothing.clone(),
-            decrement=nothing.clone(),
-            quadrature_error=nothing.clone(),
-            solved=torch.zeros_like(nothing, dtype=torch.bool),
-        )
-
-    def write(self, columns: Tensor | slice, part: Minimum) -> None:
-        """Write the answers of some of the columns, in place."""
-        for field in fields(self):
-            getattr(self, field.name)[columns] = getattr(part, field.name)
 
 
 @cache
@@ -351,13 +298,43 @@ def minimise_columns(problem: TensorProblem, dtype: torch.dtype = torch.float64)
         Columns that are not `solved` await another solver.
     """
     out = Minimum.empty(problem)
-    columns, order = problem.targets.shape
-    kind = "cpu" if problem.targets.device.type == "cpu" else "other"
-    # The basis to 2k, and in the check about 4 times as many rows of half its width.
-    size = 8 * (2 * order + 12) * FIRST_PANELS[order] * torch_panels.NODES
-    for part in torch_panels.slices(columns, WORK_BYTES[kind] // size):
+    order = problem.targets.shape[1]
+    for part in torch_panels.slices(
+        len(problem.targets), _columns_at_once(problem.targets, FIRST_PANELS[order])
+    ):
         out.write(part, _rounds(problem[part], dtype))
     return out
+
+
+def _columns_at_once(targets: Tensor, panels: int) -> int:
+    """Return how many columns with so many panels WORK_BYTES suffice for."""
+    # The basis to order 2k, and some rows more; in the check rows of twice the width.
+    rows = 2 * targets.shape[1] + 12
+    kind = "cpu" if targets.device.type == "cpu" else "other"
+    return WORK_BYTES[kind] // (8 * rows * panels * torch_panels.NODES)
+
+
+def _attempt(
+    start: Tensor, targets: Tensor, edges: Tensor, dtype: torch.dtype
+) -> tuple[Minimum, Tensor, Tensor, Tensor]:
+    """Take Newton steps on fixed panels, and compare these with their halves.
+
+    Returns what `check` returns, with the numbers of `newton` written, and where that converged.
+    """
+    panels = edges.shape[1] - 1
+    parts = []
+    for part in torch_panels.slices(len(start), _columns_at_once(targets, panels)):
+        attempt = newton(start[part], targets[part], edges[part], dtype, MOST_PASSES)
+        answer, errors, limit = check(attempt.coefficients, edges[part])
+        for name in ("coefficients", "decrement", "iterations", "solved"):
+            getattr(answer, name)[:] = getattr(attempt, name)
+        parts.append((answer, errors, limit))
+    answer = parts[0][0]
+    if len(parts) > 1:
+        joined = (torch.cat([getattr(p[0], f.name) for p in parts]) for f in fields(Minimum))
+        answer = Minimum(*joined)
+    errors, limit = torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])
+    return answer, errors, limit, answer.solved.clone()
 
 
 def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
@@ -372,14 +349,11 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
     for i in range(ROUNDS):
         targets = problem.targets[columns]
         kind = torch.float64 if i else dtype  # what float32 does not solve, it has begun
-        attempt = newton(start, targets, edges, kind, MOST_PASSES)
-        answer, errors, limit = check(attempt.coefficients, edges)
-        answer.coefficients[:] = attempt.coefficients
-        answer.decrement[:] = attempt.decrement
-        answer.iterations[:] = attempt.iterations + out.iterations[columns]
+        answer, errors, limit, converged = _attempt(start, targets, edges, kind)
+        answer.iterations[:] += out.iterations[columns]
         answer.residual[:] = residual(answer.moments, targets)
         exact = (errors <= limit[:, None]).all(dim=1)
-        answer.solved[:] = attempt.solved & exact & (answer.residual <= tolerance)
+        answer.solved[:] = converged & exact & (answer.residual <= tolerance)
         out.write(columns, answer)
         parts = torch_panels.parts_for(errors, limit)
         count = parts.sum(dim=1)
@@ -388,10 +362,10 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
         if len(rows) == 0:
             break
         wrong = ~(answer.quadrature_error <= LOST)
-        last = torch.where(wrong[:, None], safe[columns], attempt.coefficients)
+        last = torch.where(wrong[:, None], safe[columns], answer.coefficients)
         safe[columns] = last
-        lost = wrong & ~attempt.solved
-        start = torch.where(lost[:, None], last, attempt.coefficients)[rows]
+        lost = wrong & ~converged
+        start = torch.where(lost[:, None], last, answer.coefficients)[rows]
         columns = columns[rows]
         edges = torch_panels.cut(edges[rows], parts[rows], int(count[rows].max()))
     return out

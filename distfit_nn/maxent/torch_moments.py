@@ -17,7 +17,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.maxent import torch_panels
 from distfit_nn.maxent.problem import CONTRADICTION, EDGE, EPS, WIDEST
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_kernel import TensorProblem
+from distfit_nn.maxent.torch_problem import TensorProblem
 
 SAMPLED_ROWS = 64  # in which most columns show that they have values enough
 
@@ -133,7 +133,7 @@ class _Samples:
 
     def distinct(self, limit: int) -> Tensor:
         """Return the number of distinct values of each column, counted up to the limit."""
-        rows = torch.linspace(0, len(self.x) - 1, min(len(self.x), SAMPLED_ROWS)).long()
+        rows = torch.arange(0, len(self.x), max(1, len(self.x) // SAMPLED_ROWS))
         count = self._count(rows.to(self.x.device), slice(None))
         doubtful = (count < limit).nonzero()[:, 0]
         width = max(1, torch_panels.block_values(self.x.device) // len(self.x))

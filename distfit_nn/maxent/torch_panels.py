@@ -23,7 +23,7 @@ CENTRE = 1.5
 ERROR_POWER = 2 * NODES
 MOST_PARTS = 4  # that a panel is cut into at once
 # Values held at once by the loops over blocks: some caches of a CPU, a share of a GPU's memory.
-CPU_BLOCK, GPU_BLOCK = 1 << 18, 1 << 26
+CPU_BLOCK, GPU_BLOCK = 1 << 18, 1 << 24
 
 
 def block_values(device: torch.device) -> int:

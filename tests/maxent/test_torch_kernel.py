@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import basis, problem, torch_fit, torch_kernel, torch_moments, torch_panels
+from distfit_nn.maxent.torch_problem import Minimum, TensorProblem
 from tests import cases, tolerances
 from tests.devices import DEVICES, one_thread  # noqa: F401
 from tests.maxent import oracle
@@ -29,12 +30,12 @@ def batch(names: list[str] | tuple[str, ...], n: int = 300) -> NDArray[np.float6
 
 def problem_of(
     x: NDArray[np.float64], order: int, support: float | tuple[float, float] = 3.0
-) -> torch_kernel.TensorProblem:
+) -> TensorProblem:
     """The standardised problem of columns that have densities."""
     return torch_moments.from_samples(torch.tensor(x), order, support, False).problem
 
 
-def own_residual(part: torch_kernel.TensorProblem, found: torch_kernel.Minimum, j: int) -> float:
+def own_residual(part: TensorProblem, found: Minimum, j: int) -> float:
     """The residual of column j by a quadrature with equal panels, in NumPy."""
     order = part.targets.shape[1]
     edges = torch.linspace(float(part.lower[j]), float(part.upper[j]), 3001, dtype=torch.float64)
@@ -125,7 +126,7 @@ def test_nothing_is_made_on_another_device() -> None:
     # Tensors of the meta device hold no values; one made on the CPU cannot meet them.
     like = torch.empty(50, 6, dtype=torch.float64, device="meta")
     ends = (like[:, 0],) * 4
-    part = torch_kernel.TensorProblem(like, *ends)
+    part = TensorProblem(like, *ends)
     edges = torch_panels.first_edges(part.lower, part.upper, 16)
     steps = torch_kernel._Batch(torch_kernel.decaying_start(part), like, edges, torch.float32)
     steps.advance()
@@ -281,3 +282,9 @@ def test_no_warning_and_no_nan_where_nothing_can_be_fitted() -> None:
     density = torch_fit.fit(x, 2, backend="torch")
     names = [maxent.Status(int(status)).name for status in density.status]
     assert names == ["INVALID", "DEGENERATE", "INVALID"]
+
+
+def test_chunks_of_the_samples_of_a_long_column() -> None:
+    x = torch.zeros(1000, 1, dtype=torch.float64)
+    x[7::100, 0] = torch.arange(10.0, dtype=torch.float64)  # values that a coarse look misses
+    assert torch_moments.from_samples(x, 12, 3.0, False).status.tolist() == [maxent.Status.OK]
