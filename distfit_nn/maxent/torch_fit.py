@@ -15,7 +15,7 @@ from distfit_nn.errors import FitError, InputError
 from distfit_nn.maxent import torch_kernel, torch_moments
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.implicit import Optimum, SampleMeans
-from distfit_nn.maxent.problem import check_support
+from distfit_nn.maxent.problem import MAX_ORDER, check_order, check_support
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.torch_density import TensorDensity
 from distfit_nn.maxent.torch_moments import TensorStandardised
@@ -23,7 +23,6 @@ from distfit_nn.maxent.torch_problem import Minimum
 from distfit_nn.maxent.torch_solution import TensorSolution
 
 BACKENDS = ("auto", "torch", "numba", "numpy")
-MOST_ORDER = 12
 
 
 def fit(
@@ -68,26 +67,17 @@ def fit(
         As there.
     """
     columns, single = _columns(x)
-    omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
+    order = check_order(order)
+    one_of(nan_policy, ("propagate", "omit"), "nan_policy")
     backend = _backend(backend, x.device)
-    ends = _support(support)
+    support = _unbound(support)
     shares = None if weights is None else _weights(weights, columns)
-    settings = {"support": ends, "nan_policy": nan_policy}
-    if backend != "torch":
-        density = _on_cpu(columns, order, backend, shares, settings)
+    settings = {"support": _numbers(support), "nan_policy": nan_policy}
+    if backend == "torch":
+        density = _on_device(columns, order, shares, settings)
     else:
-        if not 1 <= order <= MOST_ORDER:
-            raise InputError(f"order must be one of 1, ..., {MOST_ORDER}, got {order!r}")
-        given = torch_moments.from_samples(columns, order, ends, omit, shares)
-        wide = x.dtype == torch.float64 or not x.is_floating_point()
-        density = _solve(given, torch.float64 if wide else torch.float32)
-        left = _unsolved(density)
-        if len(left):
-            part = None if shares is None else shares[:, left] if shares.ndim == 2 else shares
-            density = _filled(
-                density, left, _on_cpu(columns[:, left], order, "auto", part, settings)
-            )
-    moving = support if _has_graph(support) else ends
+        density = _on_cpu(columns, order, backend, shares, settings)
+    moving = support if _has_graph(support) else settings["support"]
     density = _with_graph(density, columns, moving, shares)
     return _finish(density, x, single, raise_on_failure)
 
@@ -115,13 +105,14 @@ def fit_moments(
     InputError, FitError
         As for `fit`.
     """
-    if m.ndim not in (1, 2) or not 1 <= len(m) <= MOST_ORDER or m.numel() == 0 or m.is_complex():
+    if m.ndim not in (1, 2) or not 1 <= len(m) <= MAX_ORDER or m.numel() == 0 or m.is_complex():
         raise InputError(
-            f"m must have shape (k,) or (k, d) with k one of 1, ..., {MOST_ORDER}, "
+            f"m must have shape (k,) or (k, d) with k one of 1, ..., {MAX_ORDER}, "
             f"got {tuple(m.shape)} of {m.dtype}"
         )
     backend = _backend(backend, m.device)
-    ends = _support(support)
+    support = _unbound(support)
+    ends = _numbers(support)
     if not isinstance(ends, tuple):
         raise InputError(f"moments need a support (a, b), got {support!r}")
     raw = m.reshape(len(m), -1).to(torch.float64)
@@ -167,9 +158,15 @@ def _has_graph(support: Any) -> bool:
     return any(isinstance(end, Tensor) and end.requires_grad for end in pair)
 
 
-def _support(support: Any) -> float | tuple[float, float]:
+def _unbound(support: Any) -> Any:
+    """Return a support in one tensor as a pair of tensors, or a number."""
     if isinstance(support, Tensor):
-        support = support.detach().cpu().tolist()
+        return tuple(support.unbind()) if support.ndim else float(support)
+    return support
+
+
+def _numbers(support: Any) -> float | tuple[float, float]:
+    """Return the support, checked, as numbers."""
     if isinstance(support, (tuple, list)):
         support = tuple(float(end.detach()) if isinstance(end, Tensor) else end for end in support)
     return check_support(support)
@@ -194,6 +191,21 @@ def _weights(weights: Any, columns: Tensor) -> Tensor:
 
 
 # Solving
+
+
+def _on_device(
+    columns: Tensor, order: int, shares: Tensor | None, settings: dict[str, Any]
+) -> TensorDensity:
+    """Fit the columns where they are, and on the CPU those that are not solved there."""
+    omit = settings["nan_policy"] == "omit"
+    given = torch_moments.from_samples(columns, order, settings["support"], omit, shares)
+    wide = columns.dtype == torch.float64 or not columns.is_floating_point()
+    density = _solve(given, torch.float64 if wide else torch.float32)
+    left = _unsolved(density)
+    if len(left) == 0:
+        return density
+    part = None if shares is None else shares[:, left] if shares.ndim == 2 else shares
+    return _filled(density, left, _on_cpu(columns[:, left], order, "auto", part, settings))
 
 
 def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
