@@ -53,8 +53,6 @@ def load(path: str | os.PathLike[str]) -> tuple[Solution, Array, Array, bool]:
         raise FileError(f"{path} has version {version}, and this release reads {VERSION}")
     _check(path, arrays)
     fields: dict[str, Any] = {name: arrays[name] for name in _fields()}
-    if "edges" in Solution.__dataclass_fields__:
-        fields["edges"] = tuple(np.empty(0) for _ in arrays["loc"])
     solution = Solution(**fields)
     return solution, arrays["loc"], arrays["scale"], bool(arrays["single"])
 

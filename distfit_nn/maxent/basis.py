@@ -8,6 +8,7 @@ median of 8e2 at order 6, where monomials of the raw data reach 2e11).
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 from functools import cache
 
 import numpy as np
@@ -51,6 +52,23 @@ def times_affine(coefficients: Array, slope: float, intercept: float) -> Array:
 
 
 @cache
+def products(order: int) -> Array:
+    """Return c with h_i h_j = sum_r c[i, j, r] h_{i+j-2r}, i, j = 0..order. Read only.
+
+    c_ijr = r! C(i, r) C(j, r) sqrt((i + j - 2r)! / (i! j!)).
+    """
+    out = np.zeros((order + 1, order + 1, order + 1))
+    f = math.factorial
+    for i in range(order + 1):
+        for j in range(order + 1):
+            for r in range(min(i, j) + 1):
+                whole = f(r) * math.comb(i, r) * math.comb(j, r)
+                out[i, j, r] = whole * math.sqrt(f(i + j - 2 * r) / (f(i) * f(j)))
+    out.setflags(write=False)
+    return out
+
+
+@cache
 def monomials_in_hermite(order: int) -> Array:
     """Return M with z^i = sum_j M[i, j] h_j(z), i, j = 0..order. Read only."""
     out = np.zeros((order + 1, order + 1))
@@ -62,10 +80,31 @@ def monomials_in_hermite(order: int) -> Array:
     return out
 
 
+def power_series_in_hermite(series: Array) -> Array:
+    """Return the coefficients of h_0..h_k of a polynomial in powers of z; both in double-double.
+
+    By z^i = sum_r i! / (2^r r! j!) sqrt(j!) h_j, j = i - 2r, in 60 digits: series (k + 1, 2).
+    """
+    out = np.zeros_like(series)
+    with localcontext() as context:
+        context.prec = 60
+        powers = [Decimal(float(high)) + Decimal(float(low)) for high, low in series]
+        for j in range(len(series)):
+            exact = Decimal(0)
+            for r in range((len(series) - 1 - j) // 2 + 1):
+                i = j + 2 * r
+                whole = math.factorial(i) // (2**r * math.factorial(r) * math.factorial(j))
+                exact += whole * powers[i]
+            exact *= Decimal(math.factorial(j)).sqrt()
+            out[j, 0] = float(exact)
+            out[j, 1] = float(exact - Decimal(float(out[j, 0])))
+    return out
+
+
 @cache
-def legendre_rule() -> tuple[Array, Array]:
+def legendre_rule(size: int = NODES_PER_PANEL) -> tuple[Array, Array]:
     """Return nodes and weights of the Gauss-Legendre rule of one panel, on [-1, 1]. Read only."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_PANEL)
+    nodes, weights = np.polynomial.legendre.leggauss(size)
     nodes.setflags(write=False)
     weights.setflags(write=False)
     return nodes, weights

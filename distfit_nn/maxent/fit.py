@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distfit_nn._checks import as_columns, one_of, positive_int, to_numpy
+from distfit_nn._checks import as_columns, one_of, to_numpy
 from distfit_nn.errors import FitError, InputError
 from distfit_nn.maxent import problem as problems
 from distfit_nn.maxent import reference, strategy
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.problem import Standardised, Support
-from distfit_nn.maxent.solution import Problem, Solution, Status
+from distfit_nn.maxent.solution import Solution, Status
+
+if TYPE_CHECKING:
+    from distfit_nn.maxent.torch_density import TensorDensity
 
 Array = NDArray[np.float64]
 
-ORDERS = (2, 4, 6)
-BLOCK_VALUES = 1 << 22  # values standardised at once: bounds the memory
+ORDERS = tuple(range(1, problems.MAX_ORDER + 1))
 
 
 def _numba() -> strategy.Minimiser:
     from distfit_nn.maxent import numba_kernel  # importing numba takes a third of a second
 
-    return numba_kernel.minimise_columns
+    return numba_kernel.minimise
 
 
 def _numpy() -> strategy.Minimiser:
-    return reference.minimise_columns
+    return reference.minimise
 
 
 BACKENDS: dict[str, Callable[[], strategy.Minimiser]] = {
@@ -40,14 +45,15 @@ BACKENDS: dict[str, Callable[[], strategy.Minimiser]] = {
 
 
 def fit(
-    x: ArrayLike,
+    x: ArrayLike | Any,
     order: int = 6,
     support: Support = 3.0,
     *,
+    weights: ArrayLike | Any | None = None,
     backend: str = "auto",
     nan_policy: str = "propagate",
     raise_on_failure: bool = False,
-) -> Density:
+) -> Density | TensorDensity:
     """Fit the density of largest entropy that has the first `order` moments of the data.
 
     Among all densities p on [a, b] with E_p x^i = (1/n) sum_l x_l^i, i = 1..order, it maximises
@@ -59,14 +65,19 @@ def fit(
     ----------
     x : array-like or torch tensor, (n,) or (n, d)
         Samples; every column is fitted on its own. Any real dtype; the work is in float64.
-    order : {2, 4, 6}
-        Number of moments.
+    order : int
+        Number of moments, 1 to 12. Odd ones are seldom wise: on a wide support their density has
+        its mass rise at one end.
     support : float, (a, b) or "data"
         A factor, 3 by default: the range of the data times this about its midpoint. A pair: these
         ends for every column. "data": the range of the data itself. Beyond 1e20 standard
         deviations, where no moment could tell, the support is cut.
-    backend : {"auto", "numba", "numpy"}
-        "numpy" is the readable reference; "auto" is "numba".
+    weights : array-like, (n,) or (n, d), optional
+        Finite and not negative; only their ratios count. A value of weight 0 is left out.
+    backend : {"auto", "numba", "numpy", "torch"}
+        "numpy" is the readable reference, "torch" takes tensors and works on their device. "auto"
+        is "torch" for a tensor that is not on the CPU, and "numba" for all else, with as many
+        threads as Numba is set to use.
     nan_policy : {"propagate", "omit"}
         What to do with NaN and inf: "propagate" makes their column INVALID, "omit" leaves them out.
     raise_on_failure : bool
@@ -74,10 +85,11 @@ def fit(
 
     Returns
     -------
-    Density
+    Density, or TensorDensity for a tensor
         d densities; `status` tells for each column how it ended. NaN or inf in a column (with
-        "omit": no finite value) make it INVALID, at most order/2 distinct values DEGENERATE (or
-        order/2 + 1, if two are the ends of the support). Neither disturbs other columns.
+        "omit": no finite value) make it INVALID, at most order/2 distinct values DEGENERATE, of
+        which one at an end of the support counts half. Neither disturbs other columns. The density
+        of a tensor has tensors for numbers, on its device, and their gradient in x.
 
     Raises
     ------
@@ -101,33 +113,41 @@ def fit(
     >>> density.ok, round(float(density.cdf(2.0)), 2)
     (True, 0.51)
     """
-    order = one_of(positive_int(order, "order"), ORDERS, "order")
+    if _is_tensor(x):
+        from distfit_nn.maxent import torch_fit
+
+        return torch_fit.fit(
+            x,
+            order,
+            support,
+            weights=weights,
+            backend=backend,
+            nan_policy=nan_policy,
+            raise_on_failure=raise_on_failure,
+        )
     minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
+    order = problems.check_order(order)
     omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
     columns, single = as_columns(x)
     if columns.shape[0] == 0:
         raise InputError(f"x must have at least one row, got shape {columns.shape}")
-    width = max(1, BLOCK_VALUES // columns.shape[0])
-    parts = [
-        _solve(problems.from_samples(columns[:, j : j + width], order, support, omit), minimise)
-        for j in range(0, columns.shape[1], width)
-    ]
-    return _finish(_joined(parts), single, raise_on_failure)
+    given = problems.from_samples(columns, order, support, omit, weights, _threads())
+    return _finish(_solve(given, minimise), single, raise_on_failure)
 
 
 def fit_moments(
-    m: ArrayLike,
+    m: ArrayLike | Any,
     support: tuple[float, float],
     *,
     backend: str = "auto",
     raise_on_failure: bool = False,
-) -> Density:
+) -> Density | TensorDensity:
     """Fit the density of largest entropy on [a, b] that has given raw moments.
 
     Parameters
     ----------
-    m : array-like, (k,) or (k, d)
-        Raw moments E[x^i], i = 1..k, k = 2, 4 or 6, of d densities. Raw moments of a distribution
+    m : array-like or torch tensor, (k,) or (k, d)
+        Raw moments E[x^i], i = 1..k, k from 1 to 12, of d densities. Raw moments of a distribution
         far from 0 have lost digits before they arrive here: prefer `fit` where there are samples.
     support : (a, b)
         Finite ends, the same for all columns.
@@ -136,7 +156,7 @@ def fit_moments(
 
     Returns
     -------
-    Density
+    Density, or TensorDensity for a tensor
         Moments that no distribution on [a, b] has give INVALID; those that only a distribution on
         a few points has, and no density, give DEGENERATE.
 
@@ -154,41 +174,53 @@ def fit_moments(
     >>> round(float(uniform.ppf(0.25)), 9)
     0.25
     """
+    if _is_tensor(m):
+        from distfit_nn.maxent import torch_fit
+
+        return torch_fit.fit_moments(m, support, backend=backend, raise_on_failure=raise_on_failure)
     minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
     raw = to_numpy(m, "m")
     if raw.ndim not in (1, 2) or raw.shape[0] not in ORDERS or raw.size == 0:
         raise InputError(
-            f"m must have shape (k,) or (k, d) with k one of {ORDERS}, got {raw.shape}"
+            f"m must have shape (k,) or (k, d) with k from 1 to {ORDERS[-1]}, got {raw.shape}"
         )
     ends = problems.check_support(support)
     if not isinstance(ends, tuple):
         raise InputError(f"moments need a support (a, b), got {support!r}")
     with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
         columns = raw.reshape(len(raw), -1).astype(np.float64)
-    part = _solve(problems.from_moments(columns, ends), minimise)
-    nothing = np.full(len(part.loc), np.nan)
-    solution = replace(part.solution, data_lower=nothing, data_upper=nothing)
-    return _finish(Density(solution, part.loc, part.scale), raw.ndim == 1, raise_on_failure)
+    density = _solve(problems.from_moments(columns, ends), minimise)
+    nothing = np.full(len(density), np.nan)
+    solution = replace(density.solution, data_lower=nothing, data_upper=nothing)
+    return _finish(Density(solution, density.loc, density.scale), raw.ndim == 1, raise_on_failure)
 
 
-def _solve(standardised: Standardised, minimise: strategy.Minimiser) -> Density:
+def _is_tensor(x: Any) -> bool:
+    """Return whether x is a torch tensor; it cannot be if torch was never imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def _threads() -> int:
+    """Return how many threads Numba is set to use; it need not be imported to know."""
+    numba = sys.modules.get("numba")
+    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
+
+
+def _solve(given: Standardised, minimise: strategy.Minimiser) -> Density:
     """Solve the columns that have a density; leave NaN in the others."""
-    problem = standardised.problem
-    solvable = standardised.status == Status.OK
-    given = {name: values[..., solvable] for name, values in vars(problem).items()}
-    out = Solution.empty(len(problem.targets), standardised.status)
-    if solvable.any():
-        out = out.filled(solvable, strategy.solve(Problem(**given), minimise))
-    return Density(out, standardised.loc, standardised.scale)
-
-
-def _joined(parts: list[Density]) -> Density:
-    """Return one density with the columns of all parts."""
-    if len(parts) == 1:
-        return parts[0]
-    loc = np.concatenate([part.loc for part in parts])
-    scale = np.concatenate([part.scale for part in parts])
-    return Density(Solution.joined([part.solution for part in parts]), loc, scale)
+    solvable = given.status == Status.OK
+    if solvable.all():
+        solution = strategy.solve(given.problem, given.rule, minimise, _threads())
+    else:
+        solution = Solution.empty(len(given.problem.targets), given.status)
+        if solvable.any():
+            place = np.flatnonzero(solvable)
+            part = strategy.solve(
+                given.problem[solvable], lambda j: given.rule(int(place[j])), minimise, _threads()
+            )
+            solution.write(solvable, part)
+    return Density(solution, given.loc, given.scale)
 
 
 def _finish(density: Density, single: bool, raise_on_failure: bool) -> Density:

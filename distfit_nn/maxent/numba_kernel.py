@@ -1,98 +1,201 @@
-"""The damped Newton of `reference`, compiled, as a loop over columns.
+"""Damped Newton on the dual, compiled: what solves nearly every column.
 
-The functions do what their twins in `reference` do, in the same order; the mathematics is explained
-there. Vectors of length k + 1 start with the constant h_0, so that lambda_0 and the
-target's first entry are not used.
+It does what `reference` does, where the mathematics is explained, with the least work: one column
+at a time, its nodes side by side in memory (`simd`). A pass over the nodes costs k products for
+log p, an exponential, and 2k products for the moments to order 2k, from which the Hessian follows
+by h_i h_j = sum_r c_ijr h_{i+j-2r}. Vectors of length k + 1 start with the constant h_0.
 """
 
 from __future__ import annotations
 
 import math
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
+from numba import get_num_threads, njit
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis, reference
-from distfit_nn.maxent.reference import Attempt
+from distfit_nn.maxent import basis, reference, simd, tables
+from distfit_nn.maxent.solution import Fits, Problem
 
 Array = NDArray[np.float64]
 
-# Compiled code takes globals as constants.
-NODES = basis.NODES_PER_PANEL
-MAX_PANELS = basis.MAX_PANELS
-PANEL_TOLERANCE = basis.PANEL_TOLERANCE
-DECREMENT_TOLERANCE = reference.DECREMENT_TOLERANCE
+# Compiled code takes globals as constants, and its cache does not see that they have changed.
+NODES = 20  # of a panel: fewer panels cost less to lay
+QUADRATURE = 1e-12  # bound on the relative error of a panel
+MAX_PANELS = 64  # of one column; one that needs more is left to the hard solver
 ARMIJO = reference.ARMIJO
-TRIALS = reference.TRIALS
-RIDGE = reference.RIDGE
-MAX_RIDGE = reference.MAX_RIDGE
-MAX_STEPS = reference.MAX_STEPS
+RIDGE, MAX_RIDGE = reference.RIDGE, reference.MAX_RIDGE
 EPS = reference.EPS
 TINY = float(np.finfo(float).tiny)
+STACK = 40  # halvings
+SENTINELS = 32  # points of weight 0 that tell where panels that were left out begin to matter
+DEAD = 36.0  # the mass that the rule leaves out is below exp(-DEAD)
+HIGH = 40.0  # log p that much above log Z would be a spike narrower than exp(-HIGH)
+MAX_STEPS, TRIALS = 60, 24
+# A column is done after a step from a decrement below the first, or with one below the second.
+DECREMENT_TOLERANCE, POLISHED = 1e-9, 1e-12
+NEAR = -1e-6  # above this squared decrement, negative, a full step is taken as it is
+SEEN = 4.0  # how far below the uniform density a step may raise what was left out; or twice ...
+MOST_NOISE = 1e-11  # of log p, beyond which its multipliers need more than float64
+CHUNK = 256  # columns that a thread takes at a time
 
-# Rows of the work array of vectors, (5, k + 1).
+# Rows of the work array of vectors, and columns of the report.
 MEAN, GRADIENT, DIRECTION, CANDIDATE, SCALE = range(5)
+LOG_Z, STEPS, DECREMENT, SUCCESS = range(4)
+
+# A quadrature rule with what is evaluated on it, and other work arrays of one thread.
+Rule = namedtuple("Rule", ["weights", "h", "u", "p"])
+Work = namedtuple(
+    "Work",
+    ["stack", "places", "guards", "before", "moments", "vectors", "hessian", "factor"],
+)
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@compiled
-def _fill(edges, panels, rule, h, weights):  # type: ignore[no-untyped-def]
-    """Write the basis (nodes, k + 1) and the weights of the composite rule; return the nodes."""
-    order = h.shape[1] - 1
-    for j in range(panels):
-        half = (edges[j + 1] - edges[j]) / 2
-        middle = (edges[j + 1] + edges[j]) / 2
-        for q in range(NODES):
-            node = j * NODES + q
-            z = middle + half * rule[0, q]
-            weights[node] = half * rule[1, q]
-            h[node, 0] = 1.0
-            h[node, 1] = z
-            for i in range(1, order):
-                low = math.sqrt(i) * h[node, i - 1]
-                h[node, i + 1] = (z * h[node, i] - low) / math.sqrt(i + 1)
-    return panels * NODES
+def new_rule(order: int) -> Rule:
+    """Return room for a rule."""
+    nodes = MAX_PANELS * NODES + SENTINELS
+    return Rule(np.empty(nodes), np.empty((2 * order + 1, nodes)), np.empty(nodes), np.empty(nodes))
+
+
+def new_work(order: int) -> Work:
+    """Return work arrays for one thread."""
+    size = order + 1
+    return Work(
+        np.empty((STACK + 1, size)),
+        np.empty((STACK, 2)),
+        np.empty(SENTINELS),
+        np.empty(SENTINELS),
+        np.empty(2 * order + 1),
+        np.empty((5, size)),
+        np.empty((size, size)),
+        np.empty((size, size)),
+    )
 
 
 @compiled
-def _evaluate(coefficients, h, weights, nodes, p):  # type: ignore[no-untyped-def]
-    """Write the probability of each node to p; return log Z."""
-    top = -np.inf
-    for node in range(nodes):
-        u = 0.0
-        for i in range(1, h.shape[1]):
-            u += coefficients[i] * h[node, i]
-        p[node] = u
-        top = max(top, u)
-    total = 0.0
-    for node in range(nodes):
-        p[node] = weights[node] * math.exp(p[node] - top)
-        total += p[node]
-    for node in range(nodes):
-        p[node] /= total
-    return top + math.log(total)
-
-
-@compiled
-def _covariance(h, p, nodes, target, vectors, hessian):  # type: ignore[no-untyped-def]
-    """Write mean, gradient and Hessian, the latter from centred values."""
-    size = h.shape[1]
+def _shift(stack, row, offset, ratio, to):  # type: ignore[no-untyped-def]
+    """Write the polynomial in `row` as one in s to row `to`, t = offset + ratio s."""
+    size = stack.shape[1]
+    for i in range(size):
+        stack[to, i] = stack[row, i]
+    for i in range(size - 1):
+        for j in range(size - 2, i - 1, -1):
+            stack[to, j] += offset * stack[to, j + 1]
+    power = 1.0
     for i in range(1, size):
-        vectors[MEAN, i] = 0.0
+        power *= ratio
+        stack[to, i] *= power
+
+
+@compiled
+def _suits(stack, row, floor, ellipses):  # type: ignore[no-untyped-def]
+    """Return 0 for a panel below the floor, 1 for one that the rule integrates, else -1."""
+    size = stack.shape[1]
+    wide = 0.0
+    for i in range(1, size):
+        wide += abs(stack[row, i])
+    if stack[row, 0] + wide < floor:
+        return 0
+    for e in range(len(ellipses)):
+        if wide * ellipses[e, 1] <= ellipses[e, 0]:
+            total = 0.0
+            for i in range(1, size):
+                total += abs(stack[row, i]) * ellipses[e, i]
+            if total <= ellipses[e, 0]:
+                return 1
+    return -1
+
+
+@compiled
+def _lay(coefficients, log_z, most, ends, tables, work, rule):  # type: ignore[no-untyped-def]
+    """Lay a rule that is exact for exp(sum_i lambda_i h_i); return its nodes and its sentinels.
+
+    [lower, upper] is halved until a bound on the local coefficients says that the rule is exact on
+    a panel, or that exp(DEAD) times the panel's mass is less than Z. Sentinels, after the nodes,
+    stand at the ends and in the middle of the panels left out. 0 nodes without room, or where log p
+    is so high somewhere that log Z must be above `most`.
+    """
+    to_powers, ellipses, legendre = tables
+    size = len(coefficients)
+    stack, places, z = work.stack, work.places, rule.h[1]
+    for j in range(size):
+        value = 0.0
+        for i in range(max(1, j), size):
+            value += coefficients[i] * to_powers[i, j]
+        stack[STACK, j] = value
+    floor = log_z - math.log(ends[1] - ends[0]) - DEAD
+    places[0, 0], places[0, 1] = 0.5 * (ends[0] + ends[1]), 0.5 * (ends[1] - ends[0])
+    _shift(stack, STACK, places[0, 0], places[0, 1], 0)
+    top, node, guards = 0, 0, 2
+    work.guards[0], work.guards[1] = ends[0], ends[1]
+    while top >= 0:
+        middle, half = places[top, 0], places[top, 1]
+        if stack[top, 0] > most + HIGH:
+            return 0, 0
+        fit = _suits(stack, top, floor, ellipses)
+        if fit == 1:
+            if node + NODES + SENTINELS > len(z):
+                return 0, 0
+            for q in range(NODES):
+                rule.weights[node] = half * legendre[1, q]
+                z[node] = middle + half * legendre[0, q]
+                node += 1
+        elif fit == 0:
+            if guards < SENTINELS:
+                work.guards[guards] = middle
+                guards += 1
+        else:
+            if top + 2 >= STACK:
+                return 0, 0
+            # The left half takes the parent's place, the right one is next.
+            _shift(stack, top, 0.5, 0.5, top + 1)
+            _shift(stack, top, -0.5, 0.5, STACK)
+            for i in range(size):
+                stack[top, i] = stack[STACK, i]
+            places[top, 0], places[top, 1] = middle - 0.5 * half, 0.5 * half
+            places[top + 1, 0], places[top + 1, 1] = middle + 0.5 * half, 0.5 * half
+            top += 1
+            continue
+        top -= 1
+    for guard in range(guards):
+        z[node + guard] = work.guards[guard]
+    simd.fill_basis(rule.h, 0, node + guards, 2 * size - 2)
+    return node, guards
+
+
+@compiled
+def _log_z(coefficients, shift, nodes, guards, rule):  # type: ignore[no-untyped-def]
+    """Write weights exp(u - shift) to p; return its sum, log Z, and u at its highest sentinel."""
+    simd.log_density(coefficients, rule.h, nodes + guards, rule.u)
+    simd.weigh(rule.u, shift, rule.weights, nodes, rule.p)
+    total = simd.total(rule.p, 0, nodes)
+    highest = -np.inf
+    for guard in range(nodes, nodes + guards):
+        highest = max(highest, rule.u[guard])
+    return total, shift + math.log(total) if 1e-250 < total < 1e250 else np.inf, highest
+
+
+@compiled
+def _hessian(target, total, nodes, products, rule, work):  # type: ignore[no-untyped-def]
+    """Write mean, gradient and Hessian from the moments to order 2k."""
+    size = len(target)
+    m, vectors, hessian = work.moments, work.vectors, work.hessian
+    simd.moments(rule.p, rule.h, 0, nodes, 1, 2 * size - 2, m)
+    m[0] = 1.0
+    for i in range(1, 2 * size - 1):
+        m[i] /= total
+    for i in range(1, size):
+        vectors[MEAN, i] = m[i]
+        vectors[GRADIENT, i] = m[i] - target[i]
         for j in range(1, i + 1):
-            hessian[i, j] = 0.0
-    for node in range(nodes):
-        for i in range(1, size):
-            vectors[MEAN, i] += p[node] * h[node, i]
-    for node in range(nodes):
-        for i in range(1, size):
-            share = p[node] * (h[node, i] - vectors[MEAN, i])
-            for j in range(1, i + 1):
-                hessian[i, j] += share * (h[node, j] - vectors[MEAN, j])
-    for i in range(1, size):
-        vectors[GRADIENT, i] = vectors[MEAN, i] - target[i]
+            value = -m[i] * m[j]
+            for r in range(j + 1):
+                value += products[i, j, r] * m[i + j - 2 * r]
+            hessian[i, j] = value
 
 
 @compiled
@@ -106,207 +209,272 @@ def _cholesky(hessian, vectors, ridge, factor):  # type: ignore[no-untyped-def]
             for m in range(1, j):
                 value -= factor[i, m] * factor[j, m]
             if i != j:
-                factor[i, j] = value / factor[j, j]
+                factor[i, j] = value * factor[j, j]
             elif value > 0.0:
-                factor[i, i] = math.sqrt(value)
+                factor[i, i] = 1.0 / math.sqrt(value)  # the diagonal is kept inverted
             else:
                 return False
     return True
 
 
 @compiled
-def _newton_direction(vectors, hessian, factor):  # type: ignore[no-untyped-def]
-    """Write the Newton direction; return whether the Hessian could be factored."""
-    size = len(hessian)
-    for i in range(1, size):
-        vectors[SCALE, i] = 1 / math.sqrt(max(hessian[i, i], TINY))
+def _factor(hessian, vectors, factor):  # type: ignore[no-untyped-def]
+    """Factor the Hessian with the least ridge that it needs; return whether one suffices."""
+    for i in range(1, len(hessian)):
+        vectors[SCALE, i] = 1.0 / math.sqrt(max(hessian[i, i], TINY))
     ridge = 0.0
     while not _cholesky(hessian, vectors, ridge, factor):
-        ridge = max(RIDGE, 100 * ridge)
+        ridge = max(RIDGE, 100.0 * ridge)
         if not ridge <= MAX_RIDGE:
             return False
-    for i in range(1, size):
-        value = -vectors[GRADIENT, i] * vectors[SCALE, i]
-        for m in range(1, i):
-            value -= factor[i, m] * vectors[DIRECTION, m]
-        vectors[DIRECTION, i] = value / factor[i, i]
-    for i in range(size - 1, 0, -1):
-        value = vectors[DIRECTION, i]
-        for m in range(i + 1, size):
-            value -= factor[m, i] * vectors[DIRECTION, m]
-        vectors[DIRECTION, i] = value / factor[i, i]
-    for i in range(1, size):
-        vectors[DIRECTION, i] *= vectors[SCALE, i]
     return True
 
 
 @compiled
+def _direction(vectors, factor):  # type: ignore[no-untyped-def]
+    """Write -H^-1 gradient; return its product with the gradient."""
+    size = len(factor)
+    direction = vectors[DIRECTION]
+    for i in range(1, size):
+        value = -vectors[GRADIENT, i] * vectors[SCALE, i]
+        for m in range(1, i):
+            value -= factor[i, m] * direction[m]
+        direction[i] = value * factor[i, i]
+    slope = 0.0
+    for i in range(1, size):
+        slope -= direction[i] * direction[i]
+    for i in range(size - 1, 0, -1):
+        value = direction[i]
+        for m in range(i + 1, size):
+            value -= factor[m, i] * direction[m]
+        direction[i] = value * factor[i, i]
+    for i in range(1, size):
+        direction[i] *= vectors[SCALE, i]
+    return slope
+
+
+@compiled
 def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = 0.0
+    out = 0.0
     for i in range(1, len(a)):
-        total += a[i] * b[i]
-    return total
+        out += a[i] * b[i]
+    return out
 
 
 @compiled
-def _newton(  # type: ignore[no-untyped-def]
-    coefficients, target, steps, nodes, h, weights, p, vectors, hessian, factor
-):
-    """Take at most `steps` steps; return (steps taken, decrement, converged, stuck)."""
-    decrement = np.inf
-    for step in range(steps):
-        log_z = _evaluate(coefficients, h, weights, nodes, p)
-        _covariance(h, p, nodes, target, vectors, hessian)
-        if not _newton_direction(vectors, hessian, factor):
-            return step, decrement, False, True
-        slope = _dot(vectors[GRADIENT], vectors[DIRECTION])
-        decrement = math.sqrt(max(0.0, -slope))
-        if decrement < DECREMENT_TOLERANCE:
-            for i in range(1, len(target)):
-                coefficients[i] += vectors[DIRECTION, i]
-            return step + 1, decrement, True, False
-        linear = _dot(coefficients, target)
-        noise = 8 * EPS * (abs(log_z) + abs(linear))
-        accepted = False
-        t = 1.0
-        for trial in range(TRIALS):
-            for i in range(1, len(target)):
-                vectors[CANDIDATE, i] = coefficients[i] + t * vectors[DIRECTION, i]
-            value = _evaluate(vectors[CANDIDATE], h, weights, nodes, p)
-            value -= _dot(vectors[CANDIDATE], target)
-            if value <= log_z - linear + ARMIJO * t * slope + noise:
-                accepted = True
-                break
-            t *= 0.5 if trial < 3 else 0.25
-        if not accepted:
-            return step + 1, decrement, False, True
-        for i in range(1, len(target)):
-            coefficients[i] = vectors[CANDIDATE, i]
-    return steps, decrement, False, False
+def _start(target, products, work, coefficients):  # type: ignore[no-untyped-def]
+    """Write the multipliers of -a pi^2, pi the last orthonormal polynomial of degree k // 2.
 
-
-@compiled
-def _check(coefficients, edges, panels, rule, h, weights, p, moments, errors):  # type: ignore[no-untyped-def]
-    """Write E_p h by the halved panels and the panels' errors; return log Z and the noise."""
-    size = len(coefficients)
-    fine_edges = np.empty(2 * panels + 1)
-    for j in range(panels):
-        fine_edges[2 * j] = edges[j]
-        fine_edges[2 * j + 1] = (edges[j] + edges[j + 1]) / 2
-    fine_edges[2 * panels] = edges[panels]
-    nodes = _fill(fine_edges, 2 * panels, rule, h, weights)
-    log_z = _evaluate(coefficients, h, weights, nodes, p)
-    change = np.zeros((panels, size))
-    scale = np.zeros(size)
-    moments[:] = 0.0
-    noise = 0.0
-    for node in range(nodes):
-        for i in range(size):
-            term = p[node] * h[node, i]
-            change[node // (2 * NODES), i] -= term
-            moments[i] += term
-            scale[i] += abs(term)
-            if i > 0:
-                noise += 4 * EPS * abs(coefficients[i] * term)
-    nodes = _fill(edges, panels, rule, h, weights)
-    for node in range(nodes):
-        u = min(_dot(coefficients, h[node]) - log_z, 700.0)
-        for i in range(size):
-            change[node // NODES, i] += weights[node] * math.exp(u) * h[node, i]
-    for j in range(panels):
-        errors[j] = 0.0
-        for i in range(size):
-            errors[j] = max(errors[j], abs(change[j, i]) / max(1.0, scale[i]))
-    return log_z, noise
-
-
-@compiled
-def _split(edges, panels, limit, errors):  # type: ignore[no-untyped-def]
-    """Halve the panels whose error exceeds `limit`; return their number, or 0 without room."""
-    extra = 0
-    for j in range(panels):
-        if errors[j] > limit:
-            extra += 1
-    if panels + extra > MAX_PANELS:
-        return 0
-    to = panels + extra
-    for j in range(panels - 1, -1, -1):
-        right = edges[j + 1]
-        edges[to] = right
-        to -= 1
-        if errors[j] > limit:
-            edges[to] = (edges[j] + right) / 2
-            to -= 1
-    return panels + extra
-
-
-@compiled
-def _minimise_columns(starts, targets, edges, panels, steps, rule, moments, report):  # type: ignore[no-untyped-def]
-    """Fit d columns, in place.
-
-    starts, targets, moments : (d, k + 1), multipliers in and out, moments wanted and reached;
-    edges, panels : (d, MAX_PANELS + 1), (d,), the panels and their numbers, in and out;
-    report : (d, 5), log Z, largest panel error, iterations, decrement, converged.
+    Its density has a bump at each node of a Gauss rule of the target, wide enough to be smooth.
+    Returns whether the target has such a polynomial.
     """
-    columns, size = starts.shape
-    room = 2 * MAX_PANELS * NODES
-    h, weights, p = np.empty((room, size)), np.empty(room), np.empty(room)
-    vectors, errors = np.empty((5, size)), np.empty(MAX_PANELS)
-    hessian, factor = np.empty((size, size)), np.empty((size, size))
-    for c in range(columns):
-        iterations, decrement, converged, stuck = 0, np.inf, False, False
-        while True:
-            if iterations < MAX_STEPS:
-                nodes = _fill(edges[c], panels[c], rule, h, weights)
-                taken, decrement, converged, stuck = _newton(
-                    starts[c], targets[c], steps, nodes, h, weights, p, vectors, hessian, factor
-                )
-                iterations += taken
-            log_z, noise = _check(
-                starts[c], edges[c], panels[c], rule, h, weights, p, moments[c], errors
+    size = len(target)
+    degree = (size - 1) // 2
+    gram, factor, vectors = work.hessian, work.factor, work.vectors
+    coefficients[:] = 0.0
+    if degree == 0:
+        return True
+    for i in range(1, degree + 1):
+        for j in range(1, i + 1):
+            value = -target[i] * target[j]
+            for r in range(j + 1):
+                value += products[i, j, r] * target[i + j - 2 * r]
+            gram[i, j] = value
+        vectors[SCALE, i] = 1.0
+    part = gram[: degree + 1, : degree + 1]
+    if not _cholesky(part, vectors, 0.0, factor):
+        return False
+    pi = vectors[CANDIDATE]
+    pi[degree] = factor[degree, degree]
+    for i in range(degree - 1, 0, -1):
+        value = 0.0
+        for m in range(i + 1, degree + 1):
+            value -= factor[m, i] * pi[m]
+        pi[i] = value * factor[i, i]
+    pi[0] = 0.0
+    for i in range(1, degree + 1):
+        pi[0] -= pi[i] * target[i]
+    height = 0.5 if degree == 1 else 0.25
+    for i in range(degree + 1):
+        for j in range(degree + 1):
+            for r in range(min(i, j) + 1):
+                coefficients[i + j - 2 * r] -= height * pi[i] * pi[j] * products[i, j, r]
+    return math.isfinite(_dot(coefficients, coefficients))
+
+
+@compiled
+def _to_wall(nodes, guards, level, work, rule):  # type: ignore[no-untyped-def]
+    """Return the share of a step after which the first sentinel reaches `level`; at most 1."""
+    share = 1.0
+    for guard in range(guards):
+        before, after = work.before[guard], rule.u[nodes + guard]
+        if before < level and after > level + 0.5:
+            share = min(share, (level - before) / (after - before))
+    return share
+
+
+@compiled
+def _search(coefficients, target, slope, log_z, nodes, guards, ends, tables, work, rule, other):  # type: ignore[no-untyped-def]
+    """Find a step length; return (nodes, sentinels, sum of p, log Z, fresh) at the candidate.
+
+    A rule does not see where a candidate rises that was low before: where a sentinel is high, the
+    step is cut to where it begins to matter, and the candidate gets a rule of its own, in `other`
+    (fresh). 0 nodes without success.
+    """
+    size = len(target)
+    candidate, direction = work.vectors[CANDIDATE], work.vectors[DIRECTION]
+    ahead = _dot(direction, target)
+    noise = 8.0 * EPS * (abs(log_z) + abs(_dot(coefficients, target)))
+    even = -math.log(ends[1] - ends[0])  # log p of the uniform density
+    for guard in range(guards):
+        work.before[guard] = rule.u[nodes + guard]
+    length, halvings, level = 1.0, 0, even - SEEN
+    for _ in range(TRIALS):
+        for i in range(1, size):
+            candidate[i] = coefficients[i] + length * direction[i]
+        most = log_z + length * (ahead + ARMIJO * slope) + noise
+        total, value, highest = _log_z(candidate, log_z, nodes, guards, rule)
+        share = 1.0
+        if value <= most:
+            if highest < value + even - 0.5 * DEAD:
+                return nodes, guards, total, value, False
+            share = _to_wall(nodes, guards, value + level, work, rule)
+            if share == 1.0:
+                # log Z is convex in the multipliers, so it lies above its tangent.
+                tangent = log_z + length * (ahead + slope)
+                new, new_guards = _lay(candidate, tangent, most, ends, tables, work, other)
+                if new > 0:
+                    total, value, _ = _log_z(candidate, value, new, new_guards, other)
+                    if value <= most:
+                        return new, new_guards, total, value, True
+                level -= SEEN
+                share = _to_wall(nodes, guards, value + level, work, rule)
+        if share < 1.0:
+            length *= share
+        else:
+            length *= 0.5 if halvings < 3 else 0.25
+            halvings += 1
+    return 0, 0, 0.0, np.inf, False
+
+
+@compiled
+def _column(  # type: ignore[no-untyped-def]
+    target, ends, tables, products, work, rule, other, coefficients, reached, report
+):
+    """Fit one column; write multipliers, E_p h_i and the report."""
+    size = len(target)
+    vectors = work.vectors
+    report[:] = np.nan
+    report[STEPS] = report[SUCCESS] = 0.0
+    if not _start(target, products, work, coefficients):
+        return
+    log_z = -coefficients[0] - 3.0
+    nodes, guards = _lay(coefficients, log_z, np.inf, ends, tables, work, rule)
+    if nodes == 0:
+        return
+    total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
+    fresh, polished = True, False
+    while log_z < np.inf and report[STEPS] < MAX_STEPS:
+        _hessian(target, total, nodes, products, rule, work)
+        if not _factor(work.hessian, vectors, work.factor):
+            return
+        slope = _direction(vectors, work.factor)
+        if not slope > -1e100:
+            return
+        polished = polished or slope > -(POLISHED**2)
+        if polished and fresh:
+            noise = 0.0
+            for i in range(1, size):
+                reached[i] = vectors[MEAN, i]
+                noise += abs(coefficients[i])
+            report[LOG_Z], report[DECREMENT] = log_z, math.sqrt(-slope)
+            report[SUCCESS] = EPS * noise < MOST_NOISE
+            return
+        report[STEPS] += 1
+        polished = slope > -(DECREMENT_TOLERANCE**2)
+        if slope < NEAR:
+            nodes, guards, total, log_z, fresh = _search(
+                coefficients, target, slope, log_z, nodes, guards, ends, tables, work, rule, other
             )
-            finite = math.isfinite(log_z) and math.isfinite(noise)
-            if not finite or iterations >= MAX_STEPS:
-                break
-            more = _split(edges[c], panels[c], max(PANEL_TOLERANCE, noise), errors)
-            if more == 0 or (more == panels[c] and (converged or stuck)):
-                converged = converged and more > 0
-                break
-            panels[c] = more
-        report[c, 0] = log_z
-        report[c, 1] = 0.0
-        for j in range(panels[c]):
-            report[c, 1] = max(report[c, 1], errors[j])
-        report[c, 2] = iterations
-        report[c, 3] = decrement
-        report[c, 4] = converged and finite
+            if nodes == 0:
+                return
+            if fresh:
+                rule, other = other, rule
+            for i in range(1, size):
+                coefficients[i] = vectors[CANDIDATE, i]
+            continue
+        for i in range(1, size):
+            coefficients[i] += vectors[DIRECTION, i]
+        if not fresh:
+            nodes, guards = _lay(coefficients, log_z, log_z, ends, tables, work, rule)
+            if nodes == 0:
+                return
+            fresh = True
+        total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
 
 
-def minimise_columns(
-    starts: Array, targets: Array, edges: list[Array], steps: int
-) -> list[Attempt]:
-    """Fit d columns, as `reference.minimise_columns` does: starts and targets (k, d)."""
-    order, columns = targets.shape
-    coefficients = np.concatenate([np.zeros((columns, 1)), starts.T], axis=1)
-    wanted = np.concatenate([np.ones((columns, 1)), targets.T], axis=1)
-    panels = np.array([len(column) - 1 for column in edges])
-    padded = np.empty((columns, MAX_PANELS + 1))
-    for row, column in zip(padded, edges, strict=True):
-        row[: len(column)] = column
-    moments = np.empty((columns, order + 1))
-    report = np.empty((columns, 5))
-    rule = np.array(basis.legendre_rule())
-    _minimise_columns(coefficients, wanted, padded, panels, steps, rule, moments, report)
-    return [
-        Attempt(
-            coefficients[j, 1:],
-            padded[j, : panels[j] + 1],
-            moments[j, 1:],
-            log_normaliser=report[j, 0],
-            quadrature_error=report[j, 1],
-            iterations=int(report[j, 2]),
-            decrement=report[j, 3],
-            converged=bool(report[j, 4]),
+@compiled
+def _columns(  # type: ignore[no-untyped-def]
+    targets, ends, tables, products, work, rule, other, coefficients, moments, report
+):
+    """Fit columns: targets, coefficients, moments (d, k + 1), ends (d, 4), report (d, 4)."""
+    for c in range(len(targets)):
+        _column(
+            targets[c],
+            ends[c],
+            tables,
+            products,
+            work,
+            rule,
+            other,
+            coefficients[c],
+            moments[c],
+            report[c],
         )
-        for j in range(columns)
-    ]
+
+
+def minimise(problem: Problem) -> Fits:
+    """Fit the columns of a problem, as `reference.minimise` does."""
+    order, columns = problem.targets.shape
+    targets = np.vstack([np.ones(columns), problem.targets]).T.copy()
+    ends = np.stack([problem.lower, problem.upper, problem.data_lower, problem.data_upper], axis=1)
+    coefficients, moments = np.empty_like(targets), np.empty_like(targets)
+    report = np.empty((columns, 4))
+    constants = (
+        tables.hermite_in_monomials(order)[:, :, 0].copy(),
+        tables.ellipses(order, NODES, QUADRATURE),
+        np.stack(basis.legendre_rule(NODES)),
+    )
+    products = np.array(basis.products(order))
+
+    def part(first: int) -> None:
+        some = slice(first, first + CHUNK)
+        _columns(
+            targets[some],
+            ends[some],
+            constants,
+            products,
+            new_work(order),
+            new_rule(order),
+            new_rule(order),
+            coefficients[some],
+            moments[some],
+            report[some],
+        )
+
+    starts = range(0, columns, CHUNK)
+    if len(starts) == 1 or get_num_threads() == 1:
+        for first in starts:
+            part(first)
+    else:
+        with ThreadPoolExecutor(get_num_threads()) as pool:
+            list(pool.map(part, starts))
+    return Fits(
+        coefficients[:, 1:].T,
+        moments[:, 1:].T,
+        log_normaliser=report[:, LOG_Z],
+        quadrature_error=np.full(columns, QUADRATURE),
+        iterations=report[:, STEPS].astype(np.int64),
+        decrement=report[:, DECREMENT],
+        converged=report[:, SUCCESS] > 0,
+    )

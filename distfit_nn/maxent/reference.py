@@ -2,8 +2,8 @@
 
 The density of largest entropy on [lower, upper] with E h_i = mu_i, i = 1..k, is
 p = exp(sum_i lambda_i h_i - log Z), where lambda minimises log Z(lambda) - sum_i lambda_i mu_i:
-strictly convex, with gradient E_p h - mu and Hessian Cov_p(h). `numba_kernel` does the same
-operations in the same order; the tests hold the two together.
+strictly convex, with gradient E_p h - mu and Hessian Cov_p(h). `numba_kernel` takes the same steps
+on panels of its own; the tests hold the two together.
 
 Sources: L. R. Mead and N. Papanicolaou, J. Math. Phys. 25 (1984) 2404, the dual; R. V. Abramov,
 J. Comput. Phys. 226 (2007) 621, polynomial bases for its stability.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn.maxent import basis
+from distfit_nn.maxent.solution import Fits, Problem
 
 Array = NDArray[np.float64]
 
@@ -29,6 +30,7 @@ TRIALS = 24  # step lengths tried before a line search gives up
 RIDGE = 1e-14  # added to the unit diagonal of the scaled Hessian where Cholesky fails
 MAX_RIDGE = 1e3  # the Hessian is not finite where this does not help
 MAX_STEPS = 150  # Newton steps of one attempt
+STEPS = 2  # between two checks of the quadrature
 
 EPS = float(np.finfo(float).eps)
 
@@ -143,17 +145,16 @@ def check(attempt: Attempt) -> tuple[Array, float]:
     return errors, 4 * EPS * float((fine_p * size).sum())
 
 
-def minimise(start: Array, target: Array, edges: Array, steps: int) -> Attempt:
-    """Newton from `start`; every `steps` steps, panels that are not exact are cut in halves.
+def minimise_one(first: Array, target: Array, edges: Array) -> Attempt:
+    """Newton from `first`; after every few steps, panels that are not exact are cut in halves.
 
-    A coarse rule may have no solution where the integral has one, and Newton then runs away: hard
-    columns need steps = 1, while 12 costs the easy ones nothing.
+    A coarse rule may have no solution where the integral has one, and Newton then runs away.
     """
-    attempt = Attempt(start, edges)
+    attempt = Attempt(first, edges)
     stuck = False
     while True:
         if attempt.iterations < MAX_STEPS:
-            stuck = newton(attempt, target, steps)
+            stuck = newton(attempt, target, STEPS)
         errors, noise = check(attempt)
         if not (math.isfinite(attempt.log_normaliser) and math.isfinite(noise)):
             attempt.converged = False
@@ -169,12 +170,43 @@ def minimise(start: Array, target: Array, edges: Array, steps: int) -> Attempt:
         edges = attempt.edges = basis.halved(edges, split)
 
 
-def minimise_columns(
-    starts: Array, targets: Array, edges: list[Array], steps: int
-) -> list[Attempt]:
-    """Apply `minimise` to d columns: starts and targets (k, d), one array of edges for each."""
+def start(target: Array) -> Array:
+    """Return the multipliers of -a pi^2, pi orthonormal of degree k // 2 under the target.
+
+    Its bumps lie where the Gauss rule of the target has its points; a = 1/2 is N(0,1) at order 2,
+    and 1/4 leaves bumps at higher orders so wide that they flow together where they should.
+    """
+    order, degree = len(target), len(target) // 2
+    out = np.zeros(order)
+    if degree == 0:
+        return out
+    c = basis.products(order)
+    means = np.append(1.0, target)
+    gram = np.zeros((degree + 1, degree + 1))
+    for i in range(degree + 1):
+        for j in range(degree + 1):
+            gram[i, j] = sum(c[i, j, r] * means[i + j - 2 * r] for r in range(min(i, j) + 1))
+    pi = np.linalg.solve(np.linalg.cholesky(gram).T, np.eye(degree + 1)[degree])
+    height = 0.5 if degree == 1 else 0.25
+    square = np.zeros(order + 1)
+    for i in range(degree + 1):
+        for j in range(degree + 1):
+            for r in range(min(i, j) + 1):
+                square[i + j - 2 * r] += pi[i] * pi[j] * c[i, j, r]
+    return -height * square[1:]
+
+
+def minimise(problem: Problem) -> Fits:
+    """Fit the columns of a problem, as far as float64 in the basis h leads."""
+    order, columns = problem.targets.shape
+    fits = Fits.empty(order, columns)
+    ends = np.stack([problem.lower, problem.upper, problem.data_lower, problem.data_upper])
     with np.errstate(all="ignore"):  # an attempt that overflows is reported as not converged
-        return [
-            minimise(start, target, column_edges, steps)
-            for start, target, column_edges in zip(starts.T, targets.T, edges, strict=True)
-        ]
+        for j in range(columns):
+            target = problem.targets[:, j]
+            try:
+                first = start(target)
+            except np.linalg.LinAlgError:  # moments on the edge, as far as float64 can tell
+                continue
+            fits.write(j, minimise_one(first, target, basis.first_edges(*ends[:, j])))
+    return fits

@@ -9,12 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn.maxent import basis
+
 Array = NDArray[np.float64]
 
 # A column is OK when its moments agree with the data's to this, checked by a finer quadrature.
 RESIDUAL_TOLERANCE = 1e-8
 
 PER_ORDER = ("coefficients", "coefficients_low", "moments")  # fields with a row for each moment
+
+
+def residual(moments: Array, target: Array) -> Array:
+    """Return max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) from the moments of h_1..h_k, (k, ...)."""
+    to_monomials = basis.monomials_in_hermite(len(target))[1:]
+    wanted = np.tensordot(to_monomials[:, 1:], target, 1)
+    wanted += to_monomials[:, 0].reshape(-1, *[1] * (target.ndim - 1))
+    error = np.abs(np.tensordot(to_monomials[:, 1:], moments - target, 1))
+    return np.max(error / np.maximum(1, np.abs(wanted)), axis=0)
 
 
 class Status(IntEnum):
@@ -25,13 +36,14 @@ class Status(IntEnum):
     REGULARISED = 1
     """It has the moments (1 - epsilon) mu_i + epsilon nu_i, towards those of a smooth density.
 
-    nu are the moments of the start, exp(-((z - mid)/(R/2))^order) with the middle and the range R
-    of the data, or of N(0,1), both cut to the support: of the one that leads nearer to the data.
+    nu are the moments of the uniform distribution on the range of the data (of what that may be,
+    where only moments were given). In general epsilon is below 1e-6: the density asked for holds a
+    spike that is narrower than float64 can tell from a point.
     """
     DEGENERATE = 2
-    """No density exists: constant, at most order/2 distinct values, or moments on the edge.
+    """No density exists: at most order/2 distinct values, or moments on the edge.
 
-    Values at both ends of the support count as one: order/2 + 1 are then too few.
+    A value at an end of the support counts half.
     """
     INVALID = 3
     """NaN or inf in the input, no values, or moments that no distribution on the support has."""
@@ -59,15 +71,14 @@ class Solution:
     iterations : (d,) int64
         Newton steps over all starts and refinements of the quadrature.
     residual : (d,)
-        max_i abs(E_p z^i - m_i) / max(1, abs(m_i)), by the quadrature with every panel halved.
+        max_i abs(E_p z^i - m_i) / max(1, abs(m_i)), by that quadrature.
     decrement : (d,)
         Newton decrement sqrt(g' H^-1 g) at the last evaluation: invariant under affine maps.
     quadrature_error : (d,)
-        Largest change of one of the integrals E_p h_i when a panel is halved.
+        What the rule may be off by, relative to E_p abs(h_i): a bound (of a Gauss rule on each
+        panel, by the local coefficients of log p), or the change when every panel is halved.
     epsilon : (d,)
         0 where OK; how far a REGULARISED column was drawn from its moments, in (0, 1].
-    edges : tuple of d arrays
-        The panels on which a Gauss-Legendre rule integrates the density.
     """
 
     coefficients: Array
@@ -84,7 +95,6 @@ class Solution:
     decrement: Array
     quadrature_error: Array
     epsilon: Array
-    edges: tuple[Array, ...]
 
     @property
     def order(self) -> int:
@@ -95,14 +105,13 @@ class Solution:
         """Return the status of each column in lower case."""
         return [Status(int(status)).name.lower() for status in self.status]
 
-    def __getitem__(self, part: slice) -> Solution:
-        """Return the solution of some of the columns, as views."""
-        arrays = {name: value[..., part] for name, value in vars(self).items() if name != "edges"}
-        return Solution(**arrays, edges=self.edges[part])
+    def __getitem__(self, part: slice | NDArray[Any]) -> Solution:
+        """Return the solution of some of the columns; those of a slice as views."""
+        return Solution(**{name: value[..., part] for name, value in vars(self).items()})
 
     @classmethod
     def empty(cls, order: int, status: NDArray[np.int8]) -> Solution:
-        """Return the solution of columns that have no density: NaN, no iterations, no panels."""
+        """Return the solution of columns that have no density: NaN, no iterations."""
         columns = len(status)
         arrays: dict[str, Any] = {
             name: np.full((order, columns) if name in PER_ORDER else columns, np.nan)
@@ -110,31 +119,12 @@ class Solution:
         }
         arrays["status"] = status.copy()
         arrays["iterations"] = np.zeros(columns, np.int64)
-        arrays["edges"] = tuple(np.empty(0) for _ in range(columns))
         return cls(**arrays)
 
-    def filled(self, where: NDArray[np.bool_], part: Solution) -> Solution:
-        """Return a copy in which the columns marked in `where` are those of `part`."""
-        arrays: dict[str, Any] = {}
+    def write(self, where: NDArray[np.bool_], part: Solution) -> None:
+        """Write `part` to the columns marked in `where`, in place."""
         for name, value in vars(self).items():
-            if name != "edges":
-                arrays[name] = value.copy()
-                arrays[name][..., where] = getattr(part, name)
-        edges = iter(part.edges)
-        arrays["edges"] = tuple(
-            next(edges) if hit else old for hit, old in zip(where, self.edges, strict=True)
-        )
-        return Solution(**arrays)
-
-    @classmethod
-    def joined(cls, parts: list[Solution]) -> Solution:
-        """Return one solution with the columns of all parts."""
-        arrays: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in cls.__dataclass_fields__
-            if name != "edges"
-        }
-        return cls(**arrays, edges=tuple(edges for part in parts for edges in part.edges))
+            value[..., where] = getattr(part, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,3 +146,45 @@ class Problem:
     upper: Array
     data_lower: Array
     data_upper: Array
+
+    def __getitem__(self, part: slice | NDArray[Any]) -> Problem:
+        """Return the problem of some of the columns."""
+        return Problem(**{name: value[..., part] for name, value in vars(self).items()})
+
+    def column(self, j: int) -> Problem:
+        """Return the problem of one column."""
+        return self[slice(j, j + 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Fits:
+    """What a minimiser returns for d columns: see `Solution` for the fields.
+
+    Where `converged` is False nothing else is to be relied upon.
+    """
+
+    coefficients: Array
+    moments: Array
+    log_normaliser: Array
+    quadrature_error: Array
+    iterations: NDArray[np.int64]
+    decrement: Array
+    converged: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, order: int, columns: int) -> Fits:
+        """Return fits of which none has converged."""
+        return cls(
+            np.full((order, columns), np.nan),
+            np.full((order, columns), np.nan),
+            np.full(columns, np.nan),
+            np.full(columns, np.nan),
+            np.zeros(columns, np.int64),
+            np.full(columns, np.nan),
+            np.zeros(columns, np.bool_),
+        )
+
+    def write(self, j: int, one: Any) -> None:
+        """Write the fields of an attempt on one column to column j, in place."""
+        for name, value in vars(self).items():
+            value[..., j] = getattr(one, name)

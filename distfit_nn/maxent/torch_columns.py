@@ -80,11 +80,6 @@ class TensorColumns:
         return self.solution.status <= Status.REGULARISED
 
     @cached_property
-    def hard(self) -> Tensor:
-        """Indices of the columns whose multipliers are held in double-double."""
-        return (self.exists & (self.solution.coefficients_low != 0).any(dim=1)).nonzero()[:, 0]
-
-    @property
-    def differentiable(self) -> Tensor:
-        """Which columns (d,) are functions of what they were fitted to, and not constants."""
-        return (self.solution.status == Status.OK).index_fill(0, self.hard, False)
+    def low(self) -> Tensor:
+        """Which columns (d,) hold their multipliers in double-double."""
+        return self.exists & (self.solution.coefficients_low != 0).any(dim=1)

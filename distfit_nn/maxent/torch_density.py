@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from distfit_nn.maxent.torch_columns import TensorColumns
 from distfit_nn.maxent.torch_hard import HardColumns
 from distfit_nn.maxent.torch_table import Table
 
+# A column whose log Z by its panels is this far from the solver's has a spike that they miss.
+MISSED = 1e-8
 WITHIN = 1e-6  # rounding moves the ends of the data by less than this share of their range
 
 
@@ -43,8 +46,8 @@ class TensorDensity(TensorColumns):
     Every method can be differentiated once, in t or q: d logpdf / dt = u'(z) / scale,
     d cdf / dt = pdf, d ppf / dq = 1 / pdf. If the density was fitted to a tensor that requires
     grad, so in that tensor, by the implicit function theorem (`implicit`), for the columns that are
-    OK. Others are taken as constants, and so are the few whose multipliers need double-double
-    (`hard`), which `Density` evaluates on the CPU; there log p has no gradient in t either.
+    OK. Others are taken as constants, and so are the few that need double-double or have spikes
+    that only `Density` finds (`hard`): it evaluates them on the CPU, log p without a gradient in t.
 
     Attributes
     ----------
@@ -90,6 +93,21 @@ class TensorDensity(TensorColumns):
             f"{self.dtype} on {self.loc.device}>"
         )
 
+    @cached_property
+    def hard(self) -> Tensor:
+        """Indices of the columns that only `Density` can evaluate.
+
+        Their multipliers are held in double-double, or they have a spike that the panels miss, as
+        the solver's log Z tells.
+        """
+        missed = (self.table.log_z - self.solution.log_normaliser.detach()).abs() > MISSED
+        return (self.low | (self.exists & missed)).nonzero()[:, 0]
+
+    @property
+    def differentiable(self) -> Tensor:
+        """Which columns (d,) are functions of what they were fitted to, and not constants."""
+        return (self.solution.status == Status.OK).index_fill(0, self.hard, False)
+
     @property
     def table(self) -> Table:
         """Panels and their masses, with tails that are exact over the range of the data.
@@ -106,8 +124,10 @@ class TensorDensity(TensorColumns):
         if name not in self._tables:
             multipliers = self._multipliers().detach()
             lower, upper = (end.detach() for end in self._ends())
-            window = self._window() if name == "seen" else (lower, upper)
-            self._tables[name] = Table.build(multipliers, lower, upper, window)
+            seen = name == "seen"
+            window = self._window() if seen else (lower, upper)
+            start = None if seen else self._table("seen").edges
+            self._tables[name] = Table.build(multipliers, lower, upper, window, start)
         return self._tables[name]
 
     def _window(self) -> tuple[Tensor, Tensor]:
@@ -243,8 +263,9 @@ class TensorDensity(TensorColumns):
         return torch.where(exists, values, instead)
 
     def _multipliers(self) -> Tensor:
-        """Return lambda (d, k); 0, a uniform density, where `HardColumns` has the say."""
-        return self._safe(self.solution.coefficients, 0.0).index_fill(0, self.hard, 0.0)
+        """Return lambda (d, k); 0, a uniform density, where none fits into float64."""
+        known = self.exists & ~self.low
+        return torch.where(known[:, None], self.solution.coefficients, 0.0)
 
     def _or_numpy(self, values: Tensor, name: str, *arguments: int) -> Tensor:
         """Return the values, (d,), with those of `Density` in the hard columns."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from distfit_nn._checks import one_of, to_numpy
 from distfit_nn.errors import FitError, InputError
 from distfit_nn.maxent import torch_kernel, torch_moments
-from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.implicit import Optimum, SampleMeans
 from distfit_nn.maxent.problem import MAX_ORDER, check_order, check_support
 from distfit_nn.maxent.solution import Status
@@ -257,8 +256,8 @@ def _moments_on_cpu(raw: Tensor, ends: tuple[float, float], backend: str) -> Ten
     return _as_tensors(fit_arrays(to_numpy(raw), ends, backend=backend), raw.device)
 
 
-def _as_tensors(density: Density, device: torch.device) -> TensorDensity:
-    """Return the density on a device."""
+def _as_tensors(density: Any, device: torch.device) -> TensorDensity:
+    """Return a `Density` on a device."""
     loc, scale = (
         torch.as_tensor(np.array(part), device=device) for part in (density.loc, density.scale)
     )

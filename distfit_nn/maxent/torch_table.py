@@ -18,7 +18,7 @@ from torch import Tensor
 from distfit_nn.maxent import basis, torch_panels
 
 FIRST_PANELS = 16
-MOST_PANELS = 320
+MOST_PANELS = 512
 ROUNDS = 24
 # log p changes by no more than this over a panel of a tail, which the rule then integrates to 1e-15
 STEEP = 12.0
@@ -48,15 +48,18 @@ class Table:
         lower: Tensor,
         upper: Tensor,
         window: tuple[Tensor, Tensor],
+        start: Tensor | None = None,
     ) -> Table:
         """Place panels that integrate the densities to rounding, and their tails in relative terms.
 
         coefficients (d, k); lower, upper (d,), the support; window, two (d,): between these points
-        the tails are exact in relative terms.
+        the tails are exact in relative terms; start (d, panels + 1), edges to refine.
         """
-        values = 4 * torch_panels.NODES * FIRST_PANELS
+        if start is None:
+            start = torch_panels.first_edges(lower, upper, FIRST_PANELS)
+        values = 4 * torch_panels.NODES * start.shape[1]
         parts = [
-            _edges(coefficients[part], lower[part], upper[part], window, part)
+            _edges(coefficients[part], start[part], torch.stack(window, dim=1)[part])
             for part in torch_panels.slices(len(lower), _room(lower) // values)
         ]
         most = max(part.shape[1] - 1 for part in parts)
@@ -267,19 +270,11 @@ def _wanted(panel: Tensor, upper: Tensor, v: Tensor, panels: int) -> Tensor:
     return for_lower.flip(1).cumsum(dim=1).flip(1)[:, 1:] + for_upper.cumsum(dim=1)[:, :-1]
 
 
-def _edges(
-    coefficients: Tensor,
-    lower: Tensor,
-    upper: Tensor,
-    window: tuple[Tensor, Tensor],
-    columns: slice,
-) -> Tensor:
-    """Return edges that serve `columns`, whose multipliers and ends are given."""
-    ends = torch.stack([end[columns] for end in window], dim=1)
-    edges = torch_panels.first_edges(lower, upper, FIRST_PANELS)
+def _edges(coefficients: Tensor, edges: Tensor, window: Tensor) -> Tensor:
+    """Return the edges with panels cut until they serve; window (d, 2)."""
     pending = torch.arange(len(edges), device=edges.device)
     for _ in range(ROUNDS):
-        own = _parts(coefficients[pending], edges[pending], ends[pending])
+        own = _parts(coefficients[pending], edges[pending], window[pending])
         # A column that wants more panels than there may be keeps those it has.
         cuts = (own > 1).any(dim=1) & (own.sum(dim=1) <= MOST_PANELS)
         rows = cuts.nonzero()[:, 0]

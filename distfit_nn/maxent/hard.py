@@ -1,0 +1,171 @@
+"""The hard solver: one column at a time, from the Gauss rule of its target, as far as float64 goes.
+
+From each start that the target suggests, the one of the lowest dual first, by `hard_kernel.newton`.
+Where none leads to the moments, their mixture with those of the uniform distribution on the range
+of the data is followed from `FIRST_EPSILON` towards 0, each solution being the next one's start.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distfit_nn.maxent import basis, hard_kernel, tables
+from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_samples
+from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE, Problem, residual
+from distfit_nn.maxent.starts import starts
+
+Array = NDArray[np.float64]
+
+FIRST_EPSILON, LEAST_EPSILON = 0.1, 1e-10  # below the latter the mixture's next weight is 0
+STAGES = 60  # weights that are tried
+FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
+NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """Where Newton's method ended on one column.
+
+    `series` (k + 1, 2) is log p in powers of z, in double-double; `moments` are E_p h_1..E_p h_k.
+    """
+
+    series: Array
+    moments: Array
+    log_normaliser: float
+    quadrature_error: float
+    iterations: int
+    decrement: float
+    epsilon: float = 0.0
+    residual: float = math.nan
+
+    def multipliers(self) -> tuple[Array, Array, float]:
+        """Return high and low parts of the multipliers of h_1..h_k, and log Z to go with them."""
+        exact = basis.power_series_in_hermite(self.series)
+        return exact[1:, 0], exact[1:, 1], -float(exact[0, 0]) + self.log_normaliser
+
+
+class _Column:
+    """The dual problem of one column, for targets that change."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.target = problem.targets[:, 0]
+        self.order = len(self.target)
+        self.ends = np.array([problem.lower[0], problem.upper[0]])
+        self.hull = float(problem.data_lower[0]), float(problem.data_upper[0])
+        self._constants = tables.constants(self.order)
+        self._grids = [hard_kernel.new_grid(self.order + 1) for _ in range(2)]
+
+    def starts(self, rule: Rule) -> list[Array]:
+        """Return the starts for a target, the lowest dual first."""
+        found = []
+        for series in starts(*rule, self.order, *self.ends):
+            value = hard_kernel.dual(series, *rule, self.ends, self._constants, self._grids[0])
+            if math.isfinite(value):
+                found.append((value, len(found), series))
+        return [series for _, _, series in sorted(found, key=lambda one: one[:2])]
+
+    def newton(self, start: Array, rule: Rule) -> Attempt:
+        """Minimise from a start; its moments are NaN where it overflows."""
+        series = start.copy()
+        steps, decrement, panels, grid = hard_kernel.newton(
+            series, *rule, self.ends, self._constants, *self._grids
+        )
+        moments = np.full(self.order + 1, math.nan)
+        log_z = change = math.nan
+        if panels > 0:
+            log_z, change = hard_kernel.check(series, panels, self._constants, grid, moments)
+        return Attempt(series, moments[1:], log_z, change, steps, decrement)
+
+    def uniform(self) -> Attempt:
+        """Return the uniform density on the support."""
+        attempt = self.newton(np.zeros((self.order + 1, 2)), _uniform_rule(self.order, *self.ends))
+        return replace(attempt, epsilon=1.0)
+
+    @staticmethod
+    def meets(attempt: Attempt, wanted: Array) -> bool:
+        """Return whether the attempt has the moments that are wanted."""
+        return bool(residual(attempt.moments, wanted) <= RESIDUAL_TOLERANCE)
+
+    def finished(self, attempt: Attempt, steps: int) -> Attempt:
+        """Return the attempt with all steps, and the residual against the column's target."""
+        off = float(residual(attempt.moments, self.target))
+        return replace(attempt, iterations=steps, residual=off)
+
+
+def solve(rule: Rule, problem: Problem) -> Attempt:
+    """Fit one column.
+
+    Parameters
+    ----------
+    rule : (points, masses)
+        Gauss rule of the target, exact to degree k, in standardised coordinates.
+    problem : Problem
+        Of one column.
+
+    Returns
+    -------
+    Attempt
+        Its `epsilon` is 0 where the moments are met to `RESIDUAL_TOLERANCE`, else the smallest
+        weight of the mixture that was reached; 1 if there was none: the uniform density then.
+    """
+    column = _Column(problem)
+    steps = 0
+    for start in column.starts(rule):
+        attempt = column.newton(start, rule)
+        steps += attempt.iterations
+        if column.meets(attempt, column.target):
+            return column.finished(attempt, steps)
+    best = _follow(column, rule)
+    return column.finished(best, steps + best.iterations)
+
+
+def _follow(column: _Column, rule: Rule) -> Attempt:
+    """Solve for (1 - epsilon) mu + epsilon nu, from epsilon = 0.1 as near to 0 as it goes."""
+    target = column.target
+    uniform = _uniform_rule(column.order, *column.hull)
+    of_uniform = basis.hermite(uniform[0], column.order)[1:] @ uniform[1]
+    best: Attempt | None = None
+    epsilon, factor, steps = FIRST_EPSILON, FIRST_FACTOR, 0
+    for _ in range(STAGES):
+        mixed = _mixture(rule, uniform, epsilon)
+        wanted = target + epsilon * (of_uniform - target)
+        own = column.starts(mixed)
+        done = False
+        for start in own if best is None else [best.series, *own[:1]]:
+            attempt = column.newton(start, mixed)
+            steps += attempt.iterations
+            done = column.meets(attempt, wanted)
+            if done:
+                best = replace(attempt, epsilon=epsilon)
+                break
+        if best is None:
+            if epsilon >= 1.0:
+                break
+            epsilon = min(1.0, 3 * epsilon)
+            continue
+        factor = max(factor * factor, LEAST_FACTOR) if done else math.sqrt(factor)
+        if best.epsilon == 0.0 or factor > NEAR_ONE:
+            break
+        epsilon = best.epsilon * factor
+        if epsilon < LEAST_EPSILON:
+            epsilon = 0.0
+    return replace(best or column.uniform(), iterations=steps)
+
+
+def _uniform_rule(order: int, low: float, high: float) -> Rule:
+    """Return the Gauss rule of the uniform distribution."""
+    nodes, weights = np.polynomial.legendre.leggauss(order // 2 + 1)
+    return (low + high) / 2 + (high - low) / 2 * nodes, weights / 2
+
+
+def _mixture(one: Rule, other: Rule, share: float) -> Rule:
+    """Return the Gauss rule of a mixture of two."""
+    if share == 0.0:
+        return one
+    points = np.concatenate([one[0], other[0]])
+    masses = np.concatenate([(1 - share) * one[1], share * other[1]])
+    return gauss_rule_of_samples(points, masses, len(one[0]))

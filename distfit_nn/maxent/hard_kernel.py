@@ -1,0 +1,355 @@
+"""Newton on the dual for columns that float64 and a fixed basis cannot do, compiled.
+
+Near the edge of the moment space the density is a row of spikes, its Hessian in any fixed basis is
+singular to rounding, and terms of 1e12 cancel in log p. Here
+
+- log p is a power series in z in double-double, and is cut into panels on which a Gauss rule is
+  exact by a bound on its local coefficients (`panel_kernel.cut`);
+- each step is taken in the polynomials pi_1..pi_k that are orthonormal under the density itself
+  (Arnoldi on its nodes, re-orthogonalised). In them the Hessian is the identity and the gradient is
+  E_target pi_j, so that Newton's direction is sum_j E_target[pi_j] pi_j, without any equation to
+  solve, and the decrement is the length of that vector;
+- the target is held as its Gauss rule: its moments never cancel;
+- the step length is that of the dual itself, evaluated on panels of its own, so that a rise far
+  outside the data is seen before it is stepped over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distfit_nn.maxent import basis
+from distfit_nn.maxent.panel_kernel import _add_product as add_product
+from distfit_nn.maxent.panel_kernel import compiled, cut, expand, spread
+
+Array = NDArray[np.float64]
+
+NODES = basis.NODES_PER_PANEL
+MAX_PANELS = 640
+MAX_STEPS = 100
+TRIALS = 50  # step lengths of one line search
+SUFFICIENT = 0.1  # share of the predicted decrease that a step must bring
+DECREMENT_TOLERANCE = 1e-9
+# Panels lower than the top by this are left out, as far as no spike narrower than exp(DEEP - 45) of
+# its panel makes up the top.
+DEEP = 70.0
+
+# A density on its panels: edges, local coefficients, and nodes with weights and probabilities.
+Grid = namedtuple("Grid", ["edges", "local", "nodes", "weights", "p"])
+
+
+def new_grid(size: int) -> Grid:
+    """Return room for a density of order size - 1."""
+    nodes = NODES * MAX_PANELS
+    return Grid(
+        np.empty(MAX_PANELS + 1),
+        np.empty((MAX_PANELS, size)),
+        np.empty(nodes),
+        np.empty(nodes),
+        np.empty(nodes),
+    )
+
+
+@compiled
+def _value(series, z, work, out):  # type: ignore[no-untyped-def]
+    """Return the polynomial at z."""
+    expand(series, z, 1.0, work, out)
+    return out[0]
+
+
+@compiled
+def _mean(series, points, masses):  # type: ignore[no-untyped-def]
+    """Return the mean of the polynomial over a discrete measure."""
+    size = len(series)
+    work, out = np.empty((size, 2)), np.empty(size)
+    total = np.zeros((1, 2))
+    for t in range(len(points)):
+        expand(series, points[t], 1.0, work, out)
+        add_product(total, 0, work[0, 0], work[0, 1], masses[t], 0.0)
+    return total[0, 0]
+
+
+@compiled
+def _spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[no-untyped-def]
+    """Lay the density on panels; return (panels, nodes, log Z), or 0 panels where it cannot.
+
+    `known` bounds log Z from below; hints are points at which the top may be.
+    """
+    _, ellipses, rule = constants
+    size = len(series)
+    work, out = np.empty((size, 2)), np.empty(size)
+    top = max(_value(series, ends[0], work, out), _value(series, ends[1], work, out))
+    for hint in hints:
+        top = max(top, _value(series, hint, work, out))
+    floor = max(top - DEEP, known - math.log(ends[1] - ends[0]) - DEEP)
+    if not abs(floor) < 1e300:
+        return 0, 0, 0.0
+    panels = cut(series, ends[0], ends[1], floor, ellipses, grid.edges, grid.local)
+    if panels >= MAX_PANELS - 2:
+        return 0, 0, 0.0
+    top = -np.inf
+    nodes = 0
+    for j in range(panels):
+        if grid.local[j, 0] + spread(grid.local[j]) < floor:
+            continue
+        half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
+        middle = 0.5 * (grid.edges[j + 1] + grid.edges[j])
+        for q in range(NODES):
+            u = grid.local[j, size - 1]
+            for i in range(size - 2, -1, -1):
+                u = u * rule[0, q] + grid.local[j, i]
+            grid.nodes[nodes] = middle + half * rule[0, q]
+            grid.weights[nodes] = half * rule[1, q]
+            grid.p[nodes] = u
+            top = max(top, u)
+            nodes += 1
+    if nodes == 0:
+        return 0, 0, 0.0
+    total = 0.0
+    for n in range(nodes):
+        grid.p[n] = grid.weights[n] * math.exp(grid.p[n] - top)
+        total += grid.p[n]
+    for n in range(nodes):
+        grid.p[n] /= total
+    return panels, nodes, top + math.log(total)
+
+
+@compiled
+def _orthonormalise(z, p, nodes, points, pi, at_points, hessenberg):  # type: ignore[no-untyped-def]
+    """Write the polynomials orthonormal under p at its nodes and at the points.
+
+    z pi_j = sum_{l <= j + 1} hessenberg[l, j] pi_l defines them. Returns whether they exist.
+    """
+    order = len(hessenberg) - 1
+    pi[0, :nodes] = 1.0
+    at_points[0] = 1.0
+    for j in range(order):
+        following = pi[j + 1]
+        for n in range(nodes):
+            following[n] = z[n] * pi[j, n]
+        for i in range(j + 1):
+            hessenberg[i, j] = 0.0
+        for _ in range(2):
+            for i in range(j, -1, -1):
+                along = 0.0
+                for n in range(nodes):
+                    along += p[n] * following[n] * pi[i, n]
+                hessenberg[i, j] += along
+                for n in range(nodes):
+                    following[n] -= along * pi[i, n]
+        square = 0.0
+        for n in range(nodes):
+            square += p[n] * following[n] * following[n]
+        length = math.sqrt(square)
+        if not (length > 0.0 and length < np.inf):
+            return False
+        hessenberg[j + 1, j] = length
+        for n in range(nodes):
+            following[n] /= length
+        for t in range(len(points)):
+            value = points[t] * at_points[j, t]
+            for i in range(j, -1, -1):
+                value -= hessenberg[i, j] * at_points[i, t]
+            at_points[j + 1, t] = value / length
+    return True
+
+
+@compiled
+def _combination(hessenberg, weights, powers, series):  # type: ignore[no-untyped-def]
+    """Write sum_{j >= 1} weights[j] pi_j as a power series in double-double."""
+    size = len(series)
+    powers[:] = 0.0
+    series[:] = 0.0
+    powers[0, 0, 0] = 1.0
+    for j in range(size - 1):
+        for i in range(j + 1):
+            powers[j + 1, i + 1] = powers[j, i]
+        for low in range(j, -1, -1):
+            for i in range(low + 1):
+                power = powers[low, i]
+                add_product(powers[j + 1], i, power[0], power[1], -hessenberg[low, j], 0.0)
+        shrink = 1.0 / hessenberg[j + 1, j]
+        for i in range(j + 2):
+            high, low_part = powers[j + 1, i, 0], powers[j + 1, i, 1]
+            powers[j + 1, i] = 0.0
+            add_product(powers[j + 1], i, high, low_part, shrink, 0.0)
+            power = powers[j + 1, i]
+            add_product(series, i, power[0], power[1], weights[j + 1], 0.0)
+
+
+@compiled
+def _moved(series, direction, length, out):  # type: ignore[no-untyped-def]
+    """Write series + length direction."""
+    for i in range(len(series)):
+        out[i] = series[i]
+        add_product(out, i, direction[i, 0], direction[i, 1], length, 0.0)
+
+
+@compiled
+def _slope(direction, mean, nodes, grid):  # type: ignore[no-untyped-def]
+    """Return E_p direction - mean."""
+    size = len(direction)
+    work, out = np.empty((size, 2)), np.empty(size)
+    total = 0.0
+    for n in range(nodes):
+        if grid.p[n] > 0.0:
+            total += grid.p[n] * (_value(direction, grid.nodes[n], work, out) - mean)
+    return total
+
+
+@compiled
+def dual(series, points, masses, ends, constants, grid):  # type: ignore[no-untyped-def]
+    """Return log Z - E_target log p of a series, inf where it cannot be had."""
+    panels, _, log_z = _spread_mass(series, -np.inf, points, ends, constants, grid)
+    return log_z - _mean(series, points, masses) if panels > 0 else np.inf
+
+
+@compiled
+def _line_search(  # type: ignore[no-untyped-def]
+    series, direction, decrement, panels, points, masses, ends, constants, grid, other, trial
+):
+    """Find a step length; return (panels, nodes, log Z) of the trial, 0 panels without success.
+
+    `series` is normalised. A full step that decreases the dual enough is taken; else one at which
+    the slope has fallen: short of a wall that Newton's model does not see, steps would only creep.
+    """
+    value = -_mean(series, points, masses)
+    ahead = _mean(direction, points, masses)
+    square = decrement * decrement
+    noise = 1e-13 * (1.0 + abs(value))
+    length, low, high = 1.0, 0.0, np.inf
+    for attempt in range(TRIALS):
+        _moved(series, direction, length, trial)
+        known = length * (ahead - square)  # log Z is convex: it lies above its tangent
+        hints = grid.edges[: panels + 1]
+        count, nodes, log_z = _spread_mass(trial, known, hints, ends, constants, other)
+        enough, slope = False, np.inf
+        if count > 0:
+            change = log_z - length * ahead
+            enough = change <= noise - SUFFICIENT * length * square
+            if enough and length == 1.0:
+                return count, nodes, log_z
+            slope = _slope(direction, ahead, nodes, other)
+            if enough and (slope > 0.0 or abs(slope) <= 0.7 * square):
+                return count, nodes, log_z
+        if slope > 0.0 or not enough:
+            high = length
+        else:
+            low = length
+        if low == 0.0:
+            length = high * (0.5 if attempt < 2 else 0.1)
+        elif high > 4.0 * low:
+            length = math.sqrt(low * high)
+        elif high - low > 1e-9 * high:
+            length = 0.5 * (low + high)
+        elif enough:
+            return count, nodes, log_z
+        else:
+            length, high = low, low
+        if length < 1e-15:
+            break
+    return 0, 0, 0.0
+
+
+@compiled
+def newton(series, points, masses, ends, constants, grid, other):  # type: ignore[no-untyped-def]
+    """Minimise the dual from `series` (k + 1, 2), in place.
+
+    Returns (steps, decrement, panels, the grid that holds the density), 0 panels on overflow.
+    """
+    size = len(series)
+    pi = np.empty((size, NODES * MAX_PANELS))
+    at_points = np.empty((size, len(points)))
+    hessenberg, weights = np.zeros((size, size - 1)), np.zeros(size)
+    powers = np.empty((size, size, 2))
+    direction, trial = np.empty((size, 2)), np.empty((size, 2))
+    panels, nodes, log_z = _spread_mass(series, -np.inf, points, ends, constants, grid)
+    decrement = np.inf
+    small = 0
+    for step in range(MAX_STEPS):
+        if panels == 0:
+            return step, decrement, 0, grid
+        add_product(series, 0, -log_z, 0.0, 1.0, 0.0)
+        if small == 2:
+            return step, decrement, panels, grid
+        if not _orthonormalise(grid.nodes, grid.p, nodes, points, pi, at_points, hessenberg):
+            return step, decrement, 0, grid
+        square = 0.0
+        for j in range(1, size):
+            weights[j] = 0.0
+            for t in range(len(points)):
+                weights[j] += masses[t] * at_points[j, t]
+            for n in range(nodes):
+                weights[j] -= grid.p[n] * pi[j, n]
+            square += weights[j] * weights[j]
+        decrement = math.sqrt(square)
+        if not decrement < np.inf:
+            return step, decrement, 0, grid
+        _combination(hessenberg, weights, powers, direction)
+        new_panels, new_nodes, log_z = _line_search(
+            series,
+            direction,
+            decrement,
+            panels,
+            points,
+            masses,
+            ends,
+            constants,
+            grid,
+            other,
+            trial,
+        )
+        if new_panels == 0 and small == 0 and decrement >= DECREMENT_TOLERANCE:
+            return step, decrement, panels, grid
+        if decrement < DECREMENT_TOLERANCE:
+            small += 1
+        if new_panels > 0:
+            for i in range(size):
+                series[i] = trial[i]
+            grid, other = other, grid
+            panels, nodes = new_panels, new_nodes
+        else:
+            log_z, small = 0.0, 2
+    return MAX_STEPS, decrement, panels, grid
+
+
+@compiled
+def check(series, panels, constants, grid, moments):  # type: ignore[no-untyped-def]
+    """Write E_p h_i by the halved panels; return log Z and the largest change by halving.
+
+    The change is relative to max(1, E_p abs(h_i)).
+    """
+    _, _, rule = constants
+    size = len(series)
+    coarse, scale, h = np.zeros(size), np.zeros(size), np.ones(size)
+    moments[:] = 0.0
+    for j in range(panels):
+        middle = 0.5 * (grid.edges[j] + grid.edges[j + 1])
+        half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
+        for part in range(-1, 2):
+            shrink = 1.0 if part == 0 else 0.5
+            for q in range(NODES):
+                t = 0.5 * part + shrink * rule[0, q]
+                u = grid.local[j, size - 1]
+                for i in range(size - 2, -1, -1):
+                    u = u * t + grid.local[j, i]
+                mass = half * shrink * rule[1, q] * math.exp(min(u, 700.0))
+                h[1] = middle + half * t
+                for i in range(1, size - 1):
+                    h[i + 1] = (h[1] * h[i] - math.sqrt(i) * h[i - 1]) / math.sqrt(i + 1)
+                for i in range(size):
+                    if part == 0:
+                        coarse[i] += mass * h[i]
+                    else:
+                        moments[i] += mass * h[i]
+                        scale[i] += mass * abs(h[i])
+    total = moments[0]
+    change = 0.0
+    for i in range(size):
+        change = max(change, abs(moments[i] - coarse[i]) / max(total, scale[i]))
+        moments[i] /= total
+    return math.log(total), change
