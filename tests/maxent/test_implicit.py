@@ -90,6 +90,19 @@ def test_the_ends_of_a_pair_in_a_fit_to_samples() -> None:
     assert gradcheck(said, (x, a), **tolerances.GRADCHECK)
 
 
+def test_a_pair_in_one_tensor_has_the_gradient_of_two() -> None:
+    x = samples(columns=1).detach()
+    pair = torch.tensor([-5.0, 4.0], dtype=torch.float64, requires_grad=True)
+    a, b = (end.clone().requires_grad_() for end in pair.detach())
+    fit(x, 4, pair).cdf(POINTS[:, :1]).sum().backward()
+    fit(x, 4, (a, b)).cdf(POINTS[:, :1]).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert pair.grad is not None
+    assert pair.grad.tolist() == [float(a.grad), float(b.grad)]
+    assert (pair.grad != 0).all()
+
+
 @pytest.mark.parametrize("shape", ["rows", "values"])
 def test_weighted_samples(shape: str) -> None:
     x = samples()

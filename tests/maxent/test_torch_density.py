@@ -263,3 +263,27 @@ def test_multipliers_in_double_double_are_evaluated_by_density() -> None:
     torch.testing.assert_close(claimed.moment(5), density.moment(5))
     t = x[:4].clone().requires_grad_()
     assert gradcheck(claimed.cdf, t, **tolerances.GRADCHECK)
+
+
+def test_a_spike_that_panels_miss_is_left_to_density() -> None:
+    x = cases.column("far_outlier", 100)
+    samples = torch.tensor(x).requires_grad_()
+    density = torch_fit.fit(samples, 4)
+    assert density.hard.tolist() == [0]
+    exact = maxent.fit(x, 4)
+    for t in (0.9, 1.0, 3.0, 4.9, 5.1):
+        assert abs(float(density.cdf(t).detach()) - float(exact.cdf(t))) < tolerances.TENSOR_CDF
+    (gradient,) = torch.autograd.grad(density.cdf(1.0), samples)
+    assert (gradient == 0).all()
+
+
+def test_deep_tails_keep_the_spikes_of_the_panels_they_start_from() -> None:
+    x = cases.column("cauchy", 1000)
+    pad = np.ptp(x)
+    support = (float(x.min() - 0.01 * pad), float(x.max() + 2 * pad))
+    density, exact = torch_fit.fit(torch.tensor(x), 6, support), maxent.fit(x, 6, support)
+    a, b = exact.support()
+    t = np.concatenate([x, np.linspace(a, b, 200)])
+    deep = density.cdf(torch.tensor(t)).numpy()
+    assert "deep" in density._tables
+    assert np.abs(deep - exact.cdf(t)).max() < tolerances.TENSOR_CDF
