@@ -49,6 +49,4 @@ class TensorSolution:
         arrays: dict[str, Any] = {
             f.name: getattr(self, f.name).detach().cpu().numpy().T.copy() for f in fields(self)
         }
-        if "edges" in Solution.__dataclass_fields__:
-            arrays["edges"] = tuple(np.empty(0) for _ in self.status)
         return Solution(**arrays)
