@@ -236,7 +236,15 @@ def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
 
 
 def _unsolved(density: TensorDensity) -> Tensor:
-    return (density.solution.status == Status.REGULARISED).nonzero()[:, 0]
+    """Return the columns that were not solved, or whose solution has a spike that panels missed."""
+    status = density.solution.status
+    unsolved = status == Status.REGULARISED
+    known = replace(density.solution, status=status.masked_fill(unsolved, Status.INVALID))
+    spiked = TensorDensity(known, density.loc, density.scale)
+    missed = spiked.hard
+    if not bool(unsolved.any()) and len(missed) == 0:
+        density._tables.update(spiked._tables)
+    return torch.cat([unsolved.nonzero()[:, 0], missed]).unique()
 
 
 def _on_cpu(
