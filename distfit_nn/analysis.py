@@ -9,10 +9,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfit_nn import maxent
-from distfit_nn._checks import one_of, positive_int
+from distfit_nn._checks import one_of
 from distfit_nn._files import plain, write_text
 from distfit_nn.capture.readers import Entry, Source, read
+from distfit_nn.maxent.problem import check_order
 from distfit_nn.stats import summary
 from distfit_nn.stats.findings import Findings
 
@@ -80,8 +80,8 @@ def analyze(
     source : path, array, tensor, DataFrame or dict of str to array
         A store that `record` wrote; a file .npy, .npz, .safetensors, .pt, .pth or .csv; an array
         (n,) or (n, d) of n rows and d units; or a dict with a layer's name for each array.
-    order : {2, 4, 6}
-        Moments that the maximum-entropy densities match.
+    order : int
+        Moments that the maximum-entropy densities match, 1 to 12.
     unit_axis : int, optional
         Axis of the units in arrays of more than two dimensions; the others are rows.
     progress : callable, optional
@@ -106,7 +106,7 @@ def analyze(
     >>> analysis.units[["unit", "n", "maxent_status"]].values.tolist()
     [[0, 500, 'ok'], [1, 500, 'ok'], [2, 500, 'ok']]
     """
-    one_of(positive_int(order, "order"), maxent.ORDERS, "order")
+    order = check_order(order)
     recordings = []
     for entry in read(source, unit_axis=unit_axis):
         if progress is not None:

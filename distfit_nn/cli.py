@@ -43,7 +43,7 @@ Source = Annotated[
         help="A recorded store (folder), or a file: .npy, .npz, .safetensors, .pt, .pth, .csv."
     ),
 ]
-Order = Annotated[int, typer.Option(help="Moments that the densities match: 2, 4 or 6.")]
+Order = Annotated[int, typer.Option(help="Moments that the densities match, 1 to 12.")]
 UnitAxis = Annotated[
     int | None, typer.Option(help="Axis of the units in arrays of more than two dimensions.")
 ]

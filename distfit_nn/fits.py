@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from distfit_nn import maxent
-from distfit_nn._checks import one_of, positive_int
 from distfit_nn._files import plain
 from distfit_nn.capture.readers import Entry
 from distfit_nn.maxent import Density
-from distfit_nn.maxent.problem import Support
+from distfit_nn.maxent.problem import Support, check_order
 
 FORMAT, VERSION = "distfit_nn.fits", 1
 
@@ -56,7 +55,7 @@ def fit_table(
     progress: Callable[[Entry], None] | None = None,
 ) -> FitTable:
     """Fit every unit of every entry; NaN and inf are left out."""
-    one_of(positive_int(order, "order"), maxent.ORDERS, "order")
+    order = check_order(order)
     places, densities = [], []
     for entry in entries:
         if progress is not None:

@@ -253,6 +253,6 @@ def test_a_store_is_not_written_into(call, tmp_path, sample_store):
 
 def test_a_wrong_order_is_said_before_anything_else(call, array):
     for command in ("analyze", "fit", "report"):
-        code, out, err = call(command, array, "--order", 3)
+        code, out, err = call(command, array, "--order", 13)
         assert (code, out) == (2, "")
-        assert err == "distfit-nn: order must be one of 2, 4, 6, got 3\n"
+        assert err == "distfit-nn: order must be a whole number from 1 to 12, got 13\n"

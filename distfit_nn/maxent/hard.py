@@ -20,7 +20,7 @@ from distfit_nn.maxent.starts import starts
 
 Array = NDArray[np.float64]
 
-FIRST_EPSILON, LEAST_EPSILON = 0.1, 1e-10  # below the latter the mixture's next weight is 0
+FIRST_EPSILON, LEAST_EPSILON = 0.1, 1e-15  # below the latter the mixture's next weight is 0
 STAGES = 60  # weights that are tried
 FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
 NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
@@ -91,9 +91,13 @@ class _Column:
         return bool(residual(attempt.moments, wanted) <= RESIDUAL_TOLERANCE)
 
     def finished(self, attempt: Attempt, steps: int) -> Attempt:
-        """Return the attempt with all steps, and the residual against the column's target."""
+        """Return the attempt with all steps, and the residual against the column's target.
+
+        An epsilon so small that the target's moments are met all the same counts as none.
+        """
         off = float(residual(attempt.moments, self.target))
-        return replace(attempt, iterations=steps, residual=off)
+        epsilon = 0.0 if off <= RESIDUAL_TOLERANCE else attempt.epsilon
+        return replace(attempt, iterations=steps, residual=off, epsilon=epsilon)
 
 
 def solve(rule: Rule, problem: Problem) -> Attempt:
@@ -150,8 +154,10 @@ def _follow(column: _Column, rule: Rule) -> Attempt:
         factor = max(factor * factor, LEAST_FACTOR) if done else math.sqrt(factor)
         if best.epsilon == 0.0 or factor > NEAR_ONE:
             break
+        if epsilon == 0.0 and column.meets(best, target):
+            break
         epsilon = best.epsilon * factor
-        if epsilon < LEAST_EPSILON:
+        if epsilon < LEAST_EPSILON or column.meets(best, target):
             epsilon = 0.0
     return replace(best or column.uniform(), iterations=steps)
 

@@ -14,8 +14,7 @@ then has no bump to move, which would take a step for each of its widths.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from fractions import Fraction
+from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,26 +22,31 @@ from numpy.typing import NDArray
 from distfit_nn.maxent.gauss_rule import lanczos, rule_of_jacobi
 
 Array = NDArray[np.float64]
-Polynomial = list[Fraction]  # coefficients of z^0, z^1, ...: exact, for they cancel
+Polynomial = list[Decimal]  # coefficients of z^0, z^1, ...: in many digits, for they cancel
+
+DIGITS = 80
 
 LEAST_MASS = 1e-12  # of an end of the support, for its logarithm to be finite
 
 
-def starts(points: Array, masses: Array, order: int, lower: float, upper: float) -> Iterator[Array]:
-    """Yield starts (order + 1, 2), power series in z in double-double, for a target on points."""
+def starts(points: Array, masses: Array, order: int, lower: float, upper: float) -> list[Array]:
+    """Return starts (order + 1, 2), power series in z in double-double, for a target on points."""
     if order % 2 == 0:
         choices: tuple[tuple[float, ...], ...] = ((), (lower, upper))
     else:
         choices = ((), (lower,), (upper,))
-    for ends in choices:
-        degree = (order - len(ends)) // 2
-        bumps = _bumps(points, masses, degree, ends) if degree else None
-        if bumps is not None:
-            yield _double_double(bumps, order)
     flat = order - order % 2
-    if flat:
-        yield _double_double(_flat(points[0], points[-1], flat), order)
-    yield np.zeros((order + 1, 2))
+    out = [np.zeros((order + 1, 2))]
+    with localcontext() as context:
+        context.prec = DIGITS
+        if flat:
+            out.append(_double_double(_flat(points[0], points[-1], flat), order))
+        for ends in choices:
+            degree = (order - len(ends)) // 2
+            bumps = _bumps(points, masses, degree, ends) if degree else None
+            if bumps is not None:
+                out.append(_double_double(bumps, order))
+    return out[::-1]
 
 
 def _bumps(points: Array, masses: Array, degree: int, ends: tuple[float, ...]) -> Polynomial | None:
@@ -61,11 +65,11 @@ def _bumps(points: Array, masses: Array, degree: int, ends: tuple[float, ...]) -
     nodes, part = rule_of_jacobi(diagonal[:degree], off[: degree - 1])
     pi = _orthonormal(diagonal, off, float(total))
     slopes = np.array([float(abs(_at(_derivative(pi), node))) for node in nodes])
-    factor = [Fraction(1)]
+    factor = [Decimal(1)]
     weight = np.ones(degree)
     for end in ends:
         sign = 1 if end <= points[0] else -1
-        factor = _product(factor, [Fraction(-sign * end), Fraction(sign)])
+        factor = _product(factor, [Decimal(-sign * end), Decimal(sign)])
         weight *= np.abs(nodes - end)
     if not (weight.all() and slopes.all() and np.isfinite(slopes).all()):
         return None
@@ -84,21 +88,21 @@ def _bumps(points: Array, masses: Array, degree: int, ends: tuple[float, ...]) -
 
 def _orthonormal(diagonal: Array, off: Array, total: float) -> Polynomial:
     """Return the last polynomial of the recurrence, orthonormal under a measure of mass `total`."""
-    before: Polynomial = [Fraction(0)]
-    pi: Polynomial = [Fraction(1) / Fraction(math.sqrt(total))]
+    before: Polynomial = [Decimal(0)]
+    pi: Polynomial = [1 / Decimal(math.sqrt(total))]
     for j, after in enumerate(off):
-        shifted = _product([-Fraction(float(diagonal[j])), Fraction(1)], pi)
+        shifted = _product([-Decimal(float(diagonal[j])), Decimal(1)], pi)
         if j:
-            shifted = _sum(shifted, [-Fraction(float(off[j - 1])) * c for c in before])
-        before, pi = pi, [c / Fraction(float(after)) for c in shifted]
+            shifted = _sum(shifted, [-Decimal(float(off[j - 1])) * c for c in before])
+        before, pi = pi, [c / Decimal(float(after)) for c in shifted]
     return pi
 
 
 def _flat(low: float, high: float, order: int) -> Polynomial:
     """Return -((z - middle) / half)^order: flat over the data, and falling outside."""
     half = (high - low) / 2
-    linear = [Fraction(-(high + low) / 2) / Fraction(half), 1 / Fraction(half)]
-    out: Polynomial = [Fraction(-1)]
+    linear = [Decimal(-(high + low) / 2) / Decimal(half), 1 / Decimal(half)]
+    out: Polynomial = [Decimal(-1)]
     for _ in range(order):
         out = _product(out, linear)
     return out
@@ -106,18 +110,18 @@ def _flat(low: float, high: float, order: int) -> Polynomial:
 
 def _interpolant(nodes: list[float], values: list[float]) -> Polynomial:
     """Return the polynomial through the values at the nodes, by divided differences."""
-    where, table = [Fraction(float(t)) for t in nodes], [Fraction(float(v)) for v in values]
+    where, table = [Decimal(float(t)) for t in nodes], [Decimal(float(v)) for v in values]
     for step in range(1, len(where)):
         for i in range(len(where) - 1, step - 1, -1):
             table[i] = (table[i] - table[i - 1]) / (where[i] - where[i - step])
-    out: Polynomial = [Fraction(0)]
+    out: Polynomial = [Decimal(0)]
     for node, coefficient in zip(where[::-1], table[::-1], strict=True):
-        out = _sum(_product([-node, Fraction(1)], out), [coefficient])
+        out = _sum(_product([-node, Decimal(1)], out), [coefficient])
     return out
 
 
 def _product(a: Polynomial, b: Polynomial) -> Polynomial:
-    out = [Fraction(0)] * (len(a) + len(b) - 1)
+    out = [Decimal(0)] * (len(a) + len(b) - 1)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             out[i + j] += x * y
@@ -133,8 +137,8 @@ def _derivative(a: Polynomial) -> Polynomial:
     return [i * c for i, c in enumerate(a)][1:]
 
 
-def _at(a: Polynomial, z: float) -> Fraction:
-    value, x = Fraction(0), Fraction(float(z))
+def _at(a: Polynomial, z: float) -> Decimal:
+    value, x = Decimal(0), Decimal(float(z))
     for c in reversed(a):
         value = value * x + c
     return value
@@ -145,5 +149,5 @@ def _double_double(a: Polynomial, order: int) -> Array:
     out = np.zeros((order + 1, 2))
     for i, c in enumerate(a[: order + 1]):
         out[i, 0] = float(c)
-        out[i, 1] = float(c - Fraction(out[i, 0]))
+        out[i, 1] = float(c - Decimal(out[i, 0]))
     return out

@@ -259,7 +259,7 @@ def check(coefficients: Tensor, edges: Tensor) -> tuple[Minimum, Tensor, Tensor]
     log_z = (top + total.log())[:, 0, 0]
     coarse = (torch_panels.series(coefficients, z) - log_z[:, None, None]).clamp_max(700.0)
     coarse = coarse.exp_().mul_(w)
-    errors = torch.zeros_like(edges[:, 1:])
+    errors = torch_panels.hidden_mass(coefficients, edges, log_z)
     noise = torch.zeros_like(log_z)
     moments = []
     both = zip(torch_panels.hermite(fine_z, order), torch_panels.hermite(z, order), strict=True)

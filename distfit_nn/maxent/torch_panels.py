@@ -21,6 +21,8 @@ NODES = basis.NODES_PER_PANEL
 CENTRE = 1.5
 # An error of a 12-node panel shrinks by 2^24 when its width is halved.
 ERROR_POWER = 2 * NODES
+# A rise by more than this over a panel is too steep for its nodes.
+NARROW = 40.0
 MOST_PARTS = 4  # that a panel is cut into at once
 # Values held at once by the loops over blocks: some caches of a CPU, a share of a GPU's memory.
 CPU_BLOCK, GPU_BLOCK = 1 << 18, 1 << 24
@@ -147,3 +149,20 @@ def cut(edges: Tensor, parts: Tensor, panels: int) -> Tensor:
     width = edges.gather(1, panel + 1) - left
     inner = left + width * (part / parts.gather(1, panel))
     return torch.cat([inner, edges[:, -1:]], dim=1)
+
+
+def hidden_mass(coefficients: Tensor, edges: Tensor, log_z: Tensor) -> Tensor:
+    """Return the mass that a rise to an end of the support may hide from the nodes, (d, panels).
+
+    Of exp(u - log Z) rising to an end with slope u', 1 / u' of its height there lies beside the
+    end; where that is much narrower than the last panel, no node of it or of its halves may see it.
+    """
+    at = edges[:, [0, -1]]
+    width = torch.stack([edges[:, 1] - edges[:, 0], edges[:, -1] - edges[:, -2]], dim=1)
+    rise = slope(coefficients, at) * at.new_tensor([-1.0, 1.0])
+    height = (series(coefficients, at) - log_z[:, None]).clamp_max(700.0).exp()
+    narrow = rise * width > NARROW
+    mass = torch.where(narrow, height / rise, 0.0)
+    out = torch.zeros_like(edges[:, 1:])
+    out[:, 0], out[:, -1] = mass[:, 0], mass[:, 1]
+    return out

@@ -306,7 +306,8 @@ def _parts(coefficients: Tensor, edges: Tensor, window: Tensor) -> Tensor:
             noise += coefficients[:, i - 1].abs() * (h * fine_p).abs_().sum(dim=(1, 2))
     noise *= 4 * torch.finfo(u.dtype).eps
     limit = torch.maximum(noise, basis.PANEL_TOLERANCE * total)
-    parts = torch_panels.parts_for((coarse - halves).abs(), limit)
+    hidden = torch_panels.hidden_mass(coefficients, edges, top)  # in units of exp(top), as the rest
+    parts = torch_panels.parts_for(torch.maximum((coarse - halves).abs(), hidden), limit)
     ends = torch_panels.series(coefficients, window).amin(dim=1)
     floor = torch.maximum(top - DEEPEST, ends - DEEPER)
     seen = torch.maximum(at_edges, floor[:, None])

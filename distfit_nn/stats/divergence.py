@@ -32,8 +32,8 @@ def kl_to_standard_normal(
         largest entropy with the first `order` moments, see `distfit_nn.maxent.fit`; of all
         densities with these moments it has the smallest divergence. The difference of the two is
         the negentropy of the latter: what no shift and scale of the column can remove.
-    order : {2, 4, 6}, default 6
-        Number of moments for "maxent".
+    order : int, default 6
+        Number of moments for "maxent", 1 to 12.
 
     Returns
     -------
