@@ -105,5 +105,5 @@ def test_comparing_analyses_is_no_error(analysis):
 
 def test_a_sparse_tensor_is_a_clear_error():
     torch = pytest.importorskip("torch")
-    with pytest.raises(InputError, match="x must be a plain array of numbers"):
+    with pytest.raises(InputError, match="x must be a plain tensor of real numbers"):
         dn.maxent.fit(torch.eye(3).to_sparse())

@@ -197,3 +197,7 @@ def tensor_moments(dtype: object = np.float64) -> float:
     A sum of n < 1e4 values has n roundings of each |h_i(z)|; relative to max(1, |h_i| on average).
     """
     return 1e4 * eps(dtype)
+
+MAXENT_START = 1e-9
+"""Of the square of an orthonormal polynomial, relative to its largest value: the Gram matrix of up to
+7 Hermite polynomials is rounded to eps and its condition is below 1e6 for a column of 60 values."""

@@ -139,7 +139,7 @@ def _follow(column: _Column, rule: Rule) -> Attempt:
         wanted = target + epsilon * (of_uniform - target)
         own = column.starts(mixed)
         done = False
-        for start in own if best is None else [best.series, *own[:1]]:
+        for start in own if best is None else [best.series, *own]:
             attempt = column.newton(start, mixed)
             steps += attempt.iterations
             done = column.meets(attempt, wanted)

@@ -34,9 +34,10 @@ SENTINELS = 32  # points of weight 0 that tell where panels that were left out b
 DEAD = 36.0  # the mass that the rule leaves out is below exp(-DEAD)
 HIGH = 40.0  # log p that much above log Z would be a spike narrower than exp(-HIGH)
 MAX_STEPS, TRIALS = 60, 24
-# A column is done after a step from a decrement below the first, or with one below the second.
-DECREMENT_TOLERANCE, POLISHED = 1e-9, 1e-12
-NEAR = -1e-6  # above this squared decrement, negative, a full step is taken as it is
+DECREMENT_TOLERANCE = 1e-9
+# Squared decrements, negative: above the first a full step is taken as it is, above the second it
+# is followed by a rule of its own: it should be the last.
+NEAR, LAST = -1e-6, -1e-12
 SEEN = 4.0  # how far below the uniform density a step may raise what was left out; or twice ...
 MOST_NOISE = 1e-11  # of log p, beyond which its multipliers need more than float64
 CHUNK = 256  # columns that a thread takes at a time
@@ -373,7 +374,7 @@ def _column(  # type: ignore[no-untyped-def]
     if nodes == 0:
         return
     total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
-    fresh, polished = True, False
+    fresh = True
     while log_z < np.inf and report[STEPS] < MAX_STEPS:
         _hessian(target, total, nodes, products, rule, work)
         if not _factor(work.hessian, vectors, work.factor):
@@ -381,8 +382,7 @@ def _column(  # type: ignore[no-untyped-def]
         slope = _direction(vectors, work.factor)
         if not slope > -1e100:
             return
-        polished = polished or slope > -(POLISHED**2)
-        if polished and fresh:
+        if slope > -(DECREMENT_TOLERANCE**2) and fresh:
             noise = 0.0
             for i in range(1, size):
                 reached[i] = vectors[MEAN, i]
@@ -391,7 +391,6 @@ def _column(  # type: ignore[no-untyped-def]
             report[SUCCESS] = EPS * noise < MOST_NOISE
             return
         report[STEPS] += 1
-        polished = slope > -(DECREMENT_TOLERANCE**2)
         if slope < NEAR:
             nodes, guards, total, log_z, fresh = _search(
                 coefficients, target, slope, log_z, nodes, guards, ends, tables, work, rule, other
@@ -405,11 +404,12 @@ def _column(  # type: ignore[no-untyped-def]
             continue
         for i in range(1, size):
             coefficients[i] += vectors[DIRECTION, i]
-        if not fresh:
+        # Only a rule laid for these very multipliers sees all of the density.
+        fresh = slope > LAST
+        if fresh:
             nodes, guards = _lay(coefficients, log_z, log_z, ends, tables, work, rule)
             if nodes == 0:
                 return
-            fresh = True
         total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
 
 
