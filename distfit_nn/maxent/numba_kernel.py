@@ -22,9 +22,10 @@ from distfit_nn.maxent.solution import Fits, Problem
 Array = NDArray[np.float64]
 
 # Compiled code takes globals as constants, and its cache does not see that they have changed.
-NODES = 20  # of a panel: fewer panels cost less to lay
+NODES = 32  # of a panel: fewer panels cost less to lay
 QUADRATURE = 1e-12  # bound on the relative error of a panel
-MAX_PANELS = 64  # of one column; one that needs more is left to the hard solver
+RADII = (3.5, 5.0, 8.0, 14.0)  # of the ellipses that give it
+MAX_PANELS = 40  # of one column; one that needs more is left to the hard solver
 ARMIJO = reference.ARMIJO
 RIDGE, MAX_RIDGE = reference.RIDGE, reference.MAX_RIDGE
 EPS = reference.EPS
@@ -164,7 +165,7 @@ def _lay(coefficients, log_z, most, ends, tables, work, rule):  # type: ignore[n
         top -= 1
     for guard in range(guards):
         z[node + guard] = work.guards[guard]
-    simd.fill_basis(rule.h, 0, node + guards, 2 * size - 2)
+    simd.fill_basis(rule.h, node + guards, 2 * size - 2)
     return node, guards
 
 
@@ -173,7 +174,7 @@ def _log_z(coefficients, shift, nodes, guards, rule):  # type: ignore[no-untyped
     """Write weights exp(u - shift) to p; return its sum, log Z, and u at its highest sentinel."""
     simd.log_density(coefficients, rule.h, nodes + guards, rule.u)
     simd.weigh(rule.u, shift, rule.weights, nodes, rule.p)
-    total = simd.total(rule.p, 0, nodes)
+    total = simd.total(rule.p, nodes)
     highest = -np.inf
     for guard in range(nodes, nodes + guards):
         highest = max(highest, rule.u[guard])
@@ -185,7 +186,7 @@ def _hessian(target, total, nodes, products, rule, work):  # type: ignore[no-unt
     """Write mean, gradient and Hessian from the moments to order 2k."""
     size = len(target)
     m, vectors, hessian = work.moments, work.vectors, work.hessian
-    simd.moments(rule.p, rule.h, 0, nodes, 1, 2 * size - 2, m)
+    simd.moments(rule.p, rule.h, nodes, m)
     m[0] = 1.0
     for i in range(1, 2 * size - 1):
         m[i] /= total
@@ -442,7 +443,7 @@ def minimise(problem: Problem) -> Fits:
     report = np.empty((columns, 4))
     constants = (
         tables.hermite_in_monomials(order)[:, :, 0].copy(),
-        tables.ellipses(order, NODES, QUADRATURE),
+        tables.ellipses(order, NODES, QUADRATURE, RADII),
         np.stack(basis.legendre_rule(NODES)),
     )
     products = np.array(basis.products(order))

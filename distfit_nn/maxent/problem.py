@@ -191,7 +191,7 @@ def _scale_of_one_moment(below: Array | Wide, above: Array | Wide) -> Array:
     nearer, farther = np.minimum(below, above), np.maximum(below, above)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(np.isinf(farther), 1.0, 1 / (1 + nearer / farther))
-    return np.asarray(2 / math.sqrt(3) * np.maximum(nearer, 0.0) * share, float)
+        return np.asarray(2 / math.sqrt(3) * np.maximum(nearer, 0.0) * share, float)
 
 
 def _rule_of_column(

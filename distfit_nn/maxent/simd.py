@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -23,6 +24,10 @@ C0, C1, C2, C3 = 1.0, 1.0, 0.5000000000000019, 0.1666666666666668
 C4, C5, C6 = 0.0416666666664881, 0.008333333333319601, 0.0013888888952314775
 C7, C8, C9 = 0.00019841269890047113, 2.4801485482328494e-05, 2.755724091857897e-06
 C10, C11 = 2.763263963904103e-07, 2.5110037605963777e-08
+
+# h_{i+1} = SCALES[i] z h_i - BACKS[i] h_{i-1}, up to twice the largest order.
+SCALES = np.array([(i + 1) ** -0.5 for i in range(25)])
+BACKS = np.array([(i / (i + 1)) ** 0.5 for i in range(25)])
 
 
 @intrinsic
@@ -46,15 +51,21 @@ def _of_bits(_typing, _number):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def fill_basis(h, start, stop, top):  # type: ignore[no-untyped-def]
-    """Write h_0..h_top of nodes start..stop, z being in row 1 of h (top + 1, nodes)."""
-    for n in range(start, stop):
-        h[0, n] = 1.0
+def _next(z, h, before, scale, back, out):  # type: ignore[no-untyped-def]
+    """Write h_{i+1} = scale z h_i - back h_{i-1}."""
+    for n in range(len(out)):
+        out[n] = scale * z[n] * h[n] - back * before[n]
+
+
+@vectorised
+def fill_basis(h, nodes, top):  # type: ignore[no-untyped-def]
+    """Write h_0..h_top of the first nodes, z being in row 1 of h (top + 1, ...)."""
+    z, before, last = h[1, :nodes], h[0, :nodes], h[1, :nodes]
+    before[:] = 1.0
     for i in range(1, top):
-        back = i**0.5
-        scale = (i + 1) ** -0.5
-        for n in range(start, stop):
-            h[i + 1, n] = (h[1, n] * h[i, n] - back * h[i - 1, n]) * scale
+        following = h[i + 1, :nodes]
+        _next(z, last, before, SCALES[i], BACKS[i], following)
+        before, last = last, following
 
 
 @vectorised
@@ -100,29 +111,26 @@ def weigh(u, shift, weights, nodes, p):  # type: ignore[no-untyped-def]
 
 
 @vectorised
-def total(p, start, stop):  # type: ignore[no-untyped-def]
+def total(p, nodes):  # type: ignore[no-untyped-def]
     """Return the sum of p."""
     out = 0.0
-    for n in range(start, stop):
+    for n in range(nodes):
         out += p[n]
     return out
 
 
 @vectorised
-def moments(p, h, start, stop, first, last, out):  # type: ignore[no-untyped-def]
-    """Write sum_n p h_i for i from `first` to `last`."""
-    i = first
-    while i < last:
-        a = 0.0
-        b = 0.0
-        for n in range(start, stop):
-            a += p[n] * h[i, n]
-            b += p[n] * h[i + 1, n]
-        out[i] = a
-        out[i + 1] = b
-        i += 2
-    if i == last:
-        a = 0.0
-        for n in range(start, stop):
-            a += p[n] * h[i, n]
-        out[i] = a
+def _two_sums(p, a, b):  # type: ignore[no-untyped-def]
+    first, second = 0.0, 0.0
+    for n in range(len(p)):
+        first += p[n] * a[n]
+        second += p[n] * b[n]
+    return first, second
+
+
+@vectorised
+def moments(p, h, nodes, out):  # type: ignore[no-untyped-def]
+    """Write sum_n p h_i, i = 1..2k, k = len(out) // 2; out[0] is left as it is."""
+    p = p[:nodes]
+    for i in range(1, len(out), 2):
+        out[i], out[i + 1] = _two_sums(p, h[i, :nodes], h[i + 1, :nodes])

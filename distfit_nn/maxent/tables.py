@@ -49,7 +49,12 @@ def hermite_in_monomials(order: int) -> Array:
 
 
 @cache
-def ellipses(order: int, nodes: int = basis.NODES_PER_PANEL, error: float = QUADRATURE) -> Array:
+def ellipses(
+    order: int,
+    nodes: int = basis.NODES_PER_PANEL,
+    error: float = QUADRATURE,
+    radii: tuple[float, ...] = RADII,
+) -> Array:
     """Return for each ellipse what |c_i| may add up to, and its factor of |c_i|, i = 1..order.
 
     An n-node Gauss rule integrates f over [-1, 1] with an error of at most
@@ -59,7 +64,7 @@ def ellipses(order: int, nodes: int = basis.NODES_PER_PANEL, error: float = QUAD
     the mean of the exponent, c_0 - sum over even i of |c_i| / (i + 1). So the relative error is at
     most `error` where sum |c_i| out[:, i] <= out[:, 0].
     """
-    r = np.array(RADII)
+    r = np.array(radii)
     i = np.arange(order + 1)
     out = ((r + 1 / r) / 2)[:, None] ** i + np.where(i % 2 == 0, 1 / (i + 1), 0.0)
     out[:, 0] = 2 * nodes * np.log(r) - np.log(32 / 15 / (1 - r**-2)) + math.log(error)
