@@ -31,7 +31,7 @@ RIDGE, MAX_RIDGE = reference.RIDGE, reference.MAX_RIDGE
 EPS = reference.EPS
 TINY = float(np.finfo(float).tiny)
 STACK = 40  # halvings
-SENTINELS = 32  # points of weight 0 that tell where panels that were left out begin to matter
+SENTINELS = 64  # points of weight 0 that tell where panels that were left out begin to matter
 DEAD = 36.0  # the mass that the rule leaves out is below exp(-DEAD)
 HIGH = 40.0  # log p that much above log Z would be a spike narrower than exp(-HIGH)
 MAX_STEPS, TRIALS = 60, 24
@@ -118,7 +118,7 @@ def _lay(coefficients, log_z, most, ends, tables, work, rule):  # type: ignore[n
 
     [lower, upper] is halved until a bound on the local coefficients says that the rule is exact on
     a panel, or that exp(DEAD) times the panel's mass is less than Z. Sentinels, after the nodes,
-    stand at the ends and in the middle of the panels left out. 0 nodes without room, or where log p
+    stand at the ends and in the panels left out. 0 nodes without room, or where log p
     is so high somewhere that log Z must be above `most`.
     """
     to_powers, ellipses, legendre = tables
@@ -147,9 +147,10 @@ def _lay(coefficients, log_z, most, ends, tables, work, rule):  # type: ignore[n
                 z[node] = middle + half * legendre[0, q]
                 node += 1
         elif fit == 0:
-            if guards < SENTINELS:
-                work.guards[guards] = middle
-                guards += 1
+            if guards + 2 <= SENTINELS:
+                work.guards[guards] = middle - 0.5 * half
+                work.guards[guards + 1] = middle + 0.5 * half
+                guards += 2
         else:
             if top + 2 >= STACK:
                 return 0, 0
@@ -316,12 +317,15 @@ def _to_wall(nodes, guards, level, work, rule):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _search(coefficients, target, slope, log_z, nodes, guards, ends, tables, work, rule, other):  # type: ignore[no-untyped-def]
+def _search(  # type: ignore[no-untyped-def]
+    coefficients, target, slope, log_z, nodes, guards, fresh, ends, tables, work, rule, other
+):
     """Find a step length; return (nodes, sentinels, sum of p, log Z, fresh) at the candidate.
 
     A rule does not see where a candidate rises that was low before: where a sentinel is high, the
     step is cut to where it begins to matter, and the candidate gets a rule of its own, in `other`
-    (fresh). 0 nodes without success.
+    (fresh). Where no step succeeds and the rule is not fresh, the candidate is the point itself, on
+    a rule of its own. 0 nodes without success.
     """
     size = len(target)
     candidate, direction = work.vectors[CANDIDATE], work.vectors[DIRECTION]
@@ -349,6 +353,8 @@ def _search(coefficients, target, slope, log_z, nodes, guards, ends, tables, wor
                     total, value, _ = _log_z(candidate, value, new, new_guards, other)
                     if value <= most:
                         return new, new_guards, total, value, True
+                if not fresh:
+                    break
                 level -= SEEN
                 share = _to_wall(nodes, guards, value + level, work, rule)
         if share < 1.0:
@@ -356,7 +362,13 @@ def _search(coefficients, target, slope, log_z, nodes, guards, ends, tables, wor
         else:
             length *= 0.5 if halvings < 3 else 0.25
             halvings += 1
-    return 0, 0, 0.0, np.inf, False
+    if fresh:
+        return 0, 0, 0.0, np.inf, False
+    for i in range(1, size):
+        candidate[i] = coefficients[i]
+    nodes, guards = _lay(coefficients, log_z, np.inf, ends, tables, work, other)
+    total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, other)
+    return nodes, guards, total, log_z, True
 
 
 @compiled
@@ -394,7 +406,18 @@ def _column(  # type: ignore[no-untyped-def]
         report[STEPS] += 1
         if slope < NEAR:
             nodes, guards, total, log_z, fresh = _search(
-                coefficients, target, slope, log_z, nodes, guards, ends, tables, work, rule, other
+                coefficients,
+                target,
+                slope,
+                log_z,
+                nodes,
+                guards,
+                fresh,
+                ends,
+                tables,
+                work,
+                rule,
+                other,
             )
             if nodes == 0:
                 return
