@@ -198,6 +198,7 @@ def tensor_moments(dtype: object = np.float64) -> float:
     """
     return 1e4 * eps(dtype)
 
+
 MAXENT_START = 1e-9
 """Of the square of an orthonormal polynomial, relative to its largest value: the Gram matrix of up to
 7 Hermite polynomials is rounded to eps and its condition is below 1e6 for a column of 60 values."""
@@ -215,3 +216,7 @@ def distance(*decrements: float) -> float:
     conditioning of the basis makes up to 10 times larger than MAXENT_QUADRATURE.
     """
     return 1.01 * sum(decrements) + 10 * MAXENT_QUADRATURE
+
+MAXENT_START = 1e7 * eps()
+"""Multipliers of a start, relative to the largest: two factorisations of a Gram matrix of h_1..h_6,
+whose condition is below 1e6 for the smooth columns it is tried on."""

@@ -136,24 +136,3 @@ def halved(edges: Array, split: NDArray[np.bool_]) -> Array:
     """Return `edges` with the panels marked in `split` cut into halves."""
     middle = (edges[:-1] + edges[1:]) / 2
     return np.sort(np.concatenate([edges, middle[split]]))
-
-
-def decaying_start(order: int, data_lower: float, data_upper: float) -> Array:
-    """Return lambda_1..lambda_order of u(z) = -((z - mid) / (R/2))^order, R the data's range.
-
-    It is flat over the data and decays outside them, which lies closer to the solution than a
-    Gaussian of the same variance (13 Newton steps in place of 31 at order 6).
-    """
-    half_range = (data_upper - data_lower) / 2
-    middle = (data_upper + data_lower) / 2
-    power = np.ones(1)
-    for _ in range(order):
-        power = times_affine(power, 1 / half_range, -middle / half_range)
-    return -power[1:]
-
-
-def gaussian_start(order: int) -> Array:
-    """Return lambda_1..lambda_order of u(z) = -z^2/2 up to a constant: N(0,1)."""
-    out = np.zeros(order)
-    out[1] = -math.sqrt(2) / 2
-    return out

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,8 @@ from distfit_nn.maxent.problem import Standardised, Support
 from distfit_nn.maxent.solution import Solution, Status
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distfit_nn.maxent.torch_density import TensorDensity
 
 Array = NDArray[np.float64]
@@ -44,12 +46,34 @@ BACKENDS: dict[str, Callable[[], strategy.Minimiser]] = {
 }
 
 
+@overload
 def fit(
-    x: ArrayLike | Any,
+    x: Tensor,
+    order: int = ...,
+    support: Support = ...,
+    *,
+    weights: Any = ...,
+    backend: str = ...,
+    nan_policy: str = ...,
+    raise_on_failure: bool = ...,
+) -> TensorDensity: ...
+@overload
+def fit(
+    x: ArrayLike,
+    order: int = ...,
+    support: Support = ...,
+    *,
+    weights: ArrayLike | None = ...,
+    backend: str = ...,
+    nan_policy: str = ...,
+    raise_on_failure: bool = ...,
+) -> Density: ...
+def fit(
+    x: Any,
     order: int = 6,
     support: Support = 3.0,
     *,
-    weights: ArrayLike | Any | None = None,
+    weights: Any = None,
     backend: str = "auto",
     nan_policy: str = "propagate",
     raise_on_failure: bool = False,
@@ -135,8 +159,24 @@ def fit(
     return _finish(_solve(given, minimise), single, raise_on_failure)
 
 
+@overload
 def fit_moments(
-    m: ArrayLike | Any,
+    m: Tensor,
+    support: tuple[float, float],
+    *,
+    backend: str = ...,
+    raise_on_failure: bool = ...,
+) -> TensorDensity: ...
+@overload
+def fit_moments(
+    m: ArrayLike,
+    support: tuple[float, float],
+    *,
+    backend: str = ...,
+    raise_on_failure: bool = ...,
+) -> Density: ...
+def fit_moments(
+    m: Any,
     support: tuple[float, float],
     *,
     backend: str = "auto",

@@ -50,13 +50,13 @@ def gauss_rule_of_samples(
         the mean over the rule that they have over the data.
     """
     wide = np.asarray(z, np.longdouble)
-    share = np.ones(len(wide)) if weights is None else weights
-    wide, share = wide[share > 0], np.asarray(share[share > 0], np.longdouble)
+    share: Wide = np.asarray(np.ones(len(wide)) if weights is None else weights, np.longdouble)
+    wide, share = wide[share > 0], share[share > 0]
     share = share / share.max()
     few, inverse = _distinct(wide, points)
     if few is not None:
-        masses = np.bincount(inverse, weights=np.asarray(share, float), minlength=len(few))
-        return np.asarray(few, float), masses / masses.sum()
+        sums = np.bincount(inverse, weights=np.asarray(share, float), minlength=len(few))
+        return np.asarray(few, float), np.asarray(sums / sums.sum(), float)
     diagonal, off = lanczos(wide, share, points)
     nodes, masses = rule_of_jacobi(diagonal, off)
     return np.clip(nodes, float(wide.min()), float(wide.max())), masses

@@ -61,7 +61,7 @@ class _Column:
 
     def starts(self, rule: Rule) -> list[Array]:
         """Return the starts for a target, the lowest dual first."""
-        found = []
+        found: list[tuple[float, int, Array]] = []
         for series in starts(*rule, self.order, *self.ends):
             value = hard_kernel.dual(series, *rule, self.ends, self._constants, self._grids[0])
             if math.isfinite(value):

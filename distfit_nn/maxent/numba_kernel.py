@@ -13,27 +13,20 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis, reference, simd, tables
+from distfit_nn.maxent import basis, reference, rule_kernel, simd
+from distfit_nn.maxent.rule_kernel import compiled, lay, log_z_of
 from distfit_nn.maxent.solution import Fits, Problem
 
 Array = NDArray[np.float64]
 
 # Compiled code takes globals as constants, and its cache does not see that they have changed.
-NODES = 32  # of a panel: fewer panels cost less to lay
-QUADRATURE = 1e-12  # bound on the relative error of a panel
-RADII = (3.5, 5.0, 8.0, 14.0)  # of the ellipses that give it
-MAX_PANELS = 40  # of one column; one that needs more is left to the hard solver
 ARMIJO = reference.ARMIJO
 RIDGE, MAX_RIDGE = reference.RIDGE, reference.MAX_RIDGE
 EPS = reference.EPS
 TINY = float(np.finfo(float).tiny)
-STACK = 40  # halvings
-SENTINELS = 64  # points of weight 0 that tell where panels that were left out begin to matter
-DEAD = 36.0  # the mass that the rule leaves out is below exp(-DEAD)
-HIGH = 40.0  # log p that much above log Z would be a spike narrower than exp(-HIGH)
 MAX_STEPS, TRIALS = 60, 24
 DECREMENT_TOLERANCE = 1e-9
 # Squared decrements, negative: above the first a full step is taken as it is, above the second it
@@ -43,157 +36,53 @@ SEEN = 4.0  # how far below the uniform density a step may raise what was left o
 MOST_NOISE = 1e-11  # of log p, beyond which its multipliers need more than float64
 CHUNK = 256  # columns that a thread takes at a time
 
-# Rows of the work array of vectors, and columns of the report.
-MEAN, GRADIENT, DIRECTION, CANDIDATE, SCALE = range(5)
+# Columns of the report.
 LOG_Z, STEPS, DECREMENT, SUCCESS = range(4)
 
-# A quadrature rule with what is evaluated on it, and other work arrays of one thread.
-Rule = namedtuple("Rule", ["weights", "h", "u", "p"])
+# Work arrays of one thread.
 Work = namedtuple(
     "Work",
-    ["stack", "places", "guards", "before", "moments", "vectors", "hessian", "factor"],
+    [
+        "layout",
+        "before",
+        "moments",
+        "gradient",
+        "direction",
+        "candidate",
+        "scale",
+        "hessian",
+        "factor",
+    ],
 )
-
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-
-
-def new_rule(order: int) -> Rule:
-    """Return room for a rule."""
-    nodes = MAX_PANELS * NODES + SENTINELS
-    return Rule(np.empty(nodes), np.empty((2 * order + 1, nodes)), np.empty(nodes), np.empty(nodes))
 
 
 def new_work(order: int) -> Work:
     """Return work arrays for one thread."""
     size = order + 1
     return Work(
-        np.empty((STACK + 1, size)),
-        np.empty((STACK, 2)),
-        np.empty(SENTINELS),
-        np.empty(SENTINELS),
-        np.empty(2 * order + 1),
-        np.empty((5, size)),
-        np.empty((size, size)),
-        np.empty((size, size)),
+        layout=rule_kernel.new_layout(order),
+        before=np.empty(rule_kernel.SENTINELS),
+        moments=np.empty(2 * order + 1),
+        gradient=np.empty(size),
+        direction=np.empty(size),
+        candidate=np.empty(size),
+        scale=np.empty(size),
+        hessian=np.empty((size, size)),
+        factor=np.empty((size, size)),
     )
 
 
 @compiled
-def _shift(stack, row, offset, ratio, to):  # type: ignore[no-untyped-def]
-    """Write the polynomial in `row` as one in s to row `to`, t = offset + ratio s."""
-    size = stack.shape[1]
-    for i in range(size):
-        stack[to, i] = stack[row, i]
-    for i in range(size - 1):
-        for j in range(size - 2, i - 1, -1):
-            stack[to, j] += offset * stack[to, j + 1]
-    power = 1.0
-    for i in range(1, size):
-        power *= ratio
-        stack[to, i] *= power
-
-
-@compiled
-def _suits(stack, row, floor, ellipses):  # type: ignore[no-untyped-def]
-    """Return 0 for a panel below the floor, 1 for one that the rule integrates, else -1."""
-    size = stack.shape[1]
-    wide = 0.0
-    for i in range(1, size):
-        wide += abs(stack[row, i])
-    if stack[row, 0] + wide < floor:
-        return 0
-    for e in range(len(ellipses)):
-        if wide * ellipses[e, 1] <= ellipses[e, 0]:
-            total = 0.0
-            for i in range(1, size):
-                total += abs(stack[row, i]) * ellipses[e, i]
-            if total <= ellipses[e, 0]:
-                return 1
-    return -1
-
-
-@compiled
-def _lay(coefficients, log_z, most, ends, tables, work, rule):  # type: ignore[no-untyped-def]
-    """Lay a rule that is exact for exp(sum_i lambda_i h_i); return its nodes and its sentinels.
-
-    [lower, upper] is halved until a bound on the local coefficients says that the rule is exact on
-    a panel, or that exp(DEAD) times the panel's mass is less than Z. Sentinels, after the nodes,
-    stand at the ends and in the panels left out. 0 nodes without room, or where log p
-    is so high somewhere that log Z must be above `most`.
-    """
-    to_powers, ellipses, legendre = tables
-    size = len(coefficients)
-    stack, places, z = work.stack, work.places, rule.h[1]
-    for j in range(size):
-        value = 0.0
-        for i in range(max(1, j), size):
-            value += coefficients[i] * to_powers[i, j]
-        stack[STACK, j] = value
-    floor = log_z - math.log(ends[1] - ends[0]) - DEAD
-    places[0, 0], places[0, 1] = 0.5 * (ends[0] + ends[1]), 0.5 * (ends[1] - ends[0])
-    _shift(stack, STACK, places[0, 0], places[0, 1], 0)
-    top, node, guards = 0, 0, 2
-    work.guards[0], work.guards[1] = ends[0], ends[1]
-    while top >= 0:
-        middle, half = places[top, 0], places[top, 1]
-        if stack[top, 0] > most + HIGH:
-            return 0, 0
-        fit = _suits(stack, top, floor, ellipses)
-        if fit == 1:
-            if node + NODES + SENTINELS > len(z):
-                return 0, 0
-            for q in range(NODES):
-                rule.weights[node] = half * legendre[1, q]
-                z[node] = middle + half * legendre[0, q]
-                node += 1
-        elif fit == 0:
-            if guards + 2 <= SENTINELS:
-                work.guards[guards] = middle - 0.5 * half
-                work.guards[guards + 1] = middle + 0.5 * half
-                guards += 2
-        else:
-            if top + 2 >= STACK:
-                return 0, 0
-            # The left half takes the parent's place, the right one is next.
-            _shift(stack, top, 0.5, 0.5, top + 1)
-            _shift(stack, top, -0.5, 0.5, STACK)
-            for i in range(size):
-                stack[top, i] = stack[STACK, i]
-            places[top, 0], places[top, 1] = middle - 0.5 * half, 0.5 * half
-            places[top + 1, 0], places[top + 1, 1] = middle + 0.5 * half, 0.5 * half
-            top += 1
-            continue
-        top -= 1
-    for guard in range(guards):
-        z[node + guard] = work.guards[guard]
-    simd.fill_basis(rule.h, node + guards, 2 * size - 2)
-    return node, guards
-
-
-@compiled
-def _log_z(coefficients, shift, nodes, guards, rule):  # type: ignore[no-untyped-def]
-    """Write weights exp(u - shift) to p; return its sum, log Z, and u at its highest sentinel."""
-    simd.log_density(coefficients, rule.h, nodes + guards, rule.u)
-    simd.weigh(rule.u, shift, rule.weights, nodes, rule.p)
-    total = simd.total(rule.p, nodes)
-    highest = -np.inf
-    for guard in range(nodes, nodes + guards):
-        highest = max(highest, rule.u[guard])
-    return total, shift + math.log(total) if 1e-250 < total < 1e250 else np.inf, highest
-
-
-@compiled
 def _hessian(target, total, nodes, products, rule, work):  # type: ignore[no-untyped-def]
-    """Write mean, gradient and Hessian from the moments to order 2k."""
+    """Write the moments to order 2k, gradient and Hessian."""
     size = len(target)
-    m, vectors, hessian = work.moments, work.vectors, work.hessian
+    m, gradient, hessian = work.moments, work.gradient, work.hessian
     simd.moments(rule.p, rule.h, nodes, m)
     m[0] = 1.0
     for i in range(1, 2 * size - 1):
         m[i] /= total
     for i in range(1, size):
-        vectors[MEAN, i] = m[i]
-        vectors[GRADIENT, i] = m[i] - target[i]
+        gradient[i] = m[i] - target[i]
         for j in range(1, i + 1):
             value = -m[i] * m[j]
             for r in range(j + 1):
@@ -202,11 +91,11 @@ def _hessian(target, total, nodes, products, rule, work):  # type: ignore[no-unt
 
 
 @compiled
-def _cholesky(hessian, vectors, ridge, factor):  # type: ignore[no-untyped-def]
+def _cholesky(hessian, scale, ridge, factor):  # type: ignore[no-untyped-def]
     """Factor the unit-diagonal Hessian plus ridge; return whether it is positive definite."""
     for i in range(1, len(hessian)):
         for j in range(1, i + 1):
-            value = hessian[i, j] * vectors[SCALE, i] * vectors[SCALE, j]
+            value = hessian[i, j] * scale[i] * scale[j]
             if i == j:
                 value += ridge
             for m in range(1, j):
@@ -221,12 +110,12 @@ def _cholesky(hessian, vectors, ridge, factor):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _factor(hessian, vectors, factor):  # type: ignore[no-untyped-def]
+def _factor(hessian, scale, factor):  # type: ignore[no-untyped-def]
     """Factor the Hessian with the least ridge that it needs; return whether one suffices."""
     for i in range(1, len(hessian)):
-        vectors[SCALE, i] = 1.0 / math.sqrt(max(hessian[i, i], TINY))
+        scale[i] = 1.0 / math.sqrt(max(hessian[i, i], TINY))
     ridge = 0.0
-    while not _cholesky(hessian, vectors, ridge, factor):
+    while not _cholesky(hessian, scale, ridge, factor):
         ridge = max(RIDGE, 100.0 * ridge)
         if not ridge <= MAX_RIDGE:
             return False
@@ -234,12 +123,11 @@ def _factor(hessian, vectors, factor):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _direction(vectors, factor):  # type: ignore[no-untyped-def]
+def _direction(gradient, scale, factor, direction):  # type: ignore[no-untyped-def]
     """Write -H^-1 gradient; return its product with the gradient."""
     size = len(factor)
-    direction = vectors[DIRECTION]
     for i in range(1, size):
-        value = -vectors[GRADIENT, i] * vectors[SCALE, i]
+        value = -gradient[i] * scale[i]
         for m in range(1, i):
             value -= factor[i, m] * direction[m]
         direction[i] = value * factor[i, i]
@@ -252,7 +140,7 @@ def _direction(vectors, factor):  # type: ignore[no-untyped-def]
             value -= factor[m, i] * direction[m]
         direction[i] = value * factor[i, i]
     for i in range(1, size):
-        direction[i] *= vectors[SCALE, i]
+        direction[i] *= scale[i]
     return slope
 
 
@@ -273,7 +161,7 @@ def _start(target, products, work, coefficients):  # type: ignore[no-untyped-def
     """
     size = len(target)
     degree = (size - 1) // 2
-    gram, factor, vectors = work.hessian, work.factor, work.vectors
+    gram, factor, scale, pi = work.hessian, work.factor, work.scale, work.candidate
     coefficients[:] = 0.0
     if degree == 0:
         return True
@@ -283,11 +171,10 @@ def _start(target, products, work, coefficients):  # type: ignore[no-untyped-def
             for r in range(j + 1):
                 value += products[i, j, r] * target[i + j - 2 * r]
             gram[i, j] = value
-        vectors[SCALE, i] = 1.0
+        scale[i] = 1.0
     part = gram[: degree + 1, : degree + 1]
-    if not _cholesky(part, vectors, 0.0, factor):
+    if not _cholesky(part, scale, 0.0, factor):
         return False
-    pi = vectors[CANDIDATE]
     pi[degree] = factor[degree, degree]
     for i in range(degree - 1, 0, -1):
         value = 0.0
@@ -318,7 +205,7 @@ def _to_wall(nodes, guards, level, work, rule):  # type: ignore[no-untyped-def]
 
 @compiled
 def _search(  # type: ignore[no-untyped-def]
-    coefficients, target, slope, log_z, nodes, guards, fresh, ends, tables, work, rule, other
+    coefficients, target, slope, log_z, nodes, guards, fresh, ends, constants, work, rule, other
 ):
     """Find a step length; return (nodes, sentinels, sum of p, log Z, fresh) at the candidate.
 
@@ -328,7 +215,7 @@ def _search(  # type: ignore[no-untyped-def]
     a rule of its own. 0 nodes without success.
     """
     size = len(target)
-    candidate, direction = work.vectors[CANDIDATE], work.vectors[DIRECTION]
+    candidate, direction = work.candidate, work.direction
     ahead = _dot(direction, target)
     noise = 8.0 * EPS * (abs(log_z) + abs(_dot(coefficients, target)))
     even = -math.log(ends[1] - ends[0])  # log p of the uniform density
@@ -339,18 +226,18 @@ def _search(  # type: ignore[no-untyped-def]
         for i in range(1, size):
             candidate[i] = coefficients[i] + length * direction[i]
         most = log_z + length * (ahead + ARMIJO * slope) + noise
-        total, value, highest = _log_z(candidate, log_z, nodes, guards, rule)
+        total, value, highest = log_z_of(candidate, log_z, nodes, guards, rule)
         share = 1.0
         if value <= most:
-            if highest < value + even - 0.5 * DEAD:
+            if highest < value + even - 0.5 * rule_kernel.DEAD:
                 return nodes, guards, total, value, False
             share = _to_wall(nodes, guards, value + level, work, rule)
             if share == 1.0:
                 # log Z is convex in the multipliers, so it lies above its tangent.
                 tangent = log_z + length * (ahead + slope)
-                new, new_guards = _lay(candidate, tangent, most, ends, tables, work, other)
+                new, new_guards = lay(candidate, tangent, most, ends, constants, work.layout, other)
                 if new > 0:
-                    total, value, _ = _log_z(candidate, value, new, new_guards, other)
+                    total, value, _ = log_z_of(candidate, value, new, new_guards, other)
                     if value <= most:
                         return new, new_guards, total, value, True
                 if not fresh:
@@ -366,39 +253,38 @@ def _search(  # type: ignore[no-untyped-def]
         return 0, 0, 0.0, np.inf, False
     for i in range(1, size):
         candidate[i] = coefficients[i]
-    nodes, guards = _lay(coefficients, log_z, np.inf, ends, tables, work, other)
-    total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, other)
+    nodes, guards = lay(coefficients, log_z, np.inf, ends, constants, work.layout, other)
+    total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, other)
     return nodes, guards, total, log_z, True
 
 
 @compiled
 def _column(  # type: ignore[no-untyped-def]
-    target, ends, tables, products, work, rule, other, coefficients, reached, report
+    target, ends, constants, products, work, rule, other, coefficients, reached, report
 ):
     """Fit one column; write multipliers, E_p h_i and the report."""
     size = len(target)
-    vectors = work.vectors
     report[:] = np.nan
     report[STEPS] = report[SUCCESS] = 0.0
     if not _start(target, products, work, coefficients):
         return
     log_z = -coefficients[0] - 3.0
-    nodes, guards = _lay(coefficients, log_z, np.inf, ends, tables, work, rule)
+    nodes, guards = lay(coefficients, log_z, np.inf, ends, constants, work.layout, rule)
     if nodes == 0:
         return
-    total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
+    total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, rule)
     fresh = True
     while log_z < np.inf and report[STEPS] < MAX_STEPS:
         _hessian(target, total, nodes, products, rule, work)
-        if not _factor(work.hessian, vectors, work.factor):
+        if not _factor(work.hessian, work.scale, work.factor):
             return
-        slope = _direction(vectors, work.factor)
+        slope = _direction(work.gradient, work.scale, work.factor, work.direction)
         if not slope > -1e100:
             return
         if slope > -(DECREMENT_TOLERANCE**2) and fresh:
             noise = 0.0
             for i in range(1, size):
-                reached[i] = vectors[MEAN, i]
+                reached[i] = work.moments[i]
                 noise += abs(coefficients[i])
             report[LOG_Z], report[DECREMENT] = log_z, math.sqrt(-slope)
             report[SUCCESS] = EPS * noise < MOST_NOISE
@@ -414,7 +300,7 @@ def _column(  # type: ignore[no-untyped-def]
                 guards,
                 fresh,
                 ends,
-                tables,
+                constants,
                 work,
                 rule,
                 other,
@@ -424,29 +310,29 @@ def _column(  # type: ignore[no-untyped-def]
             if fresh:
                 rule, other = other, rule
             for i in range(1, size):
-                coefficients[i] = vectors[CANDIDATE, i]
+                coefficients[i] = work.candidate[i]
             continue
         for i in range(1, size):
-            coefficients[i] += vectors[DIRECTION, i]
+            coefficients[i] += work.direction[i]
         # Only a rule laid for these very multipliers sees all of the density.
         fresh = slope > LAST
         if fresh:
-            nodes, guards = _lay(coefficients, log_z, log_z, ends, tables, work, rule)
+            nodes, guards = lay(coefficients, log_z, log_z, ends, constants, work.layout, rule)
             if nodes == 0:
                 return
-        total, log_z, _ = _log_z(coefficients, log_z, nodes, guards, rule)
+        total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, rule)
 
 
 @compiled
 def _columns(  # type: ignore[no-untyped-def]
-    targets, ends, tables, products, work, rule, other, coefficients, moments, report
+    targets, ends, constants, products, work, rule, other, coefficients, moments, report
 ):
     """Fit columns: targets, coefficients, moments (d, k + 1), ends (d, 4), report (d, 4)."""
     for c in range(len(targets)):
         _column(
             targets[c],
             ends[c],
-            tables,
+            constants,
             products,
             work,
             rule,
@@ -464,11 +350,7 @@ def minimise(problem: Problem) -> Fits:
     ends = np.stack([problem.lower, problem.upper, problem.data_lower, problem.data_upper], axis=1)
     coefficients, moments = np.empty_like(targets), np.empty_like(targets)
     report = np.empty((columns, 4))
-    constants = (
-        tables.hermite_in_monomials(order)[:, :, 0].copy(),
-        tables.ellipses(order, NODES, QUADRATURE, RADII),
-        np.stack(basis.legendre_rule(NODES)),
-    )
+    constants = rule_kernel.constants(order)
     products = np.array(basis.products(order))
 
     def part(first: int) -> None:
@@ -479,8 +361,8 @@ def minimise(problem: Problem) -> Fits:
             constants,
             products,
             new_work(order),
-            new_rule(order),
-            new_rule(order),
+            rule_kernel.new_rule(order),
+            rule_kernel.new_rule(order),
             coefficients[some],
             moments[some],
             report[some],
@@ -497,7 +379,7 @@ def minimise(problem: Problem) -> Fits:
         coefficients[:, 1:].T,
         moments[:, 1:].T,
         log_normaliser=report[:, LOG_Z],
-        quadrature_error=np.full(columns, QUADRATURE),
+        quadrature_error=np.full(columns, rule_kernel.QUADRATURE),
         iterations=report[:, STEPS].astype(np.int64),
         decrement=report[:, DECREMENT],
         converged=report[:, SUCCESS] > 0,

@@ -57,12 +57,14 @@ class SampleMoments:
     @classmethod
     def empty(cls, order: int, columns: int) -> SampleMoments:
         """Return the moments of columns that have no values."""
-        nothing = [np.full(columns, np.nan) for _ in range(4)]
+        low, high, mean, std = (np.full(columns, np.nan) for _ in range(4))
         return cls(
             np.zeros(columns, bool),
-            *nothing[:2],
+            low,
+            high,
             np.zeros(columns, np.int64),
-            *nothing[2:],
+            mean,
+            std,
             np.full((order, columns), np.nan),
         )
 
@@ -268,8 +270,8 @@ def _weighted_blocks(
             values = np.take(x[i : i + step], columns, axis=1).astype(np.float64)
         share = np.ones(values.shape)
         if weights is not None:
-            own = weights[i : i + step]
+            own = np.asarray(weights[i : i + step], np.float64)
             share *= own[:, None] if own.ndim == 1 else own[:, columns]
         lost = ~np.isfinite(values) & (share > 0)
         share[lost] = 0.0
-        yield values, share, ~lost.any(axis=0)
+        yield values, share, np.logical_not(np.any(lost, axis=0))

@@ -107,7 +107,7 @@ def weigh(u, shift, weights, nodes, p):  # type: ignore[no-untyped-def]
         y = y * r + C2
         y = y * r + C1
         y = y * r + C0
-        p[n] = weights[n] * y * _of_bits((_as_bits(t) + BIAS) << MANTISSA)
+        p[n] = weights[n] * y * _of_bits((_as_bits(t) + BIAS) << MANTISSA)  # type: ignore[call-arg]
 
 
 @vectorised

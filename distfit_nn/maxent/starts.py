@@ -19,7 +19,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.maxent.gauss_rule import lanczos, rule_of_jacobi
+from distfit_nn.maxent.gauss_rule import Wide, lanczos, rule_of_jacobi
 
 Array = NDArray[np.float64]
 Polynomial = list[Decimal]  # coefficients of z^0, z^1, ...: in many digits, for they cancel
@@ -86,7 +86,7 @@ def _bumps(points: Array, masses: Array, degree: int, ends: tuple[float, ...]) -
     return _sum(half, _interpolant(where, heights))
 
 
-def _orthonormal(diagonal: Array, off: Array, total: float) -> Polynomial:
+def _orthonormal(diagonal: Wide, off: Wide, total: float) -> Polynomial:
     """Return the last polynomial of the recurrence, orthonormal under a measure of mass `total`."""
     before: Polynomial = [Decimal(0)]
     pi: Polynomial = [1 / Decimal(math.sqrt(total))]

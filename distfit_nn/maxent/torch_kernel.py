@@ -81,28 +81,32 @@ def residual(moments: Tensor, targets: Tensor) -> Tensor:
     return (error / wanted.abs().clamp_min(1)).amax(dim=1)
 
 
-def decaying_start(problem: TensorProblem) -> Tensor:
-    """Return lambda (d, k) of -((z - mid) / (R/2))^m, R the data's range, m the even one of k, k-1.
+def bumps(targets: Tensor) -> Tensor:
+    """Return the multipliers (d, k) of -a pi^2, pi orthonormal of degree k // 2 under the targets.
 
-    See `basis.decaying_start`. Of order 1 it is 0, the uniform density.
+    See `reference.start`. 0, the uniform density, at order 1 and where the targets have no such pi.
     """
-    order = problem.targets.shape[1]
-    out = torch.zeros_like(problem.targets)
-    half = (problem.data_upper - problem.data_lower) / 2
-    middle = (problem.data_upper + problem.data_lower) / 2
-    power = out.new_zeros(len(out), order + 2)
-    power[:, 0] = 1.0
-    root = torch.arange(order + 2, dtype=out.dtype, device=out.device).sqrt()
-    even = order - order % 2
-    for _ in range(even):
-        # z h_i = sqrt(i + 1) h_{i+1} + sqrt(i) h_{i-1}
-        times_z = torch.zeros_like(power)
-        times_z[:, 1:] += root[1:] * power[:, :-1]
-        times_z[:, :-1] += root[1:] * power[:, 1:]
-        power = (times_z - middle[:, None] * power) / half[:, None]
-    if even:
-        out[:, :even] = -power[:, 1 : even + 1]
-    return out
+    columns, order = targets.shape
+    degree = order // 2
+    out = torch.zeros_like(targets)
+    if degree == 0:
+        return out
+    products = torch.as_tensor(_products(degree), device=targets.device)
+    mean = targets[:, :degree]
+    even = targets[:, : 2 * degree]
+    covariance = (products[0] + even @ products[1:]).reshape(columns, degree, degree)
+    covariance = covariance - mean[:, :, None] * mean[:, None, :]
+    factor, info = torch.linalg.cholesky_ex(covariance)
+    last = torch.zeros_like(mean)
+    last[:, -1] = 1.0
+    pi = torch.linalg.solve_triangular(factor.mT, last[:, :, None], upper=True)[:, :, 0]
+    constant = -(pi * mean).sum(dim=1, keepdim=True)
+    square = (pi[:, :, None] * pi[:, None, :]).reshape(columns, -1) @ products.T
+    square[:, 1 : degree + 1] += 2 * constant * pi
+    height = 0.5 if degree == 1 else 0.25
+    out[:, : 2 * degree] = -height * square[:, 1:]
+    known = (info == 0) & out.isfinite().all(dim=1)
+    return torch.where(known[:, None], out, 0.0)
 
 
 class _Batch:
@@ -342,7 +346,7 @@ def _rounds(problem: TensorProblem, dtype: torch.dtype) -> Minimum:
     order = problem.targets.shape[1]
     tolerance = RESIDUAL_TOLERANCE if dtype == torch.float64 else FLOAT32_TOLERANCE
     edges = torch_panels.first_edges(problem.lower, problem.upper, FIRST_PANELS[order])
-    start = decaying_start(problem)
+    start = bumps(problem.targets)
     safe = start.clone()
     out = Minimum.empty(problem)
     columns = torch.arange(len(start), device=start.device)

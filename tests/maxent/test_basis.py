@@ -75,13 +75,13 @@ def test_products_are_those_of_the_polynomials(order: int) -> None:
             assert not c[i, j, least + 1 :].any()
             terms = np.array([c[i, j, r] * h[i + j - 2 * r] for r in range(least + 1)])
             error = np.abs(terms.sum(axis=0) - h[i] * h[j])
-            assert (error <= FEW_ROUNDINGS * (np.abs(terms).sum(axis=0) + np.abs(h[i] * h[j]))).all()
+            assert (
+                error <= FEW_ROUNDINGS * (np.abs(terms).sum(axis=0) + np.abs(h[i] * h[j]))
+            ).all()
 
 
 @pytest.mark.parametrize("order", [1, 2, 7, 12])
-def test_a_power_series_in_hermite_keeps_its_digits(
-    order: int, rng: np.random.Generator
-) -> None:
+def test_a_power_series_in_hermite_keeps_its_digits(order: int, rng: np.random.Generator) -> None:
     """Both sides in 50 digits: what is lost is the rounding of the low part."""
     series = rng.normal(size=(order + 1, 2)) * np.array([1e12, 1e-6])
     found = basis.power_series_in_hermite(series)
@@ -131,13 +131,3 @@ def test_first_edges_drop_one_of_two_that_coincide() -> None:
 def test_halved_cuts_what_is_marked() -> None:
     edges = basis.halved(np.array([0.0, 1.0, 3.0]), np.array([False, True]))
     np.testing.assert_array_equal(edges, [0.0, 1.0, 2.0, 3.0])
-
-
-@pytest.mark.parametrize("order", [2, 4, 6])
-def test_decaying_start_is_the_power(order: int) -> None:
-    lower, upper = -1.5, 2.5
-    z = np.linspace(-4, 4, 17)
-    lam = basis.decaying_start(order, lower, upper)
-    assert len(lam) == order
-    difference = lam @ basis.hermite(z, order)[1:] + ((z - 0.5) / 2.0) ** order
-    np.testing.assert_allclose(difference, difference[0], atol=1e4 * eps())

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import basis, problem, torch_fit, torch_kernel, torch_moments, torch_panels
+from distfit_nn.maxent import (
+    basis,
+    problem,
+    reference,
+    torch_fit,
+    torch_kernel,
+    torch_moments,
+    torch_panels,
+)
 from distfit_nn.maxent.torch_problem import Minimum, TensorProblem
 from tests import cases, tolerances
 from tests.devices import DEVICES, one_thread  # noqa: F401
@@ -128,7 +136,7 @@ def test_nothing_is_made_on_another_device() -> None:
     ends = (like[:, 0],) * 4
     part = TensorProblem(like, *ends)
     edges = torch_panels.first_edges(part.lower, part.upper, 16)
-    steps = torch_kernel._Batch(torch_kernel.decaying_start(part), like, edges, torch.float32)
+    steps = torch_kernel._Batch(torch_kernel.bumps(like), like, edges, torch.float32)
     steps.advance()
     steps.keep(torch.empty(20, dtype=torch.int64, device="meta"))
     steps.advance()
@@ -153,14 +161,16 @@ def test_products_of_hermite_polynomials() -> None:
 @pytest.mark.parametrize("order", range(1, 13))
 def test_the_start_is_that_of_the_reference(order: int) -> None:
     part = problem_of(batch(("uniform", "exponential")), order)
-    start = torch_kernel.decaying_start(part)
-    even = order - order % 2
+    start = torch_kernel.bumps(part.targets)
     for j in range(2):
-        ends = float(part.data_lower[j]), float(part.data_upper[j])
-        expected = np.zeros(order)
-        if even:
-            expected[:even] = basis.decaying_start(even, *ends)[:even]
-        np.testing.assert_allclose(start[j].numpy(), expected, rtol=1e-10, atol=1e-12)
+        expected = reference.start(part.targets[j].numpy())
+        rounding = tolerances.MAXENT_START * np.abs(expected).max(initial=1.0)
+        np.testing.assert_allclose(start[j].numpy(), expected, rtol=0, atol=rounding)
+
+
+def test_targets_without_a_start_get_the_uniform_density() -> None:
+    impossible = torch.tensor([[0.0, -2.0, 0.0, 0.0]], dtype=torch.float64)
+    assert not torch_kernel.bumps(impossible).any()
 
 
 # Panels
