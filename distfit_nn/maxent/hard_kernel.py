@@ -98,11 +98,14 @@ def _spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[n
             continue
         half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
         middle = 0.5 * (grid.edges[j + 1] + grid.edges[j])
+        # The middle is rounded, and the panel is about it only up to that.
+        centre = 1.0 + (grid.edges[j] - middle) / half
         for q in range(NODES):
+            t = centre + rule[0, q]
             u = grid.local[j, size - 1]
             for i in range(size - 2, -1, -1):
-                u = u * rule[0, q] + grid.local[j, i]
-            grid.nodes[nodes] = middle + half * rule[0, q]
+                u = u * t + grid.local[j, i]
+            grid.nodes[nodes] = middle + half * t
             grid.weights[nodes] = half * rule[1, q]
             grid.p[nodes] = u
             top = max(top, u)
@@ -330,10 +333,11 @@ def check(series, panels, constants, grid, moments):  # type: ignore[no-untyped-
     for j in range(panels):
         middle = 0.5 * (grid.edges[j] + grid.edges[j + 1])
         half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
+        centre = 1.0 + (grid.edges[j] - middle) / half
         for part in range(-1, 2):
             shrink = 1.0 if part == 0 else 0.5
             for q in range(NODES):
-                t = 0.5 * part + shrink * rule[0, q]
+                t = centre + 0.5 * part + shrink * rule[0, q]
                 u = grid.local[j, size - 1]
                 for i in range(size - 2, -1, -1):
                     u = u * t + grid.local[j, i]
