@@ -217,6 +217,7 @@ def distance(*decrements: float) -> float:
     """
     return 1.01 * sum(decrements) + 10 * MAXENT_QUADRATURE
 
+
 MAXENT_START = 1e7 * eps()
 """Multipliers of a start, relative to the largest: two factorisations of a Gram matrix of h_1..h_6,
 whose condition is below 1e6 for the smooth columns it is tried on."""

@@ -386,7 +386,9 @@ def test_moments_without_a_density() -> None:
     "m", [[], 0.5, np.zeros((2, 0)), np.zeros((2, 1, 1)), np.zeros(13), np.zeros((0, 2))]
 )
 def test_moments_of_wrong_length(m: Any) -> None:
-    with pytest.raises(InputError, match=r"m must have shape \(k,\) or \(k, d\) with k from 1 to 12"):
+    with pytest.raises(
+        InputError, match=r"m must have shape \(k,\) or \(k, d\) with k from 1 to 12"
+    ):
         fit_moments(m, (0, 1))
 
 
