@@ -34,9 +34,7 @@ def described() -> dict[str, Any]:
     }
 
 
-def seconds(
-    call: Callable[[], object], clock: Callable[[], float] = time.perf_counter
-) -> float:
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Return how long one call takes."""
     start = clock()
     call()
@@ -64,7 +62,7 @@ def interleaved(
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
     """Return the median over rounds of the ratio of two calls' times."""
     pairs = zip(times[slow], times[fast], strict=True)
-    return round(statistics.median(a / b for a, b in pairs), 2)
+    return float(f"{statistics.median(a / b for a, b in pairs):.3g}")
 
 
 def write(name: str, figures: Any) -> None:
