@@ -157,7 +157,7 @@ def check_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.gene
         wrong = least if least < 0 else most
         raise InputError(f"weights must be finite and not negative, got {wrong}")
     if most == 0:
-        raise InputError("weights must not all be 0")
+        raise InputError("weights must not all be zero")
     return shares
 
 

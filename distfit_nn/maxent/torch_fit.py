@@ -185,7 +185,7 @@ def _weights(weights: Any, columns: Tensor) -> Tensor:
             f"weights must be finite and not negative, got {least if least < 0 else most}"
         )
     if most == 0:
-        raise InputError("weights must not all be 0")
+        raise InputError("weights must not all be zero")
     return shares / most
 
 

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from distfit_nn._checks import to_numpy
+from distfit_nn.errors import InputError
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.problem import Support
 from distfit_nn.transforms.quantile import QuantileMap
@@ -98,13 +100,30 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         self.outside = outside
         self.backend = backend
 
-    def fit(self, X: ArrayLike, y: object = None) -> MaxEntTransformer:  # noqa: ARG002
-        """Fit a density to each feature of X (n_samples, n_features); y is ignored."""
+    def fit(
+        self,
+        X: ArrayLike,
+        y: object = None,  # noqa: ARG002
+        sample_weight: ArrayLike | None = None,
+    ) -> MaxEntTransformer:
+        """Fit a density to each feature of X (n_samples, n_features); y is ignored.
+
+        `sample_weight` (n_samples,) counts a sample as so many; one of weight 0 is left out.
+        """
+        columns = self._checked(X, reset=True)
+        weights = None
+        if sample_weight is not None:
+            weights = to_numpy(sample_weight, "sample_weight")
+            if weights.shape != columns.shape[:1]:
+                raise InputError(
+                    f"sample_weight must have shape {columns.shape[:1]}, got {weights.shape}"
+                )
         self.map_ = QuantileMap.fit(
-            self._checked(X, reset=True),
+            columns,
             self.order,
             self.support,
             self.target,
+            weights=weights,
             within=self.within,
             outside=self.outside,
             backend=self.backend,

@@ -152,6 +152,7 @@ class QuantileMap:
         support: Support = 3.0,
         target: Any = "normal",
         *,
+        weights: ArrayLike | None = None,
         within: str = "support",
         outside: str = "extrapolate",
         backend: str = "auto",
@@ -163,7 +164,7 @@ class QuantileMap:
         ----------
         x : (n,) or (n, d)
             Samples.
-        order, support, backend, nan_policy
+        order, support, weights, backend, nan_policy
             As for `maxent.fit`.
         target, within, outside
             As for `QuantileMap`; columns that are not OK take mean and standard deviation from x.
@@ -173,11 +174,15 @@ class QuantileMap:
         QuantileMap
             Its `source` is the fitted density, with the status of each column.
         """
-        density = fit_densities(x, order, support, backend=backend, nan_policy=nan_policy)
+        density = fit_densities(
+            x, order, support, weights=weights, backend=backend, nan_policy=nan_policy
+        )
         loc, scale = density.loc.copy(), density.scale.copy()
         columns, _ = as_columns(x)
+        shares = np.ones(columns.shape[:1]) if weights is None else to_numpy(weights, "weights")
         for j in np.flatnonzero(density.solution.status != Status.OK):
-            loc[j], scale[j] = _mean_and_std(columns[:, j].astype(np.float64), float(loc[j]))
+            share = shares if shares.ndim == 1 else shares[:, j]
+            loc[j], scale[j] = _mean_and_std(columns[:, j].astype(float), share, float(loc[j]))
         return cls(density, target, within=within, outside=outside, loc=loc, scale=scale)
 
     def __repr__(self) -> str:
@@ -385,15 +390,17 @@ def _has_densities(target: Any) -> None:
             )
 
 
-def _mean_and_std(column: Array, loc: float) -> tuple[float, float]:
+def _mean_and_std(column: Array, weights: Array, loc: float) -> tuple[float, float]:
     """Return mean and standard deviation of the finite values; 0 for the spread of a constant."""
-    values = column[np.isfinite(column)]
-    if np.isnan(loc) or not len(values):
+    kept = np.isfinite(column) & (weights > 0)
+    if np.isnan(loc) or not kept.any():
         return np.nan, 1.0
+    values, share = column[kept], weights[kept] / weights[kept].sum()
     low, high = values.min(), values.max()
     size = max(abs(low), abs(high))
     if high / 2 - low / 2 <= CONSTANT * size:
         return float(low / 2 + high / 2), 0.0
     unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1))  # keeps squares within range, exactly
     values = values / unit
-    return float(values.mean() * unit), float(values.std() * unit)
+    mean = share @ values
+    return float(mean * unit), float(np.sqrt(share @ (values - mean) ** 2) * unit)
