@@ -302,7 +302,7 @@ def test_one_moment_at_an_end_is_degenerate() -> None:
         ([1, 1, -2, 1, 1], "not negative, got -2.0"),
         ([1, 1, math.nan, 1, 1], "finite and not negative, got nan"),
         ([1, 1, math.inf, 1, 1], "got inf"),
-        (np.zeros(5), "not all be 0"),
+        (np.zeros(5), "not all be zero"),
         ([1j] * 5, "real numbers"),
         (["a"] * 5, "real numbers"),
     ],

@@ -212,7 +212,7 @@ def test_columns_without_a_density_are_nan() -> None:
         ({"x": torch.zeros(3), "support": 0.5}, "support factor"),
         ({"x": torch.zeros(3), "weights": torch.ones(4)}, "weights must have shape"),
         ({"x": torch.zeros(3), "weights": -torch.ones(3)}, "not negative"),
-        ({"x": torch.zeros(3), "weights": torch.zeros(3)}, "not all be 0"),
+        ({"x": torch.zeros(3), "weights": torch.zeros(3)}, "not all be zero"),
     ],
 )
 def test_bad_input_is_named(arguments: dict[str, object], message: str) -> None:
