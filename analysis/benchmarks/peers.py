@@ -17,7 +17,7 @@ from distfit_nn.maxent import basis, numba_kernel
 from distfit_nn.maxent.solution import Problem, Solution
 
 Array = NDArray[np.float64]
-NODES = 240
+NODES_PER_ORDER = 60  # with fewer the wide supports of heavy tails are integrated too coarsely
 GRADIENT = 1e-6  # of trust-exact, where ours goes to a Newton decrement of 1e-9
 
 
@@ -33,8 +33,8 @@ class Column:
 
 def columns(problem: Problem) -> list[Column]:
     """Return the columns of a problem, with our kernel's start."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
     order, count = problem.targets.shape
+    nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_ORDER * order)
     work, products = numba_kernel.new_work(order), np.array(basis.products(order))
     out = []
     for j in range(count):
@@ -81,7 +81,7 @@ def maxentropy(column: Column) -> Array:
 
     model = MinDivergenceModel(
         column.h,
-        np.arange(NODES),
+        np.arange(column.h.shape[1]),
         prior_log_pdf=lambda nodes: column.log_weights[nodes],
         matrix_format="ndarray",
         algorithm="BFGS",
