@@ -200,8 +200,8 @@ def tensor_moments(dtype: object = np.float64) -> float:
 
 
 MAXENT_START = 1e-9
-"""Of the square of an orthonormal polynomial, relative to its largest value: the Gram matrix of up to
-7 Hermite polynomials is rounded to eps and its condition is below 1e6 for a column of 60 values."""
+"""Of the square of an orthonormal polynomial, relative to its largest value: the Gram matrix of up
+to 7 Hermite polynomials is rounded to eps and its condition is below 1e6 for 60 values."""
 
 MAXENT_QUADRATURE = 1e-11
 """Panels exact to 1e-12, or what halving them changes to 1e-13, and up to 256 of them, whose errors

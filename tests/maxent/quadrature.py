@@ -5,8 +5,8 @@ there, |P_i| <= 1, so that no spike hides between nodes, and on the ellipse with
 and half axes that add up to 4, |P_i| <= 4^i: a Gauss rule of 16 nodes is then exact to
 (64/15) exp(sum_i |c_i| 4^i) 4^-32 / (1 - 4^-2) relative to exp(c_0) (Trefethen, SIAM Rev. 50).
 
-A node is rounded to float64 before log p is asked for there. Where log p rises by 1e7 in a unit of z
-that shows: log p is moved back to the node of the rule by its slope.
+A node is rounded to float64 before log p is asked for there. In a spike of a million float64 that
+shows: log p at the node of the rule is then that of the polynomial through the values.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(SIZE)
 TO_LEGENDRE = (
     (np.arange(SIZE) + 0.5)[:, None] * np.polynomial.legendre.legvander(NODES, SIZE - 1).T * WEIGHTS
 )
-TO_SLOPES = (
-    np.polynomial.legendre.legval(NODES, np.polynomial.legendre.legder(np.eye(SIZE))).T
-    @ TO_LEGENDRE
-)
+VANDERMONDE = np.polynomial.legendre.legvander(NODES, SIZE - 1)
+COARSE = 0.01  # rounding of nodes in panels so narrow that they do not matter
 SMOOTH = 10.0  # bound on sum_i |c_i| 4^i: the rule is exact to 6e-15
 EMPTY = -40.0  # log of mass times the highest power of |z| in a panel that is left out
 LEVELS = 200
@@ -77,19 +75,21 @@ def quadrature(log_p: Callable[[Array], Array], order: int, points: Array) -> Qu
     low, high = points[:-1], points[1:]
     found = []
     for _ in range(LEVELS):
-        left, right = low.astype(np.longdouble)[:, None], high.astype(np.longdouble)[:, None]
-        exact = (left + right) / 2 + (right - left) / 2 * NODES
-        z, half = exact.astype(float), (high - low) / 2
+        half = (high - low) / 2
+        z = low[:, None] + half[:, None] * (1 + NODES)
         u = log_p(z.ravel()).reshape(z.shape)
-        size = np.abs(u @ TO_LEGENDRE[: order + 1].T)
+        size = np.abs(u @ TO_LEGENDRE.T)
+        # What a polynomial of this degree does not have is rounding: it is in the others, too.
+        noise = size[:, order + 1 :].max(axis=1, keepdims=True)
+        size = np.maximum(size[:, : order + 1] - 3 * noise, 0.0)
         spread = size[:, 1:].sum(axis=1)
         mean = u @ (WEIGHTS / 2)
         reach = np.log(np.maximum(1.0, np.maximum(np.abs(low), np.abs(high))))
         empty = mean + spread + np.log(high - low) + order * reach < EMPTY
         smooth = size[:, 1:] @ 4.0 ** np.arange(1, order + 1) < SMOOTH
         done = smooth & ~empty
-        moved = (exact - z).astype(float)[done] / half[done, None] * (u[done] @ TO_SLOPES.T)
-        found.append((z[done], half[done, None] * WEIGHTS, u[done] + moved))
+        off = (z - low[:, None])[done] / half[done, None] - (1 + NODES)
+        found.append((z[done], half[done, None] * WEIGHTS, _at_nodes(u[done], off)))
         again = ~(smooth | empty)
         if not again.any():
             return Quadrature(
@@ -101,6 +101,16 @@ def quadrature(log_p: Callable[[Array], Array], order: int, points: Array) -> Qu
             break
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
     raise ArithmeticError("log p is rougher than float64 can tell")
+
+
+def _at_nodes(u: Array, off: Array) -> Array:
+    """Return the polynomials with values u at NODES + off, each (panels, SIZE), at NODES."""
+    size = np.abs(off).max(axis=1, initial=0.0)
+    moved = (size > 1e-13) & (size < COARSE)
+    through = np.polynomial.legendre.legvander(NODES + off[moved], SIZE - 1)
+    out = u.copy()
+    out[moved] = np.linalg.solve(through, u[moved][:, :, None])[:, :, 0] @ VANDERMONDE.T
+    return out
 
 
 def of_multipliers(multipliers: Array, points: Array) -> tuple[Quadrature, Array]:

@@ -177,7 +177,7 @@ def test_threads_share_the_hard_columns() -> None:
 
 
 def test_regularised_columns_say_so_and_keep_their_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The moments are (1 - epsilon) mu + epsilon nu, nu those of the uniform on the data's range."""
+    """Moments (1 - epsilon) mu + epsilon nu, nu those of the uniform on the data's range."""
     x = cases.column("exponential")
     for order in (2, 5, 6):
         with monkeypatch.context() as patch:
