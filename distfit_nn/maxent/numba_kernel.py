@@ -28,11 +28,14 @@ RIDGE, MAX_RIDGE = reference.RIDGE, reference.MAX_RIDGE
 EPS = reference.EPS
 TINY = float(np.finfo(float).tiny)
 MAX_STEPS, TRIALS = 60, 24
-DECREMENT_TOLERANCE = 1e-9
+# A column is done after a step from a decrement below the first, or with one below the second.
+DECREMENT_TOLERANCE, POLISHED = 1e-9, 1e-12
 # Squared decrements, negative: above the first a full step is taken as it is, above the second it
 # is followed by a rule of its own: it should be the last.
 NEAR, LAST = -1e-6, -1e-12
-SEEN = 4.0  # how far below the uniform density a step may raise what was left out; or twice ...
+# A step may raise what was left out to SEEN below the uniform density (to twice that, ... where it
+# fails); with a squared decrement below FAR it stops SHORT of that, lest a bump arise on the way.
+SEEN, FAR, SHORT = 4.0, -0.01, 0.8
 MOST_NOISE = 1e-11  # of log p, beyond which its multipliers need more than float64
 CHUNK = 256  # columns that a thread takes at a time
 
@@ -45,6 +48,7 @@ Work = namedtuple(
     [
         "layout",
         "before",
+        "rise",
         "moments",
         "gradient",
         "direction",
@@ -62,6 +66,7 @@ def new_work(order: int) -> Work:
     return Work(
         layout=rule_kernel.new_layout(order),
         before=np.empty(rule_kernel.SENTINELS),
+        rise=np.empty(rule_kernel.SENTINELS),
         moments=np.empty(2 * order + 1),
         gradient=np.empty(size),
         direction=np.empty(size),
@@ -193,14 +198,32 @@ def _start(target, products, work, coefficients):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _to_wall(nodes, guards, level, work, rule):  # type: ignore[no-untyped-def]
-    """Return the share of a step after which the first sentinel reaches `level`; at most 1."""
-    share = 1.0
+def _at_sentinels(coefficients, nodes, guards, rule, out):  # type: ignore[no-untyped-def]
+    """Write sum_{i >= 1} lambda_i h_i at the sentinels, which follow the nodes."""
     for guard in range(guards):
-        before, after = work.before[guard], rule.u[nodes + guard]
-        if before < level and after > level + 0.5:
-            share = min(share, (level - before) / (after - before))
-    return share
+        value = 0.0
+        for i in range(1, len(coefficients)):
+            value += coefficients[i] * rule.h[i, nodes + guard]
+        out[guard] = value
+
+
+@compiled
+def _to_wall(length, guards, level, work):  # type: ignore[no-untyped-def]
+    """Return the length, at most as given, at which a sentinel rises to `level` from well below."""
+    for guard in range(guards):
+        before, rise = work.before[guard], work.rise[guard]
+        if before < level - 1.0 and before + length * rise > level:
+            length = (level - before) / rise
+    return length
+
+
+@compiled
+def _above(length, guards, level, work):  # type: ignore[no-untyped-def]
+    """Return whether a sentinel is above `level` after a step."""
+    for guard in range(guards):
+        if work.before[guard] + length * work.rise[guard] > level:
+            return True
+    return False
 
 
 @compiled
@@ -209,8 +232,8 @@ def _search(  # type: ignore[no-untyped-def]
 ):
     """Find a step length; return (nodes, sentinels, sum of p, log Z, fresh) at the candidate.
 
-    A rule does not see where a candidate rises that was low before: where a sentinel is high, the
-    step is cut to where it begins to matter, and the candidate gets a rule of its own, in `other`
+    A rule does not see where a candidate rises that was low before: where a sentinel rises, the
+    step is cut to where that begins to matter, and the candidate gets a rule of its own, in `other`
     (fresh). Where no step succeeds and the rule is not fresh, the candidate is the point itself, on
     a rule of its own. 0 nodes without success.
     """
@@ -218,43 +241,47 @@ def _search(  # type: ignore[no-untyped-def]
     candidate, direction = work.candidate, work.direction
     ahead = _dot(direction, target)
     noise = 8.0 * EPS * (abs(log_z) + abs(_dot(coefficients, target)))
-    even = -math.log(ends[1] - ends[0])  # log p of the uniform density
-    for guard in range(guards):
-        work.before[guard] = rule.u[nodes + guard]
-    length, halvings, level = 1.0, 0, even - SEEN
+    level = log_z - math.log(ends[1] - ends[0]) - SEEN  # SEEN below the uniform density
+    unseen = level + SEEN - 0.5 * rule_kernel.DEAD
+    _at_sentinels(direction, nodes, guards, rule, work.rise)
+    length, halvings = _to_wall(1.0, guards, level, work), 0
+    if length < 1.0 and slope < FAR:
+        length *= SHORT
     for _ in range(TRIALS):
         for i in range(1, size):
             candidate[i] = coefficients[i] + length * direction[i]
         most = log_z + length * (ahead + ARMIJO * slope) + noise
-        total, value, highest = log_z_of(candidate, log_z, nodes, guards, rule)
-        share = 1.0
-        if value <= most:
-            if highest < value + even - 0.5 * rule_kernel.DEAD:
+        if not _above(length, guards, unseen, work):
+            total, value = log_z_of(candidate, log_z, nodes, rule)
+            if value <= most:
+                for guard in range(guards):
+                    work.before[guard] += length * work.rise[guard]
                 return nodes, guards, total, value, False
-            share = _to_wall(nodes, guards, value + level, work, rule)
-            if share == 1.0:
-                # log Z is convex in the multipliers, so it lies above its tangent.
-                tangent = log_z + length * (ahead + slope)
-                new, new_guards = lay(candidate, tangent, most, ends, constants, work.layout, other)
-                if new > 0:
-                    total, value, _ = log_z_of(candidate, value, new, new_guards, other)
-                    if value <= most:
-                        return new, new_guards, total, value, True
-                if not fresh:
-                    break
-                level -= SEEN
-                share = _to_wall(nodes, guards, value + level, work, rule)
-        if share < 1.0:
-            length *= share
         else:
-            length *= 0.5 if halvings < 3 else 0.25
-            halvings += 1
+            # log Z is convex in the multipliers, so it lies above its tangent.
+            tangent = log_z + length * (ahead + slope)
+            new, new_guards = lay(candidate, tangent, most, ends, constants, work.layout, other)
+            if new > 0:
+                total, value = log_z_of(candidate, log_z, new, other)
+                if value <= most:
+                    _at_sentinels(candidate, new, new_guards, other, work.before)
+                    return new, new_guards, total, value, True
+            if not fresh:
+                break
+            level -= SEEN
+            wall = _to_wall(length, guards, level, work)
+            if wall < length:
+                length = wall
+                continue
+        length *= 0.5 if halvings < 3 else 0.25
+        halvings += 1
     if fresh:
         return 0, 0, 0.0, np.inf, False
     for i in range(1, size):
         candidate[i] = coefficients[i]
     nodes, guards = lay(coefficients, log_z, np.inf, ends, constants, work.layout, other)
-    total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, other)
+    total, log_z = log_z_of(coefficients, log_z, nodes, other)
+    _at_sentinels(coefficients, nodes, guards, other, work.before)
     return nodes, guards, total, log_z, True
 
 
@@ -272,8 +299,9 @@ def _column(  # type: ignore[no-untyped-def]
     nodes, guards = lay(coefficients, log_z, np.inf, ends, constants, work.layout, rule)
     if nodes == 0:
         return
-    total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, rule)
-    fresh = True
+    total, log_z = log_z_of(coefficients, log_z, nodes, rule)
+    _at_sentinels(coefficients, nodes, guards, rule, work.before)
+    fresh, polished = True, False
     while log_z < np.inf and report[STEPS] < MAX_STEPS:
         _hessian(target, total, nodes, products, rule, work)
         if not _factor(work.hessian, work.scale, work.factor):
@@ -281,7 +309,7 @@ def _column(  # type: ignore[no-untyped-def]
         slope = _direction(work.gradient, work.scale, work.factor, work.direction)
         if not slope > -1e100:
             return
-        if slope > -(DECREMENT_TOLERANCE**2) and fresh:
+        if fresh and (polished or slope > -(POLISHED**2)):
             noise = 0.0
             for i in range(1, size):
                 reached[i] = work.moments[i]
@@ -314,13 +342,16 @@ def _column(  # type: ignore[no-untyped-def]
             continue
         for i in range(1, size):
             coefficients[i] += work.direction[i]
-        # Only a rule laid for these very multipliers sees all of the density.
+        # Only a rule laid for these very multipliers sees all of the density; the last step is too
+        # small for a rule to tell.
+        polished = fresh and slope > -(DECREMENT_TOLERANCE**2)
         fresh = slope > LAST
-        if fresh:
+        if fresh and not polished:
             nodes, guards = lay(coefficients, log_z, log_z, ends, constants, work.layout, rule)
             if nodes == 0:
                 return
-        total, log_z, _ = log_z_of(coefficients, log_z, nodes, guards, rule)
+        _at_sentinels(coefficients, nodes, guards, rule, work.before)
+        total, log_z = log_z_of(coefficients, log_z, nodes, rule)
 
 
 @compiled

@@ -34,6 +34,9 @@ HIGH = 40.0  # log p that much above log Z would be a spike narrower than exp(-H
 Rule = namedtuple("Rule", ["weights", "h", "u", "p"])
 Layout = namedtuple("Layout", ["stack", "places", "guards"])
 
+# C(i, j) / 2^i: the coefficient of s^j in (1/2 + s/2)^i, up to the largest order.
+HALVING = np.array([[math.comb(i, j) / 2**i for i in range(13)] for j in range(13)])
+
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -45,7 +48,7 @@ def new_rule(order: int) -> Rule:
 
 def new_layout(order: int) -> Layout:
     """Return what the laying of rules works with."""
-    return Layout(np.empty((STACK + 1, order + 1)), np.empty((STACK, 2)), np.empty(SENTINELS))
+    return Layout(np.empty((STACK, order + 1)), np.empty((STACK, 2)), np.empty(SENTINELS))
 
 
 def constants(order: int) -> tuple[Array, Array, Array]:
@@ -58,18 +61,39 @@ def constants(order: int) -> tuple[Array, Array, Array]:
 
 
 @compiled
-def _shift(stack, row, offset, ratio, to):  # type: ignore[no-untyped-def]
-    """Write the polynomial in `row` as one in s to row `to`, t = offset + ratio s."""
-    size = stack.shape[1]
-    for i in range(size):
-        stack[to, i] = stack[row, i]
+def _expand(coefficients, to_powers, middle, half, stack):  # type: ignore[no-untyped-def]
+    """Write sum_i lambda_i h_i as a polynomial in t = (z - middle) / half to row 0."""
+    size = len(coefficients)
+    for j in range(size):
+        value = 0.0
+        for i in range(max(1, j), size):
+            value += coefficients[i] * to_powers[i, j]
+        stack[0, j] = value
     for i in range(size - 1):
         for j in range(size - 2, i - 1, -1):
-            stack[to, j] += offset * stack[to, j + 1]
+            stack[0, j] += middle * stack[0, j + 1]
     power = 1.0
     for i in range(1, size):
-        power *= ratio
-        stack[to, i] *= power
+        power *= half
+        stack[0, i] *= power
+
+
+@compiled
+def _halve(stack, row):  # type: ignore[no-untyped-def]
+    """Replace the polynomial in `row` by that on the left half, and put the right one after it.
+
+    With p(1/2 + s/2) = sum_j (a_j + b_j) s^j, a_j from the powers of t of the parity of j, b_j from
+    the others, p(-1/2 + s/2) = sum_j (a_j - b_j) s^j.
+    """
+    size = stack.shape[1]
+    for j in range(size):
+        a, b = 0.0, 0.0
+        for i in range(j, size, 2):
+            a += HALVING[j, i] * stack[row, i]
+        for i in range(j + 1, size, 2):
+            b += HALVING[j, i] * stack[row, i]
+        stack[row + 1, j] = a + b
+        stack[row, j] = a - b
 
 
 @compiled
@@ -103,14 +127,9 @@ def lay(coefficients, log_z, most, ends, constants, layout, rule):  # type: igno
     to_powers, ellipses, legendre = constants
     size = len(coefficients)
     stack, places, z = layout.stack, layout.places, rule.h[1]
-    for j in range(size):
-        value = 0.0
-        for i in range(max(1, j), size):
-            value += coefficients[i] * to_powers[i, j]
-        stack[STACK, j] = value
     floor = log_z - math.log(ends[1] - ends[0]) - DEAD
     places[0, 0], places[0, 1] = 0.5 * (ends[0] + ends[1]), 0.5 * (ends[1] - ends[0])
-    _shift(stack, STACK, places[0, 0], places[0, 1], 0)
+    _expand(coefficients, to_powers, places[0, 0], places[0, 1], stack)
     top, node, guards = 0, 0, 2
     layout.guards[0], layout.guards[1] = ends[0], ends[1]
     while top >= 0:
@@ -134,10 +153,7 @@ def lay(coefficients, log_z, most, ends, constants, layout, rule):  # type: igno
             if top + 2 >= STACK:
                 return 0, 0
             # The left half takes the parent's place, the right one is next.
-            _shift(stack, top, 0.5, 0.5, top + 1)
-            _shift(stack, top, -0.5, 0.5, STACK)
-            for i in range(size):
-                stack[top, i] = stack[STACK, i]
+            _halve(stack, top)
             places[top, 0], places[top, 1] = middle - 0.5 * half, 0.5 * half
             places[top + 1, 0], places[top + 1, 1] = middle + 0.5 * half, 0.5 * half
             top += 1
@@ -150,12 +166,9 @@ def lay(coefficients, log_z, most, ends, constants, layout, rule):  # type: igno
 
 
 @compiled
-def log_z_of(coefficients, shift, nodes, guards, rule):  # type: ignore[no-untyped-def]
-    """Write weights exp(u - shift) to p; return its sum, log Z, and u at its highest sentinel."""
-    simd.log_density(coefficients, rule.h, nodes + guards, rule.u)
+def log_z_of(coefficients, shift, nodes, rule):  # type: ignore[no-untyped-def]
+    """Write weights exp(u - shift) to p; return its sum, and log Z, inf where that overflows."""
+    simd.log_density(coefficients, rule.h, nodes, rule.u)
     simd.weigh(rule.u, shift, rule.weights, nodes, rule.p)
     total = simd.total(rule.p, nodes)
-    highest = -np.inf
-    for guard in range(nodes, nodes + guards):
-        highest = max(highest, rule.u[guard])
-    return total, shift + math.log(total) if 1e-250 < total < 1e250 else np.inf, highest
+    return total, shift + math.log(total) if 1e-250 < total < 1e250 else np.inf
