@@ -129,7 +129,7 @@ KINDS: dict[str, Builder] = {
 
 def _support(rng: np.random.Generator, x: Array) -> Support:
     low, high = float(x.min()), float(x.max())
-    width = max(high - low, abs(high) * 1e-3, 1e-300)
+    width = high - low or max(abs(high), 1.0)
     choices: list[Support] = ["data", 1.5, 3.0, 3.0, 3.0, 10.0]
     pairs: list[tuple[float, float]] = [
         (low, high + width),

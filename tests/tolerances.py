@@ -221,3 +221,15 @@ def distance(*decrements: float) -> float:
 MAXENT_START = 1e7 * eps()
 """Multipliers of a start, relative to the largest: two factorisations of a Gram matrix of h_1..h_6,
 whose condition is below 1e6 for the smooth columns it is tried on."""
+
+MAXENT_EXACT = 1e-10
+"""What is asked of entropy, cdf and multipliers against 40 digits; of multipliers relative to the
+largest of them, or 1."""
+
+STARTS = 1e-12
+"""A Gauss rule, its masses and logarithms in float64 or better, some dozens of roundings, over
+polynomials in many digits."""
+
+HARD = 1e-10
+"""The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, of which
+there may be hundreds, and Newton ends after a step from below a decrement of 1e-9."""

@@ -220,10 +220,10 @@ def _to_wall(length, guards, level, work):  # type: ignore[no-untyped-def]
 @compiled
 def _above(length, guards, level, work):  # type: ignore[no-untyped-def]
     """Return whether a sentinel is above `level` after a step."""
+    above = False
     for guard in range(guards):
-        if work.before[guard] + length * work.rise[guard] > level:
-            return True
-    return False
+        above |= work.before[guard] + length * work.rise[guard] > level
+    return above
 
 
 @compiled
