@@ -100,8 +100,8 @@ def maxent_moments(n: int) -> float:
 KL_BY_QUADRATURE = 1e-10
 
 TRANSPORT_MASS = 1e-11
-"""Relative error of a tail mass carried from one distribution to another: panels of a fitted density
-are exact to 1e-13 and up to 60 of them are added; special functions are exact to 1e-14 in their
+"""Relative error of a tail mass carried from one distribution to another: panels of a fitted
+density are exact to 1e-13 and up to 60 of them are added; special functions are exact to 1e-14 in their
 argument y, which the tail of a normal distribution multiplies by y^2, below 1.4e3 at 1e-300."""
 
 TRANSPORT_EXACT_TAIL = 1e-10
@@ -109,12 +109,12 @@ TRANSPORT_EXACT_TAIL = 1e-10
 so that p is exact to 1e5 eps; with the error of the mass, which y divides by y^2."""
 
 KOLMOGOROV = 2.3
-"""sqrt(n) times the Kolmogorov distance of n draws exceeds this with probability 2 exp(-2 2.3^2), one
-seed in 20,000; the seeds are fixed."""
+"""sqrt(n) times the Kolmogorov distance of n draws exceeds this with probability 2 exp(-2 2.3^2),
+one seed in 20,000; the seeds are fixed."""
 
 AFFINE = 1e-13
-"""A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200, relative to
-the largest, which is below 4 standard deviations here."""
+"""A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200, relative
+to the largest, which is below 4 standard deviations here."""
 
 
 # Sums of up to ROWS = 8 rows, of at most 512 such sums, and of n / 4096 of those, each rounded.
@@ -187,8 +187,8 @@ GRADCHECK = {"eps": 1e-6, "atol": 1e-6, "rtol": 1e-5}
 of f, 1e-13 over the step."""
 
 GRADCHECK_AT_THE_ENDS = {"eps": 1e-6, "atol": 2e-4, "rtol": 1e-4}
-"""Where the support ends at the data, the map leaves its formula a millionth before the ends: masses
-of 1e-6 come from distances of 1e-6 rounded to eps, 1e-10 relative, over the step of 1e-6."""
+"""Where the support ends at the data, the map leaves its formula a millionth before the ends:
+masses of 1e-6 come from distances of 1e-6 rounded to eps, 1e-10 relative, over the step of 1e-6."""
 
 
 def tensor_moments(dtype: object = np.float64) -> float:

@@ -22,7 +22,7 @@ from distfit_nn.maxent.solution import Solution, Status
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distfit_nn.maxent.torch_density import TensorDensity
+    from distfit_nn.maxent.tensors.density import TensorDensity
 
 Array = NDArray[np.float64]
 
@@ -138,7 +138,7 @@ def fit(
     (True, 0.51)
     """
     if _is_tensor(x):
-        from distfit_nn.maxent import torch_fit
+        from distfit_nn.maxent.tensors import fit as torch_fit
 
         return torch_fit.fit(
             x,
@@ -215,7 +215,7 @@ def fit_moments(
     0.25
     """
     if _is_tensor(m):
-        from distfit_nn.maxent import torch_fit
+        from distfit_nn.maxent.tensors import fit as torch_fit
 
         return torch_fit.fit_moments(m, support, backend=backend, raise_on_failure=raise_on_failure)
     minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()

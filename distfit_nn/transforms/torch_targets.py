@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.transforms.marginals import Marginal, as_marginal
 
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)

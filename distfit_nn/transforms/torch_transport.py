@@ -2,7 +2,7 @@
 
 F1 is the fitted density of the data, F2 the target. Above the median of the source the survival
 functions take the place of F1 and F2, so that both tails keep their digits. The fit is
-differentiated at its optimum (`maxent.implicit`), the target by
+differentiated at its optimum (`maxent.tensors.implicit`), the target by
 
     d y = (d F1 - d_theta F2(y)) / p2(y),
 
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from distfit_nn._checks import one_of
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import torch_fit
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.tensors import fit as torch_fit
+from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.transforms.torch_targets import Normal, Target, as_target
 
 # See `transforms.quantile`, whose rules for points outside these are.
@@ -76,7 +76,7 @@ class TensorTransport:
     Examples
     --------
     >>> import torch
-    >>> from distfit_nn.maxent.torch_fit import fit
+    >>> from distfit_nn.maxent.tensors.fit import fit
     >>> from distfit_nn.transforms.torch_transport import TensorTransport
     >>> x = torch.linspace(0.5, 9.5, 100).log()
     >>> to_normal = TensorTransport(fit(x, order=4))
@@ -290,7 +290,7 @@ def transport(
     x : (n,) or (n, d)
         Samples, on any device. The work is in float64.
     order, support, weights, backend
-        As for `maxent.torch_fit.fit`; the ends of a support may be tensors with a gradient.
+        As for `maxent.tensors.fit.fit`; the ends of a support may be tensors with a gradient.
     target
         As for `TensorTransport`.
 

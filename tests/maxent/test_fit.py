@@ -15,7 +15,7 @@ from scipy import stats
 
 from distfit_nn.errors import FitError, InputError
 from distfit_nn.maxent import ORDERS, Density, Status, fit, fit_moments, numba_kernel
-from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.tensors.density import TensorDensity
 from tests import cases
 from tests.maxent import oracle
 from tests.maxent.stubs import only_regularised

@@ -16,7 +16,7 @@ from torch.distributions import Gamma, Laplace, Normal
 
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import torch_fit
+from distfit_nn.maxent.tensors import fit as torch_fit
 from distfit_nn.transforms.quantile import QuantileMap
 from distfit_nn.transforms.torch_transport import TensorTransport, transport
 from tests import cases, tolerances

@@ -15,8 +15,8 @@ from torch.autograd import gradcheck
 
 from distfit_nn import maxent
 from distfit_nn.errors import FitError, InputError
-from distfit_nn.maxent import torch_fit
-from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.tensors import fit as torch_fit
+from distfit_nn.maxent.tensors.density import TensorDensity
 from tests import cases, tolerances
 from tests.devices import DEVICES, one_thread  # noqa: F401
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distfit_nn.maxent import torch_panels
-from distfit_nn.maxent.torch_table import Table
+from distfit_nn.maxent.tensors import panels as torch_panels
+from distfit_nn.maxent.tensors.table import Table
 
 RIDGE = 1e-15  # of a unit diagonal: what rounding leaves of a singular Hessian
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from distfit_nn.maxent.density import Density
 
 if TYPE_CHECKING:
-    from distfit_nn.maxent.torch_density import TensorDensity
+    from distfit_nn.maxent.tensors.density import TensorDensity
 
 Array = NDArray[np.float64]
 

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from distfit_nn._checks import one_of, to_numpy
 from distfit_nn.errors import FitError, InputError
-from distfit_nn.maxent import torch_kernel, torch_moments
-from distfit_nn.maxent.implicit import Optimum, SampleMeans
 from distfit_nn.maxent.problem import MAX_ORDER, check_order, check_support
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_density import TensorDensity
-from distfit_nn.maxent.torch_moments import TensorStandardised
-from distfit_nn.maxent.torch_problem import Minimum
-from distfit_nn.maxent.torch_solution import TensorSolution
+from distfit_nn.maxent.tensors import kernel as torch_kernel
+from distfit_nn.maxent.tensors import moments as torch_moments
+from distfit_nn.maxent.tensors.density import TensorDensity
+from distfit_nn.maxent.tensors.implicit import Optimum, SampleMeans
+from distfit_nn.maxent.tensors.moments import TensorStandardised
+from distfit_nn.maxent.tensors.problem import Minimum
+from distfit_nn.maxent.tensors.solution import TensorSolution
 
 BACKENDS = ("auto", "torch", "numba", "numpy")
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from distfit_nn._checks import whole_number
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import torch_panels
 from distfit_nn.maxent.density import Density
-from distfit_nn.maxent.implicit import LogDensity, LogNormaliser, Quantile, Tail
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_columns import TensorColumns
-from distfit_nn.maxent.torch_hard import HardColumns
-from distfit_nn.maxent.torch_table import Table
+from distfit_nn.maxent.tensors import panels as torch_panels
+from distfit_nn.maxent.tensors.columns import TensorColumns
+from distfit_nn.maxent.tensors.hard import HardColumns
+from distfit_nn.maxent.tensors.implicit import LogDensity, LogNormaliser, Quantile, Tail
+from distfit_nn.maxent.tensors.table import Table
 
 # A column whose log Z by its panels is this far from the solver's has a spike that they miss.
 MISSED = 1e-8

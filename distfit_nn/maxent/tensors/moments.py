@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import torch_panels
 from distfit_nn.maxent.problem import CONTRADICTION, EDGE, EPS, WIDEST
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_problem import TensorProblem
+from distfit_nn.maxent.tensors import panels as torch_panels
+from distfit_nn.maxent.tensors.problem import TensorProblem
 
 SAMPLED_ROWS = 64  # in which most columns show that they have values enough
 

@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
-from distfit_nn.maxent import (
-    basis,
-    problem,
-    reference,
-    torch_fit,
-    torch_kernel,
-    torch_moments,
-    torch_panels,
-)
-from distfit_nn.maxent.torch_problem import Minimum, TensorProblem
+from distfit_nn.maxent import basis, problem, reference
+from distfit_nn.maxent.tensors import fit as torch_fit
+from distfit_nn.maxent.tensors import kernel as torch_kernel
+from distfit_nn.maxent.tensors import moments as torch_moments
+from distfit_nn.maxent.tensors import panels as torch_panels
+from distfit_nn.maxent.tensors.problem import Minimum, TensorProblem
 from tests import cases, tolerances
 from tests.devices import DEVICES, one_thread  # noqa: F401
 from tests.maxent import oracle

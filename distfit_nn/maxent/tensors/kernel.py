@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distfit_nn.maxent import basis, torch_panels
+from distfit_nn.maxent import basis
 from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE
-from distfit_nn.maxent.torch_problem import Minimum, TensorProblem
+from distfit_nn.maxent.tensors import panels as torch_panels
+from distfit_nn.maxent.tensors.problem import Minimum, TensorProblem
 
 WORK_BYTES = {"cpu": 1 << 24, "other": 1 << 31}
 FIRST_PANELS = (12, 12, 12, 14, 14, 16, 16, 18, 18, 20, 20, 22, 22)  # by order

@@ -15,7 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from distfit_nn.maxent import basis, torch_panels
+from distfit_nn.maxent import basis
+from distfit_nn.maxent.tensors import panels as torch_panels
 
 FIRST_PANELS = 16
 MOST_PANELS = 512

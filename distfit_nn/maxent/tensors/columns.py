@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distfit_nn.maxent.solution import Status
-from distfit_nn.maxent.torch_solution import TensorSolution
+from distfit_nn.maxent.tensors.solution import TensorSolution
 
 
 @dataclass(frozen=True, eq=False)
