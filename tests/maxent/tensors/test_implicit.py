@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from distfit_nn.maxent import implicit, torch_fit
-from distfit_nn.maxent.torch_density import TensorDensity
+from distfit_nn.maxent.tensors import fit as torch_fit
+from distfit_nn.maxent.tensors import implicit
+from distfit_nn.maxent.tensors.density import TensorDensity
 from tests import cases, tolerances
 from tests.devices import DEVICES, one_thread  # noqa: F401
 
