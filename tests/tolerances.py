@@ -231,5 +231,5 @@ STARTS = 1e-12
 polynomials in many digits."""
 
 HARD = 1e-10
-"""The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, of which
-there may be hundreds, and Newton ends after a step from below a decrement of 1e-9."""
+"""The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, and there
+may be hundreds; Newton ends after a step from below a decrement of 1e-9."""
