@@ -101,8 +101,9 @@ KL_BY_QUADRATURE = 1e-10
 
 TRANSPORT_MASS = 1e-11
 """Relative error of a tail mass carried from one distribution to another: panels of a fitted
-density are exact to 1e-13 and up to 60 of them are added; special functions are exact to 1e-14 in their
-argument y, which the tail of a normal distribution multiplies by y^2, below 1.4e3 at 1e-300."""
+density are exact to 1e-13 and up to 60 of them are added; special functions are exact to 1e-14 in
+their argument y, which the tail of a normal distribution multiplies by y^2, below 1.4e3 at
+1e-300."""
 
 TRANSPORT_EXACT_TAIL = 1e-10
 """As above, against 40 digits: log p is a sum of terms below 1e5 in the cases taken, each rounded,
@@ -113,8 +114,8 @@ KOLMOGOROV = 2.3
 one seed in 20,000; the seeds are fixed."""
 
 AFFINE = 1e-13
-"""A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200, relative
-to the largest, which is below 4 standard deviations here."""
+"""A standardisation: the mean of n values is rounded by at most n eps/2 = 2e-14 at n = 200,
+relative to the largest, which is below 4 standard deviations here."""
 
 
 # Sums of up to ROWS = 8 rows, of at most 512 such sums, and of n / 4096 of those, each rounded.
@@ -231,5 +232,5 @@ STARTS = 1e-12
 polynomials in many digits."""
 
 HARD = 1e-10
-"""The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, and there
-may be hundreds; Newton ends after a step from below a decrement of 1e-9."""
+"""The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, and
+there may be hundreds; Newton ends after a step from below a decrement of 1e-9."""
