@@ -21,7 +21,11 @@ from distfit_nn.maxent.starts import starts
 Array = NDArray[np.float64]
 
 FIRST_EPSILON, LEAST_EPSILON = 0.1, 1e-15  # below the latter the mixture's next weight is 0
-STAGES = 60  # weights that are tried
+MOST_STEPS = 5000  # of the path; one stage more may be under way
+LAST_RESORT = 0.5  # where the weight shrinks by less, a stage is tried from its own starts, too
+PATIENCE = 5  # times that the nearest attempt is continued before a path is tried
+DOUBLE_DOUBLE = 2.0**-104  # its rounding unit
+MOST_NOISE = 1e-9  # of log p, a tenth of what the residual may be
 FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
 NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
 
@@ -30,7 +34,8 @@ NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
 class Attempt:
     """Where Newton's method ended on one column.
 
-    `series` (k + 1, 2) is log p in powers of z, in double-double; `moments` are E_p h_1..E_p h_k.
+    `series` (k + 1, 2) is log p in powers of z, in double-double, and `noise` the rounding in it
+    where the mass is; `moments` are E_p h_1..E_p h_k.
     """
 
     series: Array
@@ -39,6 +44,7 @@ class Attempt:
     quadrature_error: float
     iterations: int
     decrement: float
+    noise: float
     epsilon: float = 0.0
     residual: float = math.nan
 
@@ -78,7 +84,9 @@ class _Column:
         log_z = change = math.nan
         if panels > 0:
             log_z, change = hard_kernel.check(series, panels, self._constants, grid, moments)
-        return Attempt(series, moments[1:], log_z, change, steps, decrement)
+        terms = np.abs(rule[0]) ** np.arange(self.order + 1)[:, None] @ rule[1]
+        noise = DOUBLE_DOUBLE * float(np.abs(series[:, 0]) @ terms)
+        return Attempt(series, moments[1:], log_z, change, steps, decrement, noise)
 
     def uniform(self) -> Attempt:
         """Return the uniform density on the support."""
@@ -87,17 +95,22 @@ class _Column:
 
     @staticmethod
     def meets(attempt: Attempt, wanted: Array) -> bool:
-        """Return whether the attempt has the moments that are wanted."""
-        return bool(residual(attempt.moments, wanted) <= RESIDUAL_TOLERANCE)
+        """Return whether the attempt has the moments that are wanted, and its series the digits."""
+        near = residual(attempt.moments, wanted) <= RESIDUAL_TOLERANCE
+        return bool(near and attempt.noise <= MOST_NOISE)
+
+    def off(self, attempt: Attempt) -> float:
+        """Return how far the attempt is from the column's target."""
+        off = float(residual(attempt.moments, self.target))
+        return off if math.isfinite(off) else math.inf
 
     def finished(self, attempt: Attempt, steps: int) -> Attempt:
         """Return the attempt with all steps, and the residual against the column's target.
 
         An epsilon so small that the target's moments are met all the same counts as none.
         """
-        off = float(residual(attempt.moments, self.target))
-        epsilon = 0.0 if off <= RESIDUAL_TOLERANCE else attempt.epsilon
-        return replace(attempt, iterations=steps, residual=off, epsilon=epsilon)
+        epsilon = 0.0 if self.meets(attempt, self.target) else attempt.epsilon
+        return replace(attempt, iterations=steps, residual=self.off(attempt), epsilon=epsilon)
 
 
 def solve(rule: Rule, problem: Problem) -> Attempt:
@@ -118,8 +131,16 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     """
     column = _Column(problem)
     steps = 0
+    attempts = []
     for start in column.starts(rule):
-        attempt = column.newton(start, rule)
+        attempts.append(column.newton(start, rule))
+        steps += attempts[-1].iterations
+        if column.meets(attempts[-1], column.target):
+            return column.finished(attempts[-1], steps)
+    # A bump that has to move does so by its own width a step: the nearest attempt may only be slow.
+    attempt = min(attempts, key=column.off, default=column.uniform())
+    for _ in range(PATIENCE):
+        attempt = column.newton(attempt.series, rule)
         steps += attempt.iterations
         if column.meets(attempt, column.target):
             return column.finished(attempt, steps)
@@ -134,12 +155,14 @@ def _follow(column: _Column, rule: Rule) -> Attempt:
     of_uniform = basis.hermite(uniform[0], column.order)[1:] @ uniform[1]
     best: Attempt | None = None
     epsilon, factor, steps = FIRST_EPSILON, FIRST_FACTOR, 0
-    for _ in range(STAGES):
+    while steps < MOST_STEPS:
         mixed = _mixture(rule, uniform, epsilon)
         wanted = target + epsilon * (of_uniform - target)
-        own = column.starts(mixed)
+        tried = [] if best is None else [best.series]
+        if best is None or factor > LAST_RESORT:
+            tried += column.starts(mixed)
         done = False
-        for start in own if best is None else [best.series, *own]:
+        for start in tried:
             attempt = column.newton(start, mixed)
             steps += attempt.iterations
             done = column.meets(attempt, wanted)

@@ -379,7 +379,7 @@ def minimise(problem: Problem) -> Fits:
     order, columns = problem.targets.shape
     targets = np.vstack([np.ones(columns), problem.targets]).T.copy()
     ends = np.stack([problem.lower, problem.upper, problem.data_lower, problem.data_upper], axis=1)
-    coefficients, moments = np.empty_like(targets), np.empty_like(targets)
+    coefficients, moments = (np.full_like(targets, np.nan) for _ in range(2))
     report = np.empty((columns, 4))
     constants = rule_kernel.constants(order)
     products = np.array(basis.products(order))
