@@ -58,7 +58,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Solution, Array, Array, bool]:
 
 
 def _fields() -> list[str]:
-    return [name for name in Solution.__dataclass_fields__ if name != "edges"]
+    return list(Solution.__dataclass_fields__)
 
 
 def _read(path: Path) -> Arrays:

@@ -116,7 +116,7 @@ class Columns:
 
     @property
     def quadrature_error(self) -> Array | float:
-        """Largest change of an integral E_p h_i when a panel of the quadrature is halved."""
+        """What the quadrature may be off by, relative to E_p abs(h_i): see `Solution`."""
         return self._per_column(self.solution.quadrature_error)
 
     def support(self) -> tuple[Array, Array] | tuple[float, float]:

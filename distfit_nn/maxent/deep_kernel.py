@@ -12,7 +12,7 @@ import numpy as np
 
 from distfit_nn.maxent.panel_kernel import (
     SHALLOW,
-    _add_product,
+    add_product,
     compiled,
     cut,
     expand,
@@ -46,7 +46,7 @@ def _log_mass(series, a, b, constants):  # type: ignore[no-untyped-def]
     # Relative to its top, in double-double: log p itself may be -1e17.
     top = highest(series, a, b)
     own = series.copy()
-    _add_product(own, 0, -top, 0.0, 1.0, 0.0)
+    add_product(own, 0, -top, 0.0, 1.0, 0.0)
     count = cut(own, a, b, -FALL, ellipses, edges, local)
     peak = -np.inf
     for j in range(count):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distfit_nn._checks import whole_number
+from distfit_nn._checks import to_numpy, whole_number
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import archive, divergence, integrals, points
 from distfit_nn.maxent import modes as turning
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Seed = np.random.Generator | int | None
 
+MOST_POWER = 200  # of a raw moment
 REACHED = 1e-9  # share of the support's width within which data lie at its end
 
 
@@ -100,7 +101,10 @@ class Density(Columns):
 
     def interval(self, confidence: ArrayLike) -> tuple[Array, Array]:
         """Return the ends of the interval with mass `confidence` and equal tails."""
-        tail = (1 - np.asarray(confidence)) / 2
+        share = to_numpy(confidence, "confidence")
+        if not ((share >= 0) & (share <= 1)).all():
+            raise InputError(f"confidence must lie in [0, 1], got {confidence!r}")
+        tail = (1 - share) / 2
         return self.ppf(tail), self.isf(tail)
 
     def rvs(self, size: int | tuple[int, ...] = 1, random_state: Seed = None) -> Array:
@@ -151,8 +155,10 @@ class Density(Columns):
         return self._per_column(self._shape[3] / self._shape[1] ** 2 - 3)
 
     def moment(self, order: int) -> Array | float:
-        """Return the raw moment E x^order, a whole number of at least 0."""
+        """Return the raw moment E x^order, a whole number from 0 to 200."""
         order = whole_number(order, "order")
+        if order > MOST_POWER:
+            raise InputError(f"order must be at most {MOST_POWER}, got {order}")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             unit = np.maximum(np.abs(self.loc), self.scale)
             slope, intercept = self.scale / unit, self.loc / unit
@@ -194,7 +200,7 @@ class Density(Columns):
         return self._per_column((below + above)[0])
 
     def modes(self) -> NDArray[np.void] | list[NDArray[np.void]]:
-        """Return the modes of each column: one record array, from left to right.
+        """Return the modes of each column: one structured array, from left to right.
 
         A mode is a maximum within the support. A rise at an end of the support is none, for the
         data do not show it, unless they reach that end (support="data"): then `at_boundary` is set.
@@ -202,7 +208,7 @@ class Density(Columns):
 
         Returns
         -------
-        record array, or a list of d of them, with the fields
+        structured array, or a list of d of them, with the fields
             position, height : where it is, and the pdf there;
             prominence : height above the higher of the lowest points on either side, up to higher
             ground or the end of the support;

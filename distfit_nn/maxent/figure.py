@@ -33,7 +33,8 @@ def plot(density: Density, ax: Axes | None, **line: Any) -> Axes:
         if len(x):
             label: dict[str, Any] = {"label": f"column {j}"} if named else {}
             ax.plot(x, column.pdf(x), **label | line)
-    ax.set_ylim(bottom=0)
+    ax.update_datalim([(0, 0)], updatex=False)  # a fixed limit would cut off what is drawn later
+    ax.autoscale_view()
     ax.set_xlabel("x")
     ax.set_ylabel("density")
     if named:

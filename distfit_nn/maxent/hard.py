@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from distfit_nn.maxent import basis, hard_kernel, tables
 from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_samples
-from distfit_nn.maxent.solution import RESIDUAL_TOLERANCE, Problem, residual
+from distfit_nn.maxent.solution import Problem, meets, residual
 from distfit_nn.maxent.starts import starts
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ MOST_STEPS = 5000  # of the path; one stage more may be under way
 LAST_RESORT = 0.5  # where the weight shrinks by less, a stage is tried from its own starts, too
 PATIENCE = 5  # times that the nearest attempt is continued before a path is tried
 DOUBLE_DOUBLE = 2.0**-104  # its rounding unit
-MOST_NOISE = 1e-9  # of log p, a tenth of what the residual may be
+MOST_NOISE = 1e-12  # of log p at the points of the Gauss rule; between them it may be larger
 FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
 NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
 
@@ -84,8 +84,9 @@ class _Column:
         log_z = change = math.nan
         if panels > 0:
             log_z, change = hard_kernel.check(series, panels, self._constants, grid, moments)
-        terms = np.abs(rule[0]) ** np.arange(self.order + 1)[:, None] @ rule[1]
-        noise = DOUBLE_DOUBLE * float(np.abs(series[:, 0]) @ terms)
+        with np.errstate(over="ignore", invalid="ignore"):
+            terms = np.abs(rule[0]) ** np.arange(self.order + 1)[:, None] @ rule[1]
+            noise = DOUBLE_DOUBLE * float(np.abs(series[:, 0]) @ terms)
         return Attempt(series, moments[1:], log_z, change, steps, decrement, noise)
 
     def uniform(self) -> Attempt:
@@ -96,8 +97,7 @@ class _Column:
     @staticmethod
     def meets(attempt: Attempt, wanted: Array) -> bool:
         """Return whether the attempt has the moments that are wanted, and its series the digits."""
-        near = residual(attempt.moments, wanted) <= RESIDUAL_TOLERANCE
-        return bool(near and attempt.noise <= MOST_NOISE)
+        return bool(meets(attempt.moments, wanted) and attempt.noise <= MOST_NOISE)
 
     def off(self, attempt: Attempt) -> float:
         """Return how far the attempt is from the column's target."""
@@ -126,7 +126,7 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     Returns
     -------
     Attempt
-        Its `epsilon` is 0 where the moments are met to `RESIDUAL_TOLERANCE`, else the smallest
+        Its `epsilon` is 0 where it `meets` the moments, else the smallest
         weight of the mixture that was reached; 1 if there was none: the uniform density then.
     """
     column = _Column(problem)
@@ -135,6 +135,13 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     for start in column.starts(rule):
         attempts.append(column.newton(start, rule))
         steps += attempts[-1].iterations
+        if column.meets(attempts[-1], column.target):
+            return column.finished(attempts[-1], steps)
+    # The density of a lower order may lie near, and rise nowhere where no data are.
+    if column.order > 2:
+        lower = _solve_lower(rule, problem)
+        attempts.append(column.newton(np.vstack([lower.series, np.zeros((2, 2))]), rule))
+        steps += lower.iterations + attempts[-1].iterations
         if column.meets(attempts[-1], column.target):
             return column.finished(attempts[-1], steps)
     # A bump that has to move does so by its own width a step: the nearest attempt may only be slow.
@@ -148,11 +155,30 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     return column.finished(best, steps + best.iterations)
 
 
+def _solve_lower(rule: Rule, problem: Problem) -> Attempt:
+    """Fit two moments less, without following a path."""
+    column = _Column(replace(problem, targets=problem.targets[:-2]))
+    steps = 0
+    starts = column.starts(rule)
+    if column.order > 2:
+        lower = _solve_lower(rule, problem=replace(problem, targets=problem.targets[:-2]))
+        starts = [np.vstack([lower.series, np.zeros((2, 2))]), *starts]
+        steps += lower.iterations
+    attempts = []
+    for start in starts:
+        attempts.append(column.newton(start, rule))
+        steps += attempts[-1].iterations
+        if column.meets(attempts[-1], column.target):
+            break
+    return replace(min(attempts, key=column.off, default=column.uniform()), iterations=steps)
+
+
 def _follow(column: _Column, rule: Rule) -> Attempt:
     """Solve for (1 - epsilon) mu + epsilon nu, from epsilon = 0.1 as near to 0 as it goes."""
     target = column.target
     uniform = _uniform_rule(column.order, *column.hull)
-    of_uniform = basis.hermite(uniform[0], column.order)[1:] @ uniform[1]
+    with np.errstate(over="ignore", invalid="ignore"):  # data beyond any power of z
+        of_uniform = basis.hermite(uniform[0], column.order)[1:] @ uniform[1]
     best: Attempt | None = None
     epsilon, factor, steps = FIRST_EPSILON, FIRST_FACTOR, 0
     while steps < MOST_STEPS:

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn.maxent import basis
-from distfit_nn.maxent.panel_kernel import _add_product as add_product
-from distfit_nn.maxent.panel_kernel import compiled, cut, expand, spread
+from distfit_nn.maxent.panel_kernel import add_product, compiled, cut, expand, spread
 
 Array = NDArray[np.float64]
 
@@ -85,7 +84,9 @@ def _spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[n
     top = max(_value(series, ends[0], work, out), _value(series, ends[1], work, out))
     for hint in hints:
         top = max(top, _value(series, hint, work, out))
-    floor = max(top - DEEP, known - math.log(ends[1] - ends[0]) - DEEP)
+    # A moment of order k weighs what is far out by z^k.
+    weight = (size - 1) * math.log(max(1.0, -ends[0], ends[1]))
+    floor = max(top, known - math.log(ends[1] - ends[0])) - DEEP - weight
     if not abs(floor) < 1e300:
         return 0, 0, 0.0
     panels = cut(series, ends[0], ends[1], floor, ellipses, grid.edges, grid.local)

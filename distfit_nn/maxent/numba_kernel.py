@@ -1,6 +1,6 @@
 """Damped Newton on the dual, compiled: what solves nearly every column.
 
-It does what `reference` does, where the mathematics is explained, with the least work: one column
+It finds what `reference` finds, where the mathematics is explained, with the least work: one column
 at a time, its nodes side by side in memory (`simd`). A pass over the nodes costs k products for
 log p, an exponential, and 2k products for the moments to order 2k, from which the Hessian follows
 by h_i h_j = sum_r c_ijr h_{i+j-2r}. Vectors of length k + 1 start with the constant h_0.

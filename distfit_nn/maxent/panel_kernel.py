@@ -54,7 +54,7 @@ def _two_product(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add_product(series, i, a, a_low, b, b_low):  # type: ignore[no-untyped-def]
+def add_product(series, i, a, a_low, b, b_low):  # type: ignore[no-untyped-def]
     """Add (a + a_low)(b + b_low) to entry i of a double-double series (size, 2)."""
     p, e = _two_product(a, b)
     e += a * b_low + a_low * b
@@ -72,8 +72,8 @@ def power_series(high, low, log_normaliser, hermite, series):  # type: ignore[no
         series[j, 0] = series[j, 1] = 0.0
     for i in range(len(high)):
         for j in range(i + 2):
-            _add_product(series, j, high[i], low[i], hermite[i + 1, j, 0], hermite[i + 1, j, 1])
-    _add_product(series, 0, -log_normaliser, 0.0, 1.0, 0.0)
+            add_product(series, j, high[i], low[i], hermite[i + 1, j, 0], hermite[i + 1, j, 1])
+    add_product(series, 0, -log_normaliser, 0.0, 1.0, 0.0)
 
 
 @compiled
@@ -84,7 +84,7 @@ def expand(series, middle, half, work, out):  # type: ignore[no-untyped-def]
         work[i, 0], work[i, 1] = series[i, 0], series[i, 1]
     for i in range(size - 1):
         for j in range(size - 2, i - 1, -1):
-            _add_product(work, j, work[j + 1, 0], work[j + 1, 1], middle, 0.0)
+            add_product(work, j, work[j + 1, 0], work[j + 1, 1], middle, 0.0)
     power = 1.0
     for i in range(size):
         out[i] = work[i, 0] * power
@@ -290,10 +290,10 @@ def build(  # type: ignore[no-untyped-def]
             if LEAST_MASS < total < 1.0 / LEAST_MASS or attempt == 1:
                 break
             # Beside a spike log Z is so large that float64 cannot hold it.
-            _add_product(series[j], 0, -highest(series[j], lower[j], upper[j]), 0.0, 1.0, 0.0)
+            add_product(series[j], 0, -highest(series[j], lower[j], upper[j]), 0.0, 1.0, 0.0)
             floor += math.log(LEAST_MASS)
         if total > 0.0 and total < np.inf:
-            _add_product(series[j], 0, -math.log(total), 0.0, 1.0, 0.0)
+            add_product(series[j], 0, -math.log(total), 0.0, 1.0, 0.0)
             used += count + 1
     starts[len(high)] = used
     return len(high), used

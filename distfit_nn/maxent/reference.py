@@ -2,8 +2,8 @@
 
 The density of largest entropy on [lower, upper] with E h_i = mu_i, i = 1..k, is
 p = exp(sum_i lambda_i h_i - log Z), where lambda minimises log Z(lambda) - sum_i lambda_i mu_i:
-strictly convex, with gradient E_p h - mu and Hessian Cov_p(h). `numba_kernel` takes the same steps
-on panels of its own; the tests hold the two together.
+strictly convex, with gradient E_p h - mu and Hessian Cov_p(h). `numba_kernel` finds the
+same minimum faster, on panels of its own; the tests hold the two together.
 
 Sources: L. R. Mead and N. Papanicolaou, J. Math. Phys. 25 (1984) 2404, the dual; R. V. Abramov,
 J. Comput. Phys. 226 (2007) 621, polynomial bases for its stability.
@@ -22,8 +22,8 @@ from distfit_nn.maxent.solution import Fits, Problem
 
 Array = NDArray[np.float64]
 
-# Limits of the work, shared with the kernel. Numba compiles them in and does not see that they have
-# changed: who changes one, or one of `basis`, touches numba_kernel.py too.
+# Limits of the work. The kernel shares ARMIJO and the ridges; Numba compiles them in and does not
+# see that they have changed: who changes one touches numba_kernel.py too.
 DECREMENT_TOLERANCE = 1e-9  # Newton has converged below this; one full step more follows
 ARMIJO = 1e-4  # share of the predicted decrease that a step must bring
 TRIALS = 24  # step lengths tried before a line search gives up

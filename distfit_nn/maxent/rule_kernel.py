@@ -136,7 +136,9 @@ def lay(coefficients, log_z, most, ends, constants, layout, rule):  # type: igno
         middle, half = places[top, 0], places[top, 1]
         if stack[top, 0] > most + HIGH:
             return 0, 0
-        fit = _suits(stack, top, floor, ellipses)
+        # A moment of order k weighs what is far out by z^k.
+        far = (size - 1) * math.log(max(1.0, abs(middle) + half))
+        fit = _suits(stack, top, floor - far, ellipses)
         if fit == 1:
             if node + NODES + SENTINELS > len(z):
                 return 0, 0

@@ -14,11 +14,11 @@ import numpy as np
 from distfit_nn.maxent import hard
 from distfit_nn.maxent.gauss_rule import Rule
 from distfit_nn.maxent.solution import (
-    RESIDUAL_TOLERANCE,
     Fits,
     Problem,
     Solution,
     Status,
+    meets,
     residual,
 )
 
@@ -33,8 +33,7 @@ def solve(
     `rule(j)` returns the Gauss rule of the targets of column j.
     """
     fits = minimise(problem)
-    with np.errstate(invalid="ignore", over="ignore"):
-        off = residual(fits.moments, problem.targets)
+    off = residual(fits.moments, problem.targets)
     solution = Solution(
         coefficients=fits.coefficients,
         coefficients_low=np.zeros_like(fits.coefficients),
@@ -51,7 +50,9 @@ def solve(
         quadrature_error=fits.quadrature_error,
         epsilon=np.zeros(len(off)),
     )
-    left: list[int] = np.flatnonzero(~(fits.converged & (off <= RESIDUAL_TOLERANCE))).tolist()
+    left: list[int] = np.flatnonzero(
+        ~(fits.converged & meets(fits.moments, problem.targets))
+    ).tolist()
 
     def one(j: int) -> None:
         _write(solution, j, hard.solve(rule(j), problem.column(j)))

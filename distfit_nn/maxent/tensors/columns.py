@@ -71,7 +71,7 @@ class TensorColumns:
 
     @property
     def quadrature_error(self) -> Tensor:
-        """Largest change of an integral E_p h_i when a panel of the quadrature is halved."""
+        """What the quadrature may be off by, relative to E_p abs(h_i): see `Solution`."""
         return self._per_column(self.solution.quadrature_error)
 
     @property
