@@ -13,9 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis, hard_kernel, tables
+from distfit_nn.maxent import basis, hard_kernel, integrals, tables
 from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_samples
-from distfit_nn.maxent.solution import Problem, meets, residual
+from distfit_nn.maxent.solution import (
+    Problem,
+    Solution,
+    agrees,
+    in_powers,
+    meets,
+    residual,
+)
 from distfit_nn.maxent.starts import starts
 
 Array = NDArray[np.float64]
@@ -94,10 +101,27 @@ class _Column:
         attempt = self.newton(np.zeros((self.order + 1, 2)), _uniform_rule(self.order, *self.ends))
         return replace(attempt, epsilon=1.0)
 
-    @staticmethod
-    def meets(attempt: Attempt, wanted: Array) -> bool:
-        """Return whether the attempt has the moments that are wanted, and its series the digits."""
-        return bool(meets(attempt.moments, wanted) and attempt.noise <= MOST_NOISE)
+    def meets(self, attempt: Attempt, wanted: Array) -> bool:
+        """Return whether the attempt has the moments wanted, also by the table users evaluate."""
+        near = meets(attempt.moments, wanted) and attempt.noise <= MOST_NOISE
+        return bool(near and self._confirmed(attempt, in_powers(wanted)))
+
+    def _confirmed(self, attempt: Attempt, powers: Array) -> bool:
+        """Return whether the density has E z^i by its table, made from the multipliers alone.
+
+        Where the multipliers have too few digits somewhere on the support, a spike rises there.
+        """
+        solution = Solution.empty(self.order, np.zeros(1, np.int8))
+        high, low, log_z = attempt.multipliers()
+        solution.coefficients[:, 0], solution.coefficients_low[:, 0] = high, low
+        solution.log_normaliser[0] = log_z
+        solution.lower[0], solution.upper[0] = self.ends
+        table = tables.build(solution, 0)
+        found = [
+            integrals.power_mean(table, np.ones(1), np.zeros(1), i)[0]
+            for i in range(1, self.order + 1)
+        ]
+        return bool(agrees(np.abs(np.array(found) - powers), powers))
 
     def off(self, attempt: Attempt) -> float:
         """Return how far the attempt is from the column's target."""

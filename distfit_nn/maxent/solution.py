@@ -20,11 +20,17 @@ ROUNDING = 64 * float(np.finfo(float).eps)  # of a sum over the nodes, relative 
 PER_ORDER = ("coefficients", "coefficients_low", "moments")  # fields with a row for each moment
 
 
+def in_powers(target: Array) -> Array:
+    """Return E z^i, i = 1..k, (k, ...), from the moments of h_1..h_k."""
+    to_monomials = basis.monomials_in_hermite(len(target))[1:]
+    powers = np.tensordot(to_monomials[:, 1:], target, 1)
+    return powers + to_monomials[:, 0].reshape(-1, *[1] * (target.ndim - 1))
+
+
 def _errors(moments: Array, target: Array) -> tuple[Array, Array]:
     """Return abs(E_p z^i - m_i) and m_i, (k, ...), from the moments of h_1..h_k."""
     to_monomials = basis.monomials_in_hermite(len(target))[1:]
-    wanted = np.tensordot(to_monomials[:, 1:], target, 1)
-    wanted += to_monomials[:, 0].reshape(-1, *[1] * (target.ndim - 1))
+    wanted = in_powers(target)
     # A column that was not solved may hold anything.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.abs(np.tensordot(to_monomials[:, 1:], moments - target, 1)), wanted
@@ -37,15 +43,19 @@ def residual(moments: Array, target: Array) -> Array:
 
 
 def meets(moments: Array, target: Array) -> NDArray[np.bool_]:
-    """Return where the moments are the target's: to `RESIDUAL_TOLERANCE`, or as float64 can tell.
+    """Return where the moments are the target's, as far as float64 can tell; see `agrees`."""
+    return agrees(*_errors(moments, target))
+
+
+def agrees(errors: Array, wanted: Array) -> NDArray[np.bool_]:
+    """Return where errors of E z^i, i = 1..k, are small for the moments wanted; both (k, ...).
 
     An odd moment is a difference of two halves of size E abs(z)^i, at most the geometric mean of
     its even neighbours: with outliers these may be so large that their rounding exceeds 1e-8.
     """
-    errors, wanted = _errors(moments, target)
     allowed = RESIDUAL_TOLERANCE * np.maximum(1, np.abs(wanted))
-    order = len(target)
-    even = np.concatenate([np.ones((1, *target.shape[1:])), np.maximum(wanted[1::2], 0)])
+    order = len(wanted)
+    even = np.concatenate([np.ones((1, *wanted.shape[1:])), np.maximum(wanted[1::2], 0)])
     above = even[1:]
     if order % 2:  # the last has no neighbour above
         last = even[-1:] ** ((order + 1) / max(1, order - 1))
@@ -58,7 +68,7 @@ class Status(IntEnum):
     """How the fit of one column ended."""
 
     OK = 0
-    """The density has the moments asked for: residual at most 1e-8, or what rounding leaves of them.
+    """The density has the moments asked for: a residual of at most 1e-8, or of their rounding.
 
     The latter is more for odd moments of data with far outliers, differences of large numbers.
     """
