@@ -77,9 +77,9 @@ MAXENT_MULTIPLIERS = 1e-9
 """As above, times the square root of the condition of the Hessian, below 1e2 for the columns that
 are called well conditioned."""
 
-MAXENT_POLISHED = 1e-11
-"""Residual of easy columns after the last full Newton step: panels exact to 1e-13 relative, times
-the monomials' amplification, below 100 at order 6. Without that step it is up to 1e-9."""
+MAXENT_POLISHED = 1e-10
+"""Residual of easy columns: they end with a decrement below 1e-12, or after a full step from below
+1e-9, times the monomials' amplification, below 100 at order 6. Without that step it is 1e-7."""
 
 MAXENT_CDF = 1e-12
 """Masses between points: panels exact to 1e-13, added over the few that hold the mass."""
