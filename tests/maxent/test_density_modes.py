@@ -52,7 +52,9 @@ def test_modes_are_the_peaks_of_a_dense_grid(roots: list[float], height: float) 
     modes = density.modes()
     plain = modes[(modes["prominence"] > 1e-6 * p.max()) & ~modes["at_boundary"]]
     np.testing.assert_allclose(plain["position"], x[peaks], atol=3e-5)
-    np.testing.assert_allclose(plain["height"], p[peaks], rtol=1e-5)
+    # The grid misses a peak by up to half a step, and its height by the square of step over width.
+    missed = float(np.max((x[1] - x[0]) / plain["width"], initial=0.0)) ** 2
+    np.testing.assert_allclose(plain["height"], p[peaks], rtol=1e-6 + missed)
     prominences = signal.peak_prominences(p, peaks)
     np.testing.assert_allclose(plain["prominence"], prominences[0], atol=1e-5 * p.max())
     clear = prominences[0] > 1e-2 * p.max()
