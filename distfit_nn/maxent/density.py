@@ -172,7 +172,7 @@ class Density(Columns):
     def stats(self, moments: str = "mv") -> tuple[Array | float, ...]:
         """Return mean ("m"), variance ("v"), skewness ("s"), kurtosis ("k"), as named."""
         known = {"m": self.mean, "v": self.var, "s": self.skewness, "k": self.kurtosis}
-        if not moments or set(moments) - set(known):
+        if not isinstance(moments, str) or not moments or set(moments) - set(known):
             raise InputError(f"moments must be letters of 'mvsk', got {moments!r}")
         return tuple(known[letter]() for letter in moments)
 

@@ -247,7 +247,11 @@ def from_moments(raw: Array, support: tuple[float, float]) -> Standardised:
     in_z[1] = 0.0
     standardised = np.asarray(in_z, float)
     targets = np.linalg.solve(basis.monomials_in_hermite(order), standardised)[1:]
-    lower, upper = (np.asarray(end, float) for end in (-below / spread, above / spread))
+    with np.errstate(over="ignore"):  # a spread below the normal numbers
+        lower, upper = (np.asarray(end, float) for end in (-below / spread, above / spread))
+    narrow = (status == Status.OK) & ~(np.isfinite(lower) & np.isfinite(upper))
+    status = np.where(narrow, Status.DEGENERATE, status).astype(np.int8)
+    solvable = status == Status.OK
     # Where the data may lie: a little beyond the root mean k-th power, k even.
     even = order - order % 2
     reach = 1.5 * np.maximum(1.0, np.abs(standardised[even])) ** (1 / max(even, 1))
