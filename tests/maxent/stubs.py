@@ -30,8 +30,8 @@ def only_regularised(monkeypatch: pytest.MonkeyPatch, least: float) -> list[floa
         tried.append(share)
         return mixture(one, other, share)
 
-    def unwilling(attempt: hard.Attempt, wanted: np.ndarray) -> bool:
-        return getattr(now, "share", 0.0) >= least and meets(attempt, wanted)
+    def unwilling(column: hard._Column, attempt: hard.Attempt, wanted: np.ndarray) -> bool:
+        return getattr(now, "share", 0.0) >= least and meets(column, attempt, wanted)
 
     def followed(column: hard._Column, rule: hard.Rule) -> hard.Attempt:
         try:
@@ -42,5 +42,5 @@ def only_regularised(monkeypatch: pytest.MonkeyPatch, least: float) -> list[floa
     monkeypatch.setattr(numba_kernel, "minimise", leave_all)
     monkeypatch.setattr(hard, "_mixture", recorded)
     monkeypatch.setattr(hard, "_follow", followed)
-    monkeypatch.setattr(hard._Column, "meets", staticmethod(unwilling))
+    monkeypatch.setattr(hard._Column, "meets", unwilling)
     return tried
