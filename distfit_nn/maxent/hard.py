@@ -32,7 +32,8 @@ MOST_STEPS = 5000  # of the path; one stage more may be under way
 LAST_RESORT = 0.5  # where the weight shrinks by less, a stage is tried from its own starts, too
 PATIENCE = 5  # times that the nearest attempt is continued before a path is tried
 DOUBLE_DOUBLE = 2.0**-104  # its rounding unit
-MOST_NOISE = 1e-12  # of log p at the points of the Gauss rule; between them it may be larger
+CONFIRMED = 10.0  # times what a moment may be off counts as agreement of the table, which rounds z
+MOST_NOISE = 1e-9  # of log p at the points of the Gauss rule
 FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
 NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
 
@@ -121,7 +122,7 @@ class _Column:
             integrals.power_mean(table, np.ones(1), np.zeros(1), i)[0]
             for i in range(1, self.order + 1)
         ]
-        return bool(agrees(np.abs(np.array(found) - powers), powers))
+        return bool(agrees(np.abs(np.array(found) - powers) / CONFIRMED, powers))
 
     def off(self, attempt: Attempt) -> float:
         """Return how far the attempt is from the column's target."""

@@ -56,13 +56,16 @@ def _at(
     """Return z - origin, log p and mass at the nodes of parts [low, high] of panels, in t."""
     nodes, weights = basis.legendre_rule()
     a, b = tables.edges[slots], tables.edges[slots + 1]
-    half = (b - a) / 2
+    middle, half = (a + b) / 2, (b - a) / 2
+    # A panel's ends in t are -1 and 1 but for the rounding of its middle, which counts in spikes.
+    start, whole = (a - middle) / half, (b - a) / half
+    low, high = start + (low + 1) / 2 * whole, start + (high + 1) / 2 * whole
     t = ((low + high) / 2)[:, None] + ((high - low) / 2)[:, None] * nodes
     log_p = np.zeros_like(t)
     for c in tables.local[slots].T[::-1]:
         log_p *= t
         log_p += c[:, None]
-    z = ((a + b) / 2 - origin)[:, None] + half[:, None] * t
+    z = (middle - origin)[:, None] + half[:, None] * t
     with np.errstate(under="ignore"):
         mass = (half * (high - low) / 2)[:, None] * weights * np.exp(log_p)
     return z, log_p, mass

@@ -90,7 +90,8 @@ def confirm(one: stress.Stress, density: Density) -> float:
     """Return the residual by the quadrature; the density has mass 1 and finite numbers."""
     plain = Density(density.solution, np.zeros(1), np.ones(1), single=True)
     rule = quadrature(plain.logpdf, one.order, spots(one, density))
-    assert rule.mass() == pytest.approx(1.0, abs=10 * MAXENT_QUADRATURE), str(one)
+    # Moment 0, to what the others are met to: log p of a spike is rounded with z.
+    assert rule.mass() == pytest.approx(1.0, abs=2 * MAXENT_RESIDUAL), str(one)
     wanted = wanted_moments(one, density)
     error = np.abs(rule.moments(one.order) - wanted) / np.maximum(1, np.abs(wanted))
     numbers = [density.entropy(), density.mean(), density.std(), density.iterations]
