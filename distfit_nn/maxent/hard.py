@@ -134,7 +134,8 @@ class _Column:
 
         An epsilon so small that the target's moments are met all the same counts as none.
         """
-        epsilon = 0.0 if self.meets(attempt, self.target) else attempt.epsilon
+        met = attempt.epsilon == 0.0 or self.meets(attempt, self.target)
+        epsilon = 0.0 if met else attempt.epsilon
         return replace(attempt, iterations=steps, residual=self.off(attempt), epsilon=epsilon)
 
 
@@ -151,51 +152,64 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     Returns
     -------
     Attempt
-        Its `epsilon` is 0 where it `meets` the moments, else the smallest
-        weight of the mixture that was reached; 1 if there was none: the uniform density then.
+        Its `epsilon` is 0 where it `meets` the moments, else the smallest weight of the mixture
+        that was reached; 1 if there was none: the uniform density then.
     """
     column = _Column(problem)
-    steps = 0
-    attempts = []
-    for start in column.starts(rule):
-        attempts.append(column.newton(start, rule))
-        steps += attempts[-1].iterations
-        if column.meets(attempts[-1], column.target):
-            return column.finished(attempts[-1], steps)
+    best, met = _best(column, rule, column.starts(rule))
+    steps = best.iterations
     # The density of a lower order may lie near, and rise nowhere where no data are.
-    if column.order > 2:
+    if not met and column.order > 2:
         lower = _solve_lower(rule, problem)
-        attempts.append(column.newton(np.vstack([lower.series, np.zeros((2, 2))]), rule))
-        steps += lower.iterations + attempts[-1].iterations
-        if column.meets(attempts[-1], column.target):
-            return column.finished(attempts[-1], steps)
+        near, met = _best(column, rule, [_raised(lower)])
+        steps += lower.iterations + near.iterations
+        best = near if met else min(best, near, key=column.off)
     # A bump that has to move does so by its own width a step: the nearest attempt may only be slow.
-    attempt = min(attempts, key=column.off, default=column.uniform())
-    for _ in range(PATIENCE):
-        attempt = column.newton(attempt.series, rule)
+    for _ in range(0 if met else PATIENCE):
+        best, met = _best(column, rule, [best.series])
+        steps += best.iterations
+        if met:
+            break
+    if not met:
+        best = _follow(column, rule)
+        steps += best.iterations
+    return column.finished(best, steps)
+
+
+def _best(column: _Column, rule: Rule, starts: list[Array]) -> tuple[Attempt, bool]:
+    """Return the first attempt that meets the target, or else the nearest, and whether it does.
+
+    Its iterations are those of all attempts.
+    """
+    attempts: list[Attempt] = []
+    steps = 0
+    for start in starts:
+        attempt = column.newton(start, rule)
         steps += attempt.iterations
         if column.meets(attempt, column.target):
-            return column.finished(attempt, steps)
-    best = _follow(column, rule)
-    return column.finished(best, steps + best.iterations)
+            return replace(attempt, iterations=steps), True
+        attempts.append(attempt)
+    nearest = min(attempts, key=column.off) if attempts else column.uniform()
+    return replace(nearest, iterations=steps), False
+
+
+def _raised(attempt: Attempt) -> Array:
+    """Return log p as a series of two orders more."""
+    return np.vstack([attempt.series, np.zeros((2, 2))])
 
 
 def _solve_lower(rule: Rule, problem: Problem) -> Attempt:
-    """Fit two moments less, without following a path."""
-    column = _Column(replace(problem, targets=problem.targets[:-2]))
-    steps = 0
+    """Fit two moments less, from still lower orders up, without following a path."""
+    problem = replace(problem, targets=problem.targets[:-2])
+    column = _Column(problem)
     starts = column.starts(rule)
+    steps = 0
     if column.order > 2:
-        lower = _solve_lower(rule, problem=replace(problem, targets=problem.targets[:-2]))
-        starts = [np.vstack([lower.series, np.zeros((2, 2))]), *starts]
-        steps += lower.iterations
-    attempts = []
-    for start in starts:
-        attempts.append(column.newton(start, rule))
-        steps += attempts[-1].iterations
-        if column.meets(attempts[-1], column.target):
-            break
-    return replace(min(attempts, key=column.off, default=column.uniform()), iterations=steps)
+        lower = _solve_lower(rule, problem)
+        starts = [_raised(lower), *starts]
+        steps = lower.iterations
+    best, _ = _best(column, rule, starts)
+    return replace(best, iterations=steps + best.iterations)
 
 
 def _follow(column: _Column, rule: Rule) -> Attempt:
