@@ -1,49 +1,25 @@
-"""`fit` and `fit_moments`: check, standardise, dispatch, and gather the columns."""
+"""`fit` and `fit_moments`: arrays to the solvers on arrays, tensors to those on their device."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from distfit_nn._checks import as_columns, one_of, to_numpy
-from distfit_nn.errors import FitError, InputError
-from distfit_nn.maxent import problem as problems
-from distfit_nn.maxent import reference, strategy
+from distfit_nn._checks import to_numpy
+from distfit_nn.maxent import arrays
 from distfit_nn.maxent.density import Density
-from distfit_nn.maxent.problem import Standardised, Support
-from distfit_nn.maxent.solution import Solution, Status
+from distfit_nn.maxent.problem import MAX_ORDER, Support
+from distfit_nn.maxent.solution import require_ok
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from distfit_nn.maxent.tensors.density import TensorDensity
 
-Array = NDArray[np.float64]
-
-ORDERS = tuple(range(1, problems.MAX_ORDER + 1))
-
-
-def _numba() -> strategy.Minimiser:
-    from distfit_nn.maxent import numba_kernel  # importing numba takes a third of a second
-
-    return numba_kernel.minimise
-
-
-def _numpy() -> strategy.Minimiser:
-    return reference.minimise
-
-
-BACKENDS: dict[str, Callable[[], strategy.Minimiser]] = {
-    "auto": _numba,
-    "numba": _numba,
-    "numpy": _numpy,
-}
+ORDERS = tuple(range(1, MAX_ORDER + 1))
 
 
 @overload
@@ -137,26 +113,10 @@ def fit(
     >>> density.ok, round(float(density.cdf(2.0)), 2)
     (True, 0.51)
     """
-    if _is_tensor(x):
-        from distfit_nn.maxent.tensors import fit as torch_fit
-
-        return torch_fit.fit(
-            x,
-            order,
-            support,
-            weights=weights,
-            backend=backend,
-            nan_policy=nan_policy,
-            raise_on_failure=raise_on_failure,
-        )
-    minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
-    order = problems.check_order(order)
-    omit = one_of(nan_policy, ("propagate", "omit"), "nan_policy") == "omit"
-    columns, single = as_columns(x)
-    if columns.shape[0] == 0:
-        raise InputError(f"x must have at least one row, got shape {columns.shape}")
-    given = problems.from_samples(columns, order, support, omit, weights, _threads())
-    return _finish(_solve(given, minimise), single, raise_on_failure)
+    density: Density | TensorDensity = _solvers_for(x).fit(
+        x, order, support, weights=weights, backend=backend, nan_policy=nan_policy
+    )
+    return _checked(density) if raise_on_failure else density
 
 
 @overload
@@ -214,62 +174,21 @@ def fit_moments(
     >>> round(float(uniform.ppf(0.25)), 9)
     0.25
     """
-    if _is_tensor(m):
-        from distfit_nn.maxent.tensors import fit as torch_fit
-
-        return torch_fit.fit_moments(m, support, backend=backend, raise_on_failure=raise_on_failure)
-    minimise = BACKENDS[one_of(backend, tuple(BACKENDS), "backend")]()
-    raw = to_numpy(m, "m")
-    if raw.ndim not in (1, 2) or raw.shape[0] not in ORDERS or raw.size == 0:
-        raise InputError(
-            f"m must have shape (k,) or (k, d) with k from 1 to {ORDERS[-1]}, got {raw.shape}"
-        )
-    ends = problems.check_support(support)
-    if not isinstance(ends, tuple):
-        raise InputError(f"moments need a support (a, b), got {support!r}")
-    with np.errstate(over="ignore"):  # a long double may become inf: an INVALID column
-        columns = raw.reshape(len(raw), -1).astype(np.float64)
-    density = _solve(problems.from_moments(columns, ends), minimise)
-    nothing = np.full(len(density), np.nan)
-    solution = replace(density.solution, data_lower=nothing, data_upper=nothing)
-    return _finish(Density(solution, density.loc, density.scale), raw.ndim == 1, raise_on_failure)
+    density: Density | TensorDensity = _solvers_for(m).fit_moments(m, support, backend=backend)
+    return _checked(density) if raise_on_failure else density
 
 
-def _is_tensor(x: Any) -> bool:
-    """Return whether x is a torch tensor; it cannot be if torch was never imported."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+def _solvers_for(values: Any) -> Any:
+    """Return the module that fits what is a torch tensor, or what is none."""
+    torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
+    if torch is None or not isinstance(values, torch.Tensor):
+        return arrays
+    from distfit_nn.maxent.tensors import fit as tensors
+
+    return tensors
 
 
-def _threads() -> int:
-    """Return how many threads Numba is set to use; it need not be imported to know."""
-    numba = sys.modules.get("numba")
-    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
-
-
-def _solve(given: Standardised, minimise: strategy.Minimiser) -> Density:
-    """Solve the columns that have a density; leave NaN in the others."""
-    solvable = given.status == Status.OK
-    if solvable.all():
-        solution = strategy.solve(given.problem, given.rule, minimise, _threads())
-    else:
-        solution = Solution.empty(len(given.problem.targets), given.status)
-        if solvable.any():
-            place = np.flatnonzero(solvable)
-            part = strategy.solve(
-                given.problem[solvable], lambda j: given.rule(int(place[j])), minimise, _threads()
-            )
-            solution.write(solvable, part)
-    return Density(solution, given.loc, given.scale)
-
-
-def _finish(density: Density, single: bool, raise_on_failure: bool) -> Density:
-    """Return the density, or raise where the caller asked for that."""
-    failed = np.flatnonzero(density.solution.status != Status.OK)
-    if raise_on_failure and len(failed):
-        named = ", ".join(
-            f"column {j} {Status(int(density.solution.status[j])).name}" for j in failed[:5]
-        )
-        more = "" if len(failed) <= 5 else f" and {len(failed) - 5} more"
-        raise FitError(f"{len(failed)} of {len(density)} columns have no exact fit: {named}{more}")
-    return Density(density.solution, density.loc, density.scale, single)
+def _checked(density: Density | TensorDensity) -> Density | TensorDensity:
+    """Return the density, or raise `FitError` if a column is not OK."""
+    require_ok(np.atleast_1d(to_numpy(density.status)))
+    return density

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn.errors import FitError
 from distfit_nn.maxent import basis
 
 Array = NDArray[np.float64]
@@ -87,6 +88,15 @@ class Status(IntEnum):
     """
     INVALID = 3
     """NaN or inf in the input, no values, or moments that no distribution on the support has."""
+
+
+def require_ok(status: NDArray[np.int8]) -> None:
+    """Raise `FitError`, which names the first columns, unless all are OK."""
+    failed = np.flatnonzero(status != Status.OK)
+    if len(failed):
+        named = ", ".join(f"column {j} {Status(int(status[j])).name}" for j in failed[:5])
+        more = "" if len(failed) <= 5 else f" and {len(failed) - 5} more"
+        raise FitError(f"{len(failed)} of {len(status)} columns have no exact fit: {named}{more}")
 
 
 @dataclass(frozen=True, eq=False)

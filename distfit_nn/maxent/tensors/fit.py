@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from distfit_nn._checks import one_of, to_numpy
-from distfit_nn.errors import FitError, InputError
-from distfit_nn.maxent.problem import MAX_ORDER, check_order, check_support
+from distfit_nn.errors import InputError
+from distfit_nn.maxent import arrays
+from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.problem import check_order, check_support, check_weights
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import kernel as torch_kernel
 from distfit_nn.maxent.tensors import moments as torch_moments
@@ -33,7 +35,6 @@ def fit(
     backend: str = "auto",
     weights: Any = None,
     nan_policy: str = "propagate",
-    raise_on_failure: bool = False,
 ) -> TensorDensity:
     """Fit densities to the columns of a tensor; see `distfit_nn.maxent.fit`.
 
@@ -51,7 +52,7 @@ def fit(
         "auto" is "torch" on a device other than the CPU, and there the CPU's own solver.
     weights : (n,) or (n, d), optional
         Finite, not negative; constants.
-    nan_policy, raise_on_failure
+    nan_policy
         As there.
 
     Returns
@@ -63,7 +64,7 @@ def fit(
 
     Raises
     ------
-    InputError, FitError
+    InputError
         As there.
     """
     columns, single = _columns(x)
@@ -79,12 +80,10 @@ def fit(
         density = _on_cpu(columns, order, backend, shares, settings)
     moving = support if _has_graph(support) else settings["support"]
     density = _with_graph(density, columns, moving, shares)
-    return _finish(density, x, single, raise_on_failure)
+    return replace(density, dtype=_dtype_of(x), single=single)
 
 
-def fit_moments(
-    m: Tensor, support: Any, *, backend: str = "auto", raise_on_failure: bool = False
-) -> TensorDensity:
+def fit_moments(m: Tensor, support: Any, *, backend: str = "auto") -> TensorDensity:
     """Fit densities to raw moments E x^i, i = 1..k, in a tensor; see `maxent.fit_moments`.
 
     Parameters
@@ -93,7 +92,7 @@ def fit_moments(
         Where it requires grad, so does the density.
     support : (a, b)
         Numbers, or tensors of one number.
-    backend, raise_on_failure
+    backend
         As for `fit`.
 
     Returns
@@ -102,19 +101,14 @@ def fit_moments(
 
     Raises
     ------
-    InputError, FitError
+    InputError
         As for `fit`.
     """
-    if m.ndim not in (1, 2) or not 1 <= len(m) <= MAX_ORDER or m.numel() == 0 or m.is_complex():
-        raise InputError(
-            f"m must have shape (k,) or (k, d) with k one of 1, ..., {MAX_ORDER}, "
-            f"got {tuple(m.shape)} of {m.dtype}"
-        )
+    _plain(m, "m")
+    arrays.check_moments(tuple(m.shape))
     backend = _backend(backend, m.device)
     support = _unbound(support)
-    ends = _numbers(support)
-    if not isinstance(ends, tuple):
-        raise InputError(f"moments need a support (a, b), got {support!r}")
+    ends = arrays.check_ends(_numbers(support))
     raw = m.reshape(len(m), -1).to(torch.float64)
     if backend != "torch":
         density = _moments_on_cpu(raw, ends, backend)
@@ -129,16 +123,29 @@ def fit_moments(
         density, solution=replace(density.solution, data_lower=nothing, data_upper=nothing)
     )
     density = _with_graph_of_moments(density, raw, support if _has_graph(support) else ends)
-    return _finish(density, m, m.ndim == 1, raise_on_failure)
+    return replace(density, dtype=_dtype_of(m), single=m.ndim == 1)
 
 
 # What comes in
 
 
+def _plain(tensor: Tensor, name: str) -> None:
+    """Raise unless the tensor holds real numbers, one in each place."""
+    layout, device = tensor.layout, tensor.device.type
+    if tensor.is_complex() or tensor.is_quantized or layout != torch.strided or device == "meta":
+        raise InputError(
+            f"{name} must be a plain tensor of real numbers, got {tensor.dtype}, {layout}, {device}"
+        )
+
+
+def _dtype_of(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of the results."""
+    return tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+
+
 def _columns(x: Tensor) -> tuple[Tensor, bool]:
     """Return x as (n, d), and whether it came as one column."""
-    if x.is_complex() or x.layout != torch.strided or x.is_quantized:
-        raise InputError(f"x must be a plain tensor of real numbers, got {x.dtype}, {x.layout}")
+    _plain(x, "x")
     if x.ndim not in (1, 2):
         raise InputError(f"x must have shape (n,) or (n, d), got {tuple(x.shape)}")
     columns = x[:, None] if x.ndim == 1 else x
@@ -173,21 +180,20 @@ def _numbers(support: Any) -> float | tuple[float, float]:
 
 
 def _weights(weights: Any, columns: Tensor) -> Tensor:
-    """Return the weights if they are (n,) or (n, d), finite, not negative and not all 0."""
-    shares = torch.as_tensor(weights, device=columns.device).detach()
+    """Return the weights, exactly divided to below 2; see `problem.check_weights`."""
+    if isinstance(weights, Tensor):
+        _plain(weights, "weights")
+    else:
+        weights = torch.as_tensor(check_weights(weights, tuple(columns.shape)).astype(np.float64))
+    shares = weights.detach().to(columns.device)
     if shares.shape not in (columns.shape, columns.shape[:1]):
         raise InputError(
             f"weights must have shape {tuple(columns.shape[:1])} or {tuple(columns.shape)}, "
             f"as x has, got {tuple(shares.shape)}"
         )
-    least, most = float(shares.min()), float(shares.max())
-    if not (math.isfinite(least) and math.isfinite(most) and least >= 0):
-        raise InputError(
-            f"weights must be finite and not negative, got {least if least < 0 else most}"
-        )
-    if most == 0:
-        raise InputError("weights must not all be zero")
-    return shares / most
+    ends = torch.stack(torch.aminmax(shares)).to(torch.float64)
+    check_weights(ends, (2,))
+    return shares / torch_moments.power_of_two(ends[1])
 
 
 # Solving
@@ -252,20 +258,16 @@ def _on_cpu(
     columns: Tensor, order: int, backend: str, shares: Tensor | None, settings: dict[str, Any]
 ) -> TensorDensity:
     """Fit the columns on the CPU."""
-    from distfit_nn.maxent.fit import fit as fit_arrays  # which may import this module
-
-    more: dict[str, Any] = {} if shares is None else {"weights": shares.cpu().numpy()}
-    density = fit_arrays(to_numpy(columns), order, backend=backend, **settings, **more)
+    weights = None if shares is None else to_numpy(shares)
+    density = arrays.fit(to_numpy(columns), order, backend=backend, weights=weights, **settings)
     return _as_tensors(density, columns.device)
 
 
 def _moments_on_cpu(raw: Tensor, ends: tuple[float, float], backend: str) -> TensorDensity:
-    from distfit_nn.maxent.fit import fit_moments as fit_arrays
-
-    return _as_tensors(fit_arrays(to_numpy(raw), ends, backend=backend), raw.device)
+    return _as_tensors(arrays.fit_moments(to_numpy(raw), ends, backend=backend), raw.device)
 
 
-def _as_tensors(density: Any, device: torch.device) -> TensorDensity:
+def _as_tensors(density: Density, device: torch.device) -> TensorDensity:
     """Return a `Density` on a device."""
     loc, scale = (
         torch.as_tensor(np.array(part), device=device) for part in (density.loc, density.scale)
@@ -362,17 +364,3 @@ def _attach(
         upper=upper,
     )
     return replace(density, solution=solution)
-
-
-def _finish(
-    density: TensorDensity, x: Tensor, single: bool, raise_on_failure: bool
-) -> TensorDensity:
-    """Return the density, or raise where the caller asked for that."""
-    status = density.solution.status
-    if raise_on_failure and bool((status != Status.OK).any()):
-        failed = (status != Status.OK).nonzero()[:, 0].tolist()
-        named = ", ".join(f"column {j} {Status(int(status[j])).name}" for j in failed[:5])
-        more = "" if len(failed) <= 5 else f" and {len(failed) - 5} more"
-        raise FitError(f"{len(failed)} of {len(status)} columns have no exact fit: {named}{more}")
-    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-    return replace(density, dtype=dtype, single=single)

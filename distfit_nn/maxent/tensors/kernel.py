@@ -14,8 +14,7 @@ where their own errors are. What is not exact after some rounds is left to the s
 Memory: besides what comes in and goes out, WORK_BYTES of the device at the most, on which the
 number of columns that are worked on at once depends.
 
-Sources: L. R. Mead and N. Papanicolaou, J. Math. Phys. 25 (1984) 2404, the dual; E. Feldheim, J.
-London Math. Soc. 13 (1938) 22, the products of Hermite polynomials.
+Source: L. R. Mead and N. Papanicolaou, J. Math. Phys. 25 (1984) 2404, the dual.
 """
 
 from __future__ import annotations
@@ -53,19 +52,13 @@ LARGEST_RIDGE = 1e3
 
 @cache
 def _products(order: int) -> np.ndarray:
-    """Return c (2k + 1, k k) with h_i h_j = sum_m c[m, (i, j)] h_m, i, j = 1..k.
-
-    c_ijm = sqrt(i! j! m!) / ((s - i)! (s - j)! (s - m)!) where 2 s = i + j + m is even and no one
-    of i, j, m exceeds the sum of the others.
-    """
-    f = math.factorial
+    """Return c (2k + 1, k k) with h_i h_j = sum_m c[m, (i, j)] h_m, i, j = 1..k."""
     out = np.zeros((2 * order + 1, order, order))
-    for i in range(1, order + 1):
-        for j in range(1, order + 1):
-            for m in range(abs(i - j), i + j + 1, 2):
-                s = (i + j + m) // 2
-                below = f(s - i) * f(s - j) * f(s - m)
-                out[m, i - 1, j - 1] = math.sqrt(f(i) * f(j) * f(m)) / below
+    by_order = basis.products(order)
+    for i in range(order):
+        for j in range(order):
+            r = np.arange(min(i, j) + 2)
+            out[i + j + 2 - 2 * r, i, j] = by_order[i + 1, j + 1, r]
     return out.reshape(2 * order + 1, order * order)
 
 

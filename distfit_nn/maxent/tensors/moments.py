@@ -52,7 +52,7 @@ def from_samples(
     solvable = status == Status.OK
 
     # Powers of two keep squares of very large and very small values within range, exactly.
-    unit = _power_of_two(torch.maximum(low.abs(), high.abs()))
+    unit = power_of_two(torch.maximum(low.abs(), high.abs()))
     low, high = low / unit, high / unit
     centre = source.mean(lambda z: z / unit, total)
     std = source.mean(lambda z: (z / unit - centre).square(), total).sqrt()
@@ -170,7 +170,8 @@ def _too_few(
     return 2 * distinct - halves <= order
 
 
-def _power_of_two(size: Tensor) -> Tensor:
+def power_of_two(size: Tensor) -> Tensor:
+    """Return the largest power of two up to each size, 1 for 0, with a finite reciprocal."""
     exponent = torch.frexp(torch.where(size > 0, size, 1.0)).exponent.to(size.dtype) - 1
     return torch.exp2(exponent.clamp_min(-1022))
 

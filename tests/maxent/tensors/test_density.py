@@ -198,7 +198,7 @@ def test_columns_without_a_density_are_nan() -> None:
         assert number.isnan().tolist() == [False, True, True]
     assert density.cdf(math.nan).isnan().all()
     with pytest.raises(FitError, match="column 1 DEGENERATE, column 2 INVALID"):
-        torch_fit.fit(x, 4, backend="torch", raise_on_failure=True)
+        maxent.fit(x, 4, backend="torch", raise_on_failure=True)
 
 
 @pytest.mark.parametrize(
