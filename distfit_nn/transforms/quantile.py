@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,35 +16,12 @@ from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.points import spread
 from distfit_nn.maxent.problem import Support
 from distfit_nn.maxent.solution import Status
+from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
 from distfit_nn.transforms.marginals import Fitted, Marginal, as_marginal
 
 Array = NDArray[np.float64]
 
-WITHIN = ("support", "data")
-OUTSIDE = ("extrapolate", "clip", "exact")
-# The formula holds where both tails keep at least this mass: the first of these whose quantiles are
-# finite. Where an upper tail is known only as 1 - cdf, the last.
-TAILS: tuple[float, ...] = (1e-300, 1e-100, 1e-12)
-# ... and short of this share of the way from the median to an end of the support. There F1 reaches
-# 0 or 1, and a target without ends would be reached at infinity, with an infinite slope.
-END_SHARE = 1e-6
-# A spread below this many roundings of the largest value is that of a constant.
-CONSTANT = 4 * float(np.finfo(float).eps)
 LARGEST = float(np.finfo(float).max)
-
-
-@dataclass(frozen=True)
-class _Knots:
-    """Where the formula ends, and by which line the map goes on: (2, d) each, lower end first."""
-
-    at: Array
-    to: Array
-    slope: Array
-
-    def reversed(self) -> _Knots:
-        """Return those of the inverse."""
-        slope = np.where(self.slope > 0, self.slope, 1.0)
-        return _Knots(self.to, self.at, np.where(self.slope > 0, 1 / slope, 0.0))
 
 
 class QuantileMap:
@@ -141,7 +117,6 @@ class QuantileMap:
             self._single, self.columns = shape == (), int(np.prod(shape))
         _has_densities(target)
         self._target = as_marginal(target, "target")
-        self._middle = np.stack([self._point(self._source, 0.5), self._point(self._target, 0.5)])
         self._knots = self._find_knots()
 
     @classmethod
@@ -197,7 +172,7 @@ class QuantileMap:
         For one column of shape (n,), x has any shape and keeps it.
         """
         points, shape = self._points(x)
-        out = _carry(points, self._source, self._target, self._middle[0], self._knots)
+        out = _carry(points, self._source, self._target, self._knots)
         return self._within_target(out).reshape(shape)[()]
 
     def inverse(self, y: ArrayLike) -> Array:
@@ -207,8 +182,7 @@ class QuantileMap:
         """
         points, shape = self._points(y)
         points = self._within_target(points)
-        knots = self._knots.reversed()
-        out = _carry(points, self._target, self._source, self._middle[1], knots)
+        out = _carry(points, self._target, self._source, self._knots.reversed())
         return out.reshape(shape)[()]
 
     def log_derivative(self, x: ArrayLike) -> Array:
@@ -221,7 +195,7 @@ class QuantileMap:
             if not law.has_logpdf:
                 raise InputError(f"{name} must have logpdf or pdf for a derivative of the map")
         points, shape = self._points(x)
-        y = _carry(points, self._source, self._target, self._middle[0], self._knots)
+        y = _carry(points, self._source, self._target, self._knots)
         above, below = points > self._knots.at[1], points < self._knots.at[0]
         with np.errstate(all="ignore"):
             own = self._source.logpdf(points)
@@ -235,16 +209,21 @@ class QuantileMap:
         out = np.where(flat, -np.inf, out)
         return np.where(np.isnan(points), np.nan, out).reshape(shape)[()]
 
-    def _find_knots(self) -> _Knots:
+    def _find_knots(self) -> Knots[Array]:
+        middle, goal = self._point(self._source, 0.5), self._point(self._target, 0.5)
         tail = self._tail()
-        limits = np.array([[-np.inf], [np.inf]]) * np.ones(self.columns)
         if self.outside == "exact":
-            return _Knots(limits, limits, np.zeros_like(limits))
-        lower, upper = self._end(tail, False), self._end(tail, True)
+            limits = np.array([[-np.inf], [np.inf]]) * np.ones(self.columns)
+            return Knots(limits, limits, np.zeros_like(limits), middle, goal)
+        lower, upper = (self._end(tail, middle, side) for side in (False, True))
         at, to = np.stack([lower[0], upper[0]]), np.stack([lower[1], upper[1]])
-        if self.outside == "clip":
-            return _Knots(at, to, np.zeros_like(at))
-        return _Knots(at, to, self._slopes(at, to))
+        slope = np.zeros_like(at)
+        if self.outside == "extrapolate":
+            # Between median and knot; that at the knot, next to an end, would grow without bound.
+            with np.errstate(all="ignore"):
+                slope = (to - goal) / (at - middle)
+            slope = np.where(np.isfinite(slope) & (slope > 0), slope, 1.0)
+        return Knots(at, to, slope, middle, goal)
 
     def _tail(self) -> float:
         """Return the smallest of `TAILS` at which all quantiles are finite.
@@ -266,10 +245,10 @@ class QuantileMap:
     def _finite(self, law: Marginal, tail: float) -> bool:
         return all(np.isfinite(self._point(law, tail, upper)).all() for upper in (False, True))
 
-    def _end(self, tail: float, upper: bool) -> tuple[Array, Array]:
+    def _end(self, tail: float, middle: Array, upper: bool) -> tuple[Array, Array]:
         """Return the last point at which the formula is used, and where it maps."""
         end = np.broadcast_to(self._source.ends()[upper], self.columns)
-        middle, bounded = self._middle[0], np.isfinite(end)
+        bounded = np.isfinite(end)
         # Where the millionth is lost to rounding, one step of float64 off the end takes its place.
         short = end - END_SHARE * (np.where(bounded, end, middle) - middle)
         nearest = np.where(bounded, np.nextafter(end, middle), end)
@@ -281,15 +260,6 @@ class QuantileMap:
         side = np.full((1, self.columns), upper)
         mass = np.maximum(self._source.mass(at[None], side), tail)
         return at, np.asarray(self._target.quantile(mass, side))[0]
-
-    def _slopes(self, at: Array, to: Array) -> Array:
-        """Return the mean slopes between the median and the knots.
-
-        The slope at a knot would not do: next to an end of the support it grows without bound.
-        """
-        with np.errstate(all="ignore"):
-            slope = (to - self._middle[1]) / (at - self._middle[0])
-        return np.where(np.isfinite(slope) & (slope > 0), slope, 1.0)
 
     # Shapes
 
@@ -354,10 +324,10 @@ def quantile_match(x: Any, order: int = 6, target: Any = "normal", support: Supp
     return QuantileMap.fit(x, order, support, target).forward(x)
 
 
-def _carry(points: Array, start: Marginal, goal: Marginal, middle: Array, knots: _Knots) -> Array:
+def _carry(points: Array, start: Marginal, goal: Marginal, knots: Knots[Array]) -> Array:
     """Return goal^{-1}(start(points)) between the knots, and the lines beyond them."""
     inner = np.clip(points, *knots.at)
-    upper = inner > middle
+    upper = inner > knots.middle_at
     out = np.clip(goal.quantile(start.mass(inner, upper), upper), *knots.to)
     above, below = points >= knots.at[1], points <= knots.at[0]
     for side, beyond in enumerate((below, above)):

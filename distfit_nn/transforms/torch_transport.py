@@ -12,7 +12,6 @@ theta its parameters: neither an iteration nor a quadrature is recorded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,25 +23,10 @@ from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import fit as torch_fit
 from distfit_nn.maxent.tensors.density import TensorDensity
+from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
 from distfit_nn.transforms.torch_targets import Normal, Target, as_target
 
-# See `transforms.quantile`, whose rules for points outside these are.
-WITHIN = ("support", "data")
-OUTSIDE = ("extrapolate", "clip", "exact")
-TAILS = {True: 1e-300, False: 1e-12}  # by whether small masses above a point keep their digits
-END_SHARE = 1e-6
-CONSTANT = 4 * torch.finfo(torch.float64).eps  # a spread of so many roundings is none
 NORMAL = Normal()
-
-
-@dataclass(frozen=True)
-class _Knots:
-    """Where the formula ends, and by which lines the map goes on: (2, d) each, lower end first."""
-
-    at: Tensor
-    to: Tensor
-    slope: Tensor
-    middle: Tensor  # the medians of source and target
 
 
 class TensorTransport:
@@ -180,7 +164,7 @@ class TensorTransport:
         return torch.where(z.isnan(), z, y)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        known = torch.where(y.isnan(), self._limits.middle[1], y)
+        known = torch.where(y.isnan(), self._limits.middle_to, y)
         if self.outside == "exact":
             z = self._quantile(*self._target.mass(known))
         else:
@@ -202,21 +186,21 @@ class TensorTransport:
         if not bool((sides[0] | sides[1]).any()):
             return out
         knots = self._knots()  # once more, with the graph
+        if inverse:
+            knots = knots.reversed()
         for side, beyond in enumerate(sides):
-            at, to, slope = knots.at[side], knots.to[side], knots.slope[side]
-            if inverse:
-                at, to, slope = to, at, torch.where(slope > 0, 1 / slope, 0.0)
-            out = torch.where(beyond, to + slope * (points - at), out)
+            line = knots.to[side] + knots.slope[side] * (points - knots.at[side])
+            out = torch.where(beyond, line, out)
         return out
 
     @cached_property
-    def _limits(self) -> _Knots:
+    def _limits(self) -> Knots[Tensor]:
         with torch.no_grad():
             return self._knots()
 
-    def _knots(self) -> _Knots:
+    def _knots(self) -> Knots[Tensor]:
         """Return the ends of the formula: of the data, or short of the support's; (2, d) each."""
-        tail = TAILS[self._target.exact_upper]
+        tail = TAILS[0 if self._target.exact_upper else -1]
         q = self._loc.new_tensor([0.5, tail, tail])[:, None].expand(-1, self.columns)
         above = torch.tensor([False, False, True], device=q.device)[:, None].expand(q.shape)
         middle, *limits = self._quantile(q, above)
@@ -237,7 +221,7 @@ class TensorTransport:
         slope = (to - targets[0]) / (place - middle)
         good = slope.isfinite() & (slope > 0)
         slope = torch.where(good, slope, 1.0) if self.outside == "extrapolate" else 0 * place
-        return _Knots(place, to, slope, torch.stack([middle, targets[0]]))
+        return Knots(place, to, slope, middle, targets[0])
 
     def _points(self, values: Tensor, name: str) -> tuple[Tensor, torch.Size]:
         """Return the points as (m, d) of float64, and the shape of the result."""

@@ -15,7 +15,7 @@ from distfit_nn import maxent
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import Density, Status
 from distfit_nn.transforms import QuantileMap, quantile_match
-from distfit_nn.transforms.quantile import END_SHARE
+from distfit_nn.transforms.knots import END_SHARE
 from tests import cases
 from tests.test_imports import loaded_after
 from tests.tolerances import AFFINE, MAXENT_CDF, TRANSPORT_EXACT_TAIL
