@@ -22,30 +22,34 @@ PER_ORDER = ("coefficients", "coefficients_low", "moments")  # fields with a row
 
 
 def in_powers(target: Array) -> Array:
-    """Return E z^i, i = 1..k, (k, ...), from the moments of h_1..h_k."""
+    """Return E z^i, i = 1..k, from the moments of h_1..h_k; both (k,) or (k, d)."""
     to_monomials = basis.monomials_in_hermite(len(target))[1:]
+    constant = to_monomials[:, 0] if target.ndim == 1 else to_monomials[:, :1]
     with np.errstate(invalid="ignore", over="ignore"):  # a column that failed may hold anything
-        powers = np.tensordot(to_monomials[:, 1:], target, 1)
-        return powers + to_monomials[:, 0].reshape(-1, *[1] * (target.ndim - 1))
+        return np.asarray(to_monomials[:, 1:] @ target + constant)
 
 
-def _errors(moments: Array, target: Array) -> tuple[Array, Array]:
-    """Return abs(E_p z^i - m_i) and m_i, (k, ...), from the moments of h_1..h_k."""
+def errors_in_powers(moments: Array, target: Array) -> tuple[Array, Array]:
+    """Return abs(E_p z^i - m_i) and m_i from the moments of h_1..h_k; all (k,) or (k, d)."""
     to_monomials = basis.monomials_in_hermite(len(target))[1:]
-    wanted = in_powers(target)
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.abs(np.tensordot(to_monomials[:, 1:], moments - target, 1)), wanted
+        errors = np.abs(to_monomials[:, 1:] @ (moments - target))
+    return errors, in_powers(target)
+
+
+def largest(errors: Array, wanted: Array) -> Array:
+    """Return max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) from what `errors_in_powers` returns."""
+    return np.max(errors / np.maximum(1, np.abs(wanted)), axis=0)
 
 
 def residual(moments: Array, target: Array) -> Array:
-    """Return max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) from the moments of h_1..h_k, (k, ...)."""
-    errors, wanted = _errors(moments, target)
-    return np.max(errors / np.maximum(1, np.abs(wanted)), axis=0)
+    """Return max_i abs(E_p z^i - m_i) / max(1, abs(m_i)) from the moments of h_1..h_k."""
+    return largest(*errors_in_powers(moments, target))
 
 
 def meets(moments: Array, target: Array) -> NDArray[np.bool_]:
     """Return where the moments are the target's, as far as float64 can tell; see `agrees`."""
-    return agrees(*_errors(moments, target))
+    return agrees(*errors_in_powers(moments, target))
 
 
 def agrees(errors: Array, wanted: Array) -> NDArray[np.bool_]:

@@ -18,8 +18,9 @@ from distfit_nn.maxent.solution import (
     Problem,
     Solution,
     Status,
-    meets,
-    residual,
+    agrees,
+    errors_in_powers,
+    largest,
 )
 
 Minimiser = Callable[[Problem], Fits]
@@ -33,7 +34,8 @@ def solve(
     `rule(j)` returns the Gauss rule of the targets of column j.
     """
     fits = minimise(problem)
-    off = residual(fits.moments, problem.targets)
+    errors = errors_in_powers(fits.moments, problem.targets)
+    off = largest(*errors)
     solution = Solution(
         coefficients=fits.coefficients,
         coefficients_low=np.zeros_like(fits.coefficients),
@@ -50,9 +52,7 @@ def solve(
         quadrature_error=fits.quadrature_error,
         epsilon=np.zeros(len(off)),
     )
-    left: list[int] = np.flatnonzero(
-        ~(fits.converged & meets(fits.moments, problem.targets))
-    ).tolist()
+    left: list[int] = np.flatnonzero(~(fits.converged & agrees(*errors))).tolist()
 
     def one(j: int) -> None:
         _write(solution, j, hard.solve(rule(j), problem.column(j)))
