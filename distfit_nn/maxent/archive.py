@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import reprlib
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn import _files
-from distfit_nn.errors import FileError
+from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import PER_ORDER, Solution, Status
 
 FORMAT = "distfit_nn maximum-entropy density"
@@ -27,6 +28,7 @@ def save(
     path: str | os.PathLike[str], solution: Solution, loc: Array, scale: Array, single: bool
 ) -> Path:
     """Write what a density consists of, whole or not at all; return the path."""
+    _check_path(path)
     arrays: dict[str, Any] = {"format": np.array(FORMAT), "version": np.array(VERSION)}
     arrays |= {name: getattr(solution, name) for name in _fields()}
     arrays |= {"loc": loc, "scale": scale, "single": np.array(single)}
@@ -42,7 +44,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Solution, Array, Array, bool]:
     ------
     FileError
         There is no such file, it is damaged, or it is something else.
+    InputError
+        `path` is no path.
     """
+    _check_path(path)
     arrays = _read(Path(path))
     if str(arrays.get("format")) != FORMAT:
         raise FileError(f"{path} does not hold a fitted density")
@@ -55,6 +60,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Solution, Array, Array, bool]:
     fields: dict[str, Any] = {name: arrays[name] for name in _fields()}
     solution = Solution(**fields)
     return solution, arrays["loc"], arrays["scale"], bool(arrays["single"])
+
+
+def _check_path(path: object) -> None:
+    """Raise unless that is text or an object that stands for a path."""
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+        raise InputError(f"path must be the path of a file, got {reprlib.repr(path)}")
 
 
 def _fields() -> list[str]:

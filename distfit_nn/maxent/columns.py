@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,10 +10,37 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distfit_nn._checks import to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Solution, Status
 
 Array = NDArray[np.float64]
+
+
+def is_number(j: Any) -> bool:
+    """Return whether j is the number of one column."""
+    return isinstance(j, (int, np.integer)) and not isinstance(j, bool)
+
+
+def column_numbers(j: Any, columns: int) -> NDArray[np.intp]:
+    """Return the numbers of columns that are picked by a slice, a list of them, or a mask."""
+    if isinstance(j, slice):
+        return np.arange(columns)[j]
+    index = to_numpy(j, "what picks columns")
+    if index.size == 0 and isinstance(j, (list, tuple)):
+        index = index.astype(int)
+    if index.ndim != 1 or index.dtype.kind not in "iub":
+        raise InputError(
+            f"columns are picked by int, slice, or a vector of them, got {reprlib.repr(j)}"
+        )
+    if index.dtype.kind == "b":
+        if len(index) != columns:
+            raise InputError(f"a mask must have {columns} entries, got {len(index)}")
+        return np.flatnonzero(index)
+    outside = index[(index < -columns) | (index >= columns)]
+    if len(outside):
+        raise IndexError(f"column {outside[0]} of {columns}")
+    return index.astype(np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,27 +60,8 @@ class Columns:
         """Return column j as a density of one column; or some columns, by slice, list or mask."""
         if self.single:
             raise InputError("this density has one column and cannot be indexed")
-        if isinstance(j, (int, np.integer)) and not isinstance(j, bool):
-            if not -len(self) <= j < len(self):
-                raise IndexError(f"column {j} of {len(self)}")
-            return self._picked(np.array([j]), single=True)
-        return self._picked(np.arange(len(self))[j] if isinstance(j, slice) else self._index(j))
-
-    def _index(self, j: ArrayLike) -> NDArray[np.intp]:
-        """Return a list of columns, or a mask of them, as column numbers."""
-        index = np.asarray(j)
-        if index.size == 0 and index.ndim == 1 and not isinstance(j, np.ndarray):
-            index = index.astype(int)
-        if index.ndim != 1 or index.dtype.kind not in "iub":
-            raise InputError(f"columns are picked by int, slice, or a vector of them, got {j!r}")
-        if index.dtype.kind == "b":
-            if len(index) != len(self):
-                raise InputError(f"a mask must have {len(self)} entries, got {len(index)}")
-            return np.flatnonzero(index)
-        outside = index[(index < -len(self)) | (index >= len(self))]
-        if len(outside):
-            raise IndexError(f"column {outside[0]} of {len(self)}")
-        return index.astype(np.intp)
+        one = is_number(j)
+        return self._picked(column_numbers([j] if one else j, len(self)), single=one)
 
     def _picked(self, index: NDArray[np.intp], single: bool = False) -> Self:
         fields: dict[str, Any] = {

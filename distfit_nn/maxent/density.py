@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from distfit_nn._checks import to_numpy, whole_number
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import archive, divergence, integrals, points
 from distfit_nn.maxent import modes as turning
-from distfit_nn.maxent.columns import Columns
+from distfit_nn.maxent.columns import Columns, is_number
 from distfit_nn.maxent.tables import Tables, TableSource
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Density(Columns):
         """Return the ends of the interval with mass `confidence` and equal tails."""
         share = to_numpy(confidence, "confidence")
         if not ((share >= 0) & (share <= 1)).all():
-            raise InputError(f"confidence must lie in [0, 1], got {confidence!r}")
+            raise InputError(f"confidence must lie in [0, 1], got {reprlib.repr(confidence)}")
         tail = (1 - share) / 2
         return self.ppf(tail), self.isf(tail)
 
@@ -181,6 +182,8 @@ class Density(Columns):
 
         The panels are halved where that changes the integral: kinks and jumps do no harm.
         """
+        if not callable(func):
+            raise InputError(f"func must be a function of an array of points, got {func!r}")
         out = np.full(len(self), np.nan)
         for j, tables in self._each():
             out[j] = integrals.expectation(tables, self._in_z(j, func))
@@ -259,8 +262,11 @@ class Density(Columns):
         """Return column j as a frozen SciPy distribution; j may be left out for one column."""
         from distfit_nn.maxent.scipy_face import MaxEntDistribution
 
-        if j is None and len(self) != 1:
-            raise InputError(f"to_scipy needs the number of one of the {len(self)} columns")
+        if (j is None and len(self) != 1) or not (j is None or is_number(j)):
+            raise InputError(
+                f"to_scipy needs the number of one of the {len(self)} columns, "
+                f"got {reprlib.repr(j)}"
+            )
         if self.single and j not in (None, 0, -1):
             raise IndexError(f"column {j} of 1")
         column = self if self.single else self[0 if j is None else int(j)]
@@ -275,6 +281,8 @@ class Density(Columns):
         ------
         FileError
             The file cannot be written.
+        InputError
+            `path` is no path.
         """
         return archive.save(path, self.solution, self.loc, self.scale, self.single)
 
@@ -325,7 +333,10 @@ class Density(Columns):
         def in_z(z: Array, _: Array) -> Array:
             values = np.asarray(func(self.loc[j] + self.scale[j] * z))
             if values.shape not in ((), z.shape) or values.dtype.kind not in "fiub":
-                raise InputError(f"func must return a real number for each point, got {values!r}")
+                raise InputError(
+                    "func must return a real number for each point, "
+                    f"got {values.dtype} of shape {values.shape} for {z.shape} points"
+                )
             return values
 
         return in_z
@@ -340,5 +351,5 @@ class Density(Columns):
         return points.evaluate(kind, self._tables, self._place(), given).reshape(shape)[()]
 
     def _quantile(self, q: ArrayLike, *, upper: bool) -> Array:
-        given, shape = points.spread(q, len(self), self.single)
+        given, shape = points.spread(q, len(self), self.single, "q")
         return points.quantiles(upper, self._tables, self._place(), given).reshape(shape)[()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ SAME_SUPPORT = 1e-12
 
 def targets(other: Any) -> list[Any]:
     """Return one-column densities q, each with `logpdf` and `support`."""
-    if isinstance(other, Columns):
-        return [other] if other.single else list(other)
-    if all(callable(getattr(other, name, None)) for name in ("logpdf", "support")):
-        return [other]
-    raise InputError(
-        f"other must be a Density or a frozen SciPy distribution with a density, got {other!r}"
-    )
+    known = all(callable(getattr(other, name, None)) for name in ("logpdf", "support"))
+    if not known or isinstance(other, type):
+        raise InputError(
+            "other must be a Density or a frozen SciPy distribution with a density, "
+            f"got {reprlib.repr(other)}"
+        )
+    if callable(getattr(other, "numpy", None)):  # a density on tensors
+        other = other.numpy()
+    return list(other) if isinstance(other, Columns) and not other.single else [other]
 
 
 def kl_divergence(tables: Tables, loc: float, scale: float, support: Support, q: Any) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distfit_nn.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +29,8 @@ def plot(density: Density, ax: Axes | None, **line: Any) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.gca()
+    if not callable(getattr(ax, "update_datalim", None)):
+        raise InputError(f"ax must be the axes of a figure, got {reprlib.repr(ax)}")
     columns = [density] if density.single else list(density)
     named = 1 < len(columns) <= MOST_LABELS
     for j, column in enumerate(columns):

@@ -16,9 +16,11 @@ Array = NDArray[np.float64]
 KINDS = ("logpdf", "pdf", "cdf", "sf", "logcdf", "logsf")  # in the order of `point_kernel`
 
 
-def spread(t: ArrayLike, columns: int, single: bool) -> tuple[Array, tuple[int, ...]]:
+def spread(
+    t: ArrayLike, columns: int, single: bool, name: str = "t"
+) -> tuple[Array, tuple[int, ...]]:
     """Return a copy of the points as (m, 1) or (m, columns), and the shape of the result."""
-    given = to_numpy(t, "t")
+    given = to_numpy(t, name)
     with np.errstate(over="ignore"):
         points = np.array(given, dtype=np.float64, order="C")
     if single:
@@ -27,47 +29,37 @@ def spread(t: ArrayLike, columns: int, single: bool) -> tuple[Array, tuple[int, 
         return points.reshape(-1, 1), (*points.shape, columns)
     if points.ndim != 2 or points.shape[1] != columns:
         raise InputError(
-            f"t must have shape (m,) or (m, {columns}) for {columns} columns, got {points.shape}"
+            f"{name} must have shape (m,) or (m, {columns}) for {columns} columns, "
+            f"got {points.shape}"
         )
     return points, points.shape
 
 
 def evaluate(kind: str, source: Iterable[Tables], place: Array, t: Array) -> Array:
     """Return pdf, cdf, ... at t (m, 1) or (m, d) as (m, d); place as `point_kernel` wants it."""
-    from distfit_nn.maxent import point_kernel
-
-    number = KINDS.index(kind)
-    out = np.empty((len(t), len(place)))
-    for tables, at, points, values in _chunks(source, place, t):
-        rule = constants(tables.order)
-        if point_kernel.evaluate(number, points, tables.arrays(), at, rule, values):
-            from distfit_nn.maxent import deep_kernel
-
-            deep_kernel.evaluate(number, points, tables.arrays(), at, rule, values)
-        out[:, tables.columns] = values
-    return out
+    return _by_tables("evaluate", KINDS.index(kind), source, place, t)
 
 
 def quantiles(upper: bool, source: Iterable[Tables], place: Array, q: Array) -> Array:
     """Return the points with mass q (m, 1) or (m, d) left of them, or right, as (m, d)."""
+    return _by_tables("quantiles", upper, source, place, q)
+
+
+def _by_tables(loop: str, kind: int, source: Iterable[Tables], place: Array, given: Array) -> Array:
+    """Run a loop of `point_kernel` on some columns after the other, and of `deep_kernel` if asked.
+
+    It asks where a mass is too small for the tables.
+    """
     from distfit_nn.maxent import point_kernel
 
-    out = np.empty((len(q), len(place)))
-    for tables, at, levels, values in _chunks(source, place, q):
-        rule = constants(tables.order)
-        if point_kernel.quantiles(upper, levels, tables.arrays(), at, rule, values):
+    out = np.empty((len(given), len(place)))
+    for tables in source:
+        part = given if given.shape[1] == 1 else given[:, tables.columns].copy()
+        values = np.empty((len(given), len(tables.series)))
+        rest = tables.arrays(), place[tables.columns].copy(), constants(tables.order), values
+        if getattr(point_kernel, loop)(kind, part, *rest):
             from distfit_nn.maxent import deep_kernel
 
-            deep_kernel.quantiles(upper, levels, tables.arrays(), at, rule, values)
+            getattr(deep_kernel, loop)(kind, part, *rest)
         out[:, tables.columns] = values
     return out
-
-
-def _chunks(
-    source: Iterable[Tables], place: Array, points: Array
-) -> Iterable[tuple[Tables, Array, Array, Array]]:
-    """Yield tables, places, points and room for the values of some columns after the other."""
-    for tables in source:
-        part = points if points.shape[1] == 1 else points[:, tables.columns].copy()
-        at = place[tables.columns].copy()
-        yield tables, at, part, np.empty((len(points), len(at)))

@@ -219,6 +219,12 @@ def test_rvs_of_a_tuple(wide: Density) -> None:
         wide.rvs(3, "seed")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("func", [3, None, "mean", [len]])
+def test_expectations_of_what_is_no_function(wide: Density, func: Any) -> None:
+    with pytest.raises(InputError, match="func must be a function of an array of points, got"):
+        wide.expect(func)
+
+
 def test_picking_columns(wide: Density) -> None:
     t = np.array([0.2, 0.7])
     for pick in ([2, 0], np.array([True, False, True, False]), (-1, 1), np.array([], int), []):

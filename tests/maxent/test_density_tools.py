@@ -116,6 +116,13 @@ def test_to_scipy_of_one_of_many(wide: Density) -> None:
         wide[0].to_scipy(1)
 
 
+@pytest.mark.parametrize("j", ["a", 1.0, True, [1], np.array([0, 1])])
+def test_to_scipy_takes_the_number_of_a_column(wide: Density, j: Any) -> None:
+    for density in (wide, wide[0]):
+        with pytest.raises(InputError, match=r"to_scipy needs the number of one of the .* got"):
+            density.to_scipy(j)
+
+
 # Files
 
 
@@ -209,6 +216,13 @@ def test_files_that_are_something_else(wide: Density, tmp_path: Path) -> None:
         wide.save(tmp_path)
 
 
+@pytest.mark.parametrize("path", [None, 3, b"fit", ["fit"], "a\0b"])
+def test_paths_that_are_none(wide: Density, path: Any) -> None:
+    for function in (wide.save, Density.load):
+        with pytest.raises(InputError, match="path must be the path of a file, got"):
+            function(path)
+
+
 # Figures
 
 
@@ -234,3 +248,9 @@ def test_plot_of_one_column_goes_to_the_current_axes(wide: Density) -> None:
     assert wide[4].plot(ax) is ax
     assert len(ax.get_lines()) == 1
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("ax", [3, "ax", np.zeros(2)])
+def test_plot_needs_axes(wide: Density, ax: Any) -> None:
+    with pytest.raises(InputError, match="ax must be the axes of a figure, got"):
+        wide.plot(ax)
