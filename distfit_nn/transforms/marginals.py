@@ -224,4 +224,11 @@ def as_marginal(value: Any, name: str) -> Marginal:
             f'{name} must be "normal", "uniform" or a distribution with cdf and ppf, '
             f"got {reprlib.repr(value)}"
         )
-    return Wrapped(value)
+    law = Wrapped(value)
+    try:
+        law.quantile(np.asarray(0.5), np.asarray(False))
+    except (TypeError, NotImplementedError) as error:
+        raise InputError(
+            f"{name} must have cdf and ppf of NumPy arrays, got {reprlib.repr(value)}: {error}"
+        ) from None
+    return law

@@ -149,11 +149,16 @@ class QuantileMap:
         QuantileMap
             Its `source` is the fitted density, with the status of each column.
         """
+        columns, single = as_columns(x)
         density = fit_densities(
-            x, order, support, weights=weights, backend=backend, nan_policy=nan_policy
+            columns[:, 0] if single else columns,
+            order,
+            support,
+            weights=weights,
+            backend=backend,
+            nan_policy=nan_policy,
         )
         loc, scale = density.loc.copy(), density.scale.copy()
-        columns, _ = as_columns(x)
         shares = np.ones(columns.shape[:1]) if weights is None else to_numpy(weights, "weights")
         for j in np.flatnonzero(density.solution.status != Status.OK):
             share = shares if shares.ndim == 1 else shares[:, j]
@@ -171,7 +176,7 @@ class QuantileMap:
 
         For one column of shape (n,), x has any shape and keeps it.
         """
-        points, shape = self._points(x)
+        points, shape = self._points(x, "x")
         out = _carry(points, self._source, self._target, self._knots)
         return self._within_target(out).reshape(shape)[()]
 
@@ -180,7 +185,7 @@ class QuantileMap:
 
         Points beyond the ends of the target count as these ends.
         """
-        points, shape = self._points(y)
+        points, shape = self._points(y, "y")
         points = self._within_target(points)
         out = _carry(points, self._target, self._source, self._knots.reversed())
         return out.reshape(shape)[()]
@@ -194,7 +199,7 @@ class QuantileMap:
         for name, law in (("source", self._source), ("target", self._target)):
             if not law.has_logpdf:
                 raise InputError(f"{name} must have logpdf or pdf for a derivative of the map")
-        points, shape = self._points(x)
+        points, shape = self._points(x, "x")
         y = _carry(points, self._source, self._target, self._knots)
         above, below = points > self._knots.at[1], points < self._knots.at[0]
         with np.errstate(all="ignore"):
@@ -263,9 +268,9 @@ class QuantileMap:
 
     # Shapes
 
-    def _points(self, values: ArrayLike) -> tuple[Array, tuple[int, ...]]:
+    def _points(self, values: ArrayLike, name: str) -> tuple[Array, tuple[int, ...]]:
         """Return the points as (m, d), and the shape of the result."""
-        points, shape = spread(values, self.columns, self._single)
+        points, shape = spread(values, self.columns, self._single, name)
         return np.broadcast_to(points, (len(points), self.columns)), shape
 
     def _point(self, law: Marginal, q: float, upper: bool = False) -> Array:

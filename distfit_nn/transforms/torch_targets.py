@@ -222,14 +222,23 @@ def _rate(logpdf: Tensor) -> Tensor:
     return torch.where(logpdf > -math.inf, (-logpdf).exp(), 0.0)
 
 
-def as_target(value: Any, device: torch.device) -> Target:
-    """Return what stands for a target: see `TensorTransport`."""
+def as_target(value: Any, columns: int, device: torch.device) -> Target:
+    """Return what stands for a target of so many columns: see `TensorTransport`."""
     if isinstance(value, TensorDensity):
+        _check_shape((len(value),), columns)
         return Fitted(value)
     if isinstance(value, Distribution):
+        _check_shape(tuple(value.batch_shape + value.event_shape), columns)
         if isinstance(value, torch.distributions.Normal):
             return Normal(value.loc, value.scale)
         return Law(value)
     if isinstance(value, str) and value in ("normal", "uniform"):
         return Normal() if value == "normal" else Uniform()
     return Arrays(as_marginal(value, "target"), device)
+
+
+def _check_shape(shape: tuple[int, ...], columns: int) -> None:
+    if shape not in ((), (1,), (columns,)):
+        raise InputError(
+            f"target must be one distribution, or {columns} for as many columns, got shape {shape}"
+        )

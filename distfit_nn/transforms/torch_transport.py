@@ -12,6 +12,7 @@ theta its parameters: neither an iteration nor a quadrature is recorded.
 from __future__ import annotations
 
 import math
+import reprlib
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,7 @@ from distfit_nn._checks import one_of
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import fit as torch_fit
+from distfit_nn.maxent.tensors.checks import on_device
 from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
 from distfit_nn.transforms.torch_targets import Normal, Target, as_target
@@ -79,13 +81,15 @@ class TensorTransport:
         loc: Tensor | None = None,
         scale: Tensor | None = None,
     ) -> None:
+        if not isinstance(source, TensorDensity):
+            raise InputError(f"source must be a TensorDensity, got {reprlib.repr(source)}")
         self.source, self.target = source, target
         self.within = one_of(within, WITHIN, "within")
         self.outside = one_of(outside, OUTSIDE, "outside")
-        self._target: Target = as_target(target, source.device)
+        self._target: Target = as_target(target, self.columns, source.device)
         self._ok = source.solution.status == Status.OK
-        means = source.loc if loc is None else loc
-        stds = source.scale if scale is None else scale
+        means = source.loc if loc is None else self._constants(loc, "loc")
+        stds = source.scale if scale is None else self._constants(scale, "scale")
         # An OK column is moved to z by its own constants, another by its mean and deviation.
         self._loc = torch.where(self._ok, source.loc, means)
         self._scale = torch.where(self._ok, source.scale, torch.where(stds > 0, stds, 1.0))
@@ -102,7 +106,7 @@ class TensorTransport:
         """
         points, shape = self._points(x, "x")
         z = (points - self._loc) / self._scale
-        return self._forward(z).reshape(shape).to(x.dtype)
+        return self._forward(z).reshape(shape).to(self.source.dtype_for(x))
 
     __call__ = forward
 
@@ -116,7 +120,7 @@ class TensorTransport:
         z = self._inverse(
             torch.where(points < lower, lower, torch.where(points > upper, upper, points))
         )
-        return (self._loc + self._scale * z).reshape(shape).to(y.dtype)
+        return (self._loc + self._scale * z).reshape(shape).to(self.source.dtype_for(y))
 
     def log_derivative(self, x: Tensor) -> Tensor:
         """Return the logarithm of the derivative of `forward`, log p1(x) - log p2(y).
@@ -132,7 +136,7 @@ class TensorTransport:
             slope = self._limits.slope.log()
             out = torch.where(below, slope[0], torch.where(above, slope[1], out))
         out = torch.where(z.isnan(), z, out) - self._scale.log()
-        return out.reshape(shape).to(x.dtype)
+        return out.reshape(shape).to(self.source.dtype_for(x))
 
     # The formula, in z, of shape (m, d)
 
@@ -223,11 +227,19 @@ class TensorTransport:
         slope = torch.where(good, slope, 1.0) if self.outside == "extrapolate" else 0 * place
         return Knots(place, to, slope, middle, targets[0])
 
+    def _constants(self, values: Any, name: str) -> Tensor:
+        """Return means or deviations, one of each column, as given."""
+        constants = on_device(values, name, self.source.device).to(torch.float64)
+        if constants.shape != (self.columns,):
+            raise InputError(
+                f"{name} must have shape ({self.columns},), got {tuple(constants.shape)}"
+            )
+        return constants
+
     def _points(self, values: Tensor, name: str) -> tuple[Tensor, torch.Size]:
         """Return the points as (m, d) of float64, and the shape of the result."""
-        if not isinstance(values, Tensor) or values.is_complex():
-            raise InputError(f"{name} must be a tensor of real numbers, got {values!r}")
-        points = values.to(torch.float64)
+        _tensor(values, name)
+        points = on_device(values, name, self.source.device).to(torch.float64)
         if self.source.single:
             return points.reshape(-1, 1), points.shape
         if points.ndim < 2:
@@ -239,6 +251,12 @@ class TensorTransport:
                 f"got {tuple(points.shape)}"
             )
         return points, points.shape
+
+
+def _tensor(values: Any, name: str) -> None:
+    """Raise unless that is a tensor."""
+    if not isinstance(values, Tensor):
+        raise InputError(f"{name} must be a tensor, got {reprlib.repr(values)}")
 
 
 def _held(points: Tensor, sides: tuple[Tensor, Tensor], limits: Tensor) -> Tensor:
@@ -290,6 +308,7 @@ def transport(
     InputError
         As for `maxent.fit` and `TensorTransport`.
     """
+    _tensor(x, "x")
     if not x.is_floating_point():
         raise InputError(f"x must be a tensor of a floating dtype, got {x.dtype}")
     density = torch_fit.fit(x, order, support, backend=backend, weights=weights)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import mpmath as mp
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from distfit_nn import maxent
@@ -292,6 +293,8 @@ class NoQuantiles:
         (lambda: None, "with cdf and ppf"),
         (NoQuantiles, "with cdf and ppf"),
         (lambda: stats.norm(0, -1), "finite quantiles"),
+        (lambda: stats.gamma, "cdf and ppf of NumPy arrays"),
+        (lambda: torch.distributions.Normal(0.0, 1.0), "cdf and ppf of NumPy arrays"),
         (lambda: stats.norm([0, 1, 2]), "one distribution, or 2"),
         (lambda: maxent.fit(np.zeros((5, 2))), "column 0 is DEGENERATE"),
     ],
@@ -323,12 +326,20 @@ def test_what_else_is_refused():
 
 
 def test_tensors_get_the_same_scores():
-    torch = pytest.importorskip("torch")
     x = np.stack([cases.column("exponential", 200), cases.distinct(2, 200)], axis=1)
     for target in ("normal", "uniform", stats.gamma(3.0)):
         y = quantile_match(torch.tensor(x), 4, target)
         assert isinstance(y, torch.Tensor)
         np.testing.assert_allclose(y.numpy(), quantile_match(x, 4, target), atol=1e-9)
+
+
+def test_a_map_of_arrays_takes_a_tensor_as_one():
+    x = np.stack([cases.column("exponential", 50), cases.distinct(2, 50)], axis=1)
+    for values in (x, x[:, 0]):
+        from_tensor = QuantileMap.fit(torch.tensor(values), 4)
+        np.testing.assert_array_equal(
+            from_tensor.forward(torch.tensor(values)), QuantileMap.fit(values, 4).forward(values)
+        )
 
 
 def test_arrays_need_neither_torch_nor_scikit_learn():

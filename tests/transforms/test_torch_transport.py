@@ -204,6 +204,48 @@ def test_bad_input_is_named() -> None:
         TensorTransport(there.source, outside="wrap")
 
 
+@pytest.mark.parametrize("wrong", [None, "a", 3, np.ones(4), torch.ones(3), maxent.Density])
+def test_what_is_no_density(wrong: object) -> None:
+    with pytest.raises(InputError, match="source must be a TensorDensity, got"):
+        TensorTransport(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "a", np.ones(9), [1.0, 2.0]])
+def test_what_is_no_tensor(wrong: object) -> None:
+    there = TensorTransport(torch_fit.fit(samples().detach(), 2))
+    for method in (there.forward, there.inverse, there.log_derivative, transport):
+        with pytest.raises(InputError, match=r"[xy] must be a tensor, got"):
+            method(wrong)  # type: ignore[operator]
+    for tensor in (torch.ones(2, dtype=torch.complex64), torch.eye(2).to_sparse()):
+        with pytest.raises(InputError, match="y must be a plain tensor of real numbers"):
+            there.inverse(tensor)
+
+
+@pytest.mark.parametrize("name", ["loc", "scale"])
+def test_constants_of_other_columns(name: str) -> None:
+    density = torch_fit.fit(samples().detach(), 2)
+    for wrong in (torch.ones(3), 1.0, torch.ones(2, 2)):
+        with pytest.raises(InputError, match=rf"{name} must have shape \(2,\), got"):
+            TensorTransport(density, **{name: wrong})
+    with pytest.raises(InputError, match=f"{name} must be an array of real numbers"):
+        TensorTransport(density, **{name: "a"})
+
+
+def test_targets_of_another_number_of_columns() -> None:
+    density = torch_fit.fit(samples().detach(), 2)
+    for target in (Normal(torch.zeros(5), 1.0), torch_fit.fit(columns(), 2)):
+        with pytest.raises(InputError, match="target must be one distribution, or 2 for as many"):
+            TensorTransport(density, target)
+
+
+def test_scores_of_whole_numbers_are_not_rounded() -> None:
+    x = torch.arange(20)
+    there = TensorTransport(maxent.fit(x, 4))
+    y = there.forward(x)
+    assert y.dtype == torch.get_default_dtype()
+    torch.testing.assert_close(y, there.forward(x.to(torch.float64)).to(y.dtype))
+
+
 # Gradients
 
 
@@ -240,15 +282,37 @@ def test_gradient_for_every_target(name: str) -> None:
     assert gradcheck(carried, samples(), **tolerances.GRADCHECK)
 
 
+@pytest.mark.parametrize("support", [3.0, (-9.0, 30.0)])
 @pytest.mark.parametrize("kind", [Normal, Laplace])
-def test_gradient_in_parameters_of_the_target(kind: type) -> None:
+def test_gradient_in_parameters_of_the_target(kind: type, support: object) -> None:
     loc = torch.tensor([0.5, -1.0], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor([2.0, 0.7], dtype=torch.float64, requires_grad=True)
 
-    def carried(loc: Tensor, scale: Tensor) -> Tensor:
-        return transport(samples().detach(), 4, target=kind(loc, scale), backend="torch")
+    def carried(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+        return transport(x, 4, support, target=kind(loc, scale), backend="torch")
 
-    assert gradcheck(carried, (loc, scale), **tolerances.GRADCHECK)
+    assert gradcheck(carried, (samples(), loc, scale), **tolerances.GRADCHECK)
+
+
+@pytest.mark.parametrize("support", [3.0, 1.2, (-9.0, 30.0)])
+def test_gradient_of_inverse_and_derivative_in_the_samples(support: object) -> None:
+    points = torch.tensor([[-0.5, 3.5], [0.6, 4.4]], dtype=torch.float64, requires_grad=True)
+    scores = torch.tensor([[-0.4, 0.9]], dtype=torch.float64, requires_grad=True)
+
+    def carried(x: Tensor, points: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+        there = TensorTransport(torch_fit.fit(x, 4, support, backend="torch"))
+        return there.inverse(scores), there.forward(points), there.log_derivative(points)
+
+    assert gradcheck(carried, (samples(), points, scores), **tolerances.GRADCHECK)
+
+
+def test_gradient_in_the_ends_of_the_support() -> None:
+    ends = torch.tensor([-9.0, 30.0], dtype=torch.float64, requires_grad=True)
+
+    def carried(x: Tensor, ends: Tensor) -> Tensor:
+        return transport(x, 4, ends, backend="torch")
+
+    assert gradcheck(carried, (samples(), ends), **tolerances.GRADCHECK)
 
 
 def test_gradient_in_what_a_fitted_target_was_fitted_to() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from distfit_nn.errors import InputError
+from distfit_nn.maxent.columns import column_numbers, is_number
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors.solution import TensorSolution
+from distfit_nn.maxent.tensors.table import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +27,42 @@ class TensorColumns:
     scale: Tensor
     dtype: torch.dtype = torch.float64
     single: bool = False
+    _tables: dict[str, Table] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of columns."""
         return len(self.loc)
+
+    def __getitem__(self, j: int | slice | ArrayLike | Tensor) -> Self:
+        """Return column j as a density of one column; or some columns, by slice, list or mask."""
+        if self.single:
+            raise InputError("this density has one column and cannot be indexed")
+        part: slice | Tensor
+        if isinstance(j, slice):
+            part = j
+        else:
+            given = [j] if is_number(j) else j
+            part = torch.as_tensor(column_numbers(given, len(self)), device=self.device)
+        return replace(
+            self,
+            solution=self.solution[part],
+            loc=self.loc[part],
+            scale=self.scale[part],
+            single=is_number(j),
+            _tables={name: table[part] for name, table in self._tables.items()},
+        )
+
+    def __iter__(self) -> Iterator[Self]:
+        """Iterate over the columns."""
+        return (self[j] for j in range(len(self)))
+
+    def __repr__(self) -> str:
+        counts = torch.bincount(self.solution.status.long(), minlength=len(Status)).tolist()
+        ended = ", ".join(f"{n} {s.name}" for s, n in zip(Status, counts, strict=True) if n)
+        return (
+            f"<TensorDensity of order {self.order}: {len(self)} columns, {ended}, "
+            f"{self.dtype} on {self.loc.device}>"
+        )
 
     def _per_column(self, values: Tensor) -> Tensor:
         return values[0] if self.single else values

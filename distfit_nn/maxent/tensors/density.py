@@ -7,8 +7,8 @@ lambda_1 h_1 + ... + lambda_k h_k large terms cancel, and float32 would lose the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import reprlib
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from distfit_nn._checks import whole_number
 from distfit_nn.errors import InputError
-from distfit_nn.maxent.density import Density
+from distfit_nn.maxent.density import MOST_POWER
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import panels as torch_panels
-from distfit_nn.maxent.tensors.columns import TensorColumns
+from distfit_nn.maxent.tensors.borrowed import Borrowed
+from distfit_nn.maxent.tensors.checks import on_device
 from distfit_nn.maxent.tensors.hard import HardColumns
 from distfit_nn.maxent.tensors.implicit import LogDensity, LogNormaliser, Quantile, Tail
 from distfit_nn.maxent.tensors.table import Table
@@ -30,8 +31,8 @@ MISSED = 1e-8
 WITHIN = 1e-6  # rounding moves the ends of the data by less than this share of their range
 
 
-@dataclass(frozen=True, eq=False)
-class TensorDensity(TensorColumns):
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorDensity(Borrowed):
     """Maximum-entropy densities of d columns, as `maxent.fit` returns them for a tensor.
 
     With z = (x - loc) / scale, column j is
@@ -61,37 +62,7 @@ class TensorDensity(TensorColumns):
         Whether this stands for one column of shape (n,).
     """
 
-    _tables: dict[str, Table] = field(default_factory=dict, repr=False)
-
-    # Columns
-
-    def __getitem__(self, j: int | slice) -> TensorDensity:
-        """Return column j as a density of one column, or a slice of the columns."""
-        if self.single:
-            raise InputError("this density has one column and cannot be indexed")
-        if not isinstance(j, slice) and not -len(self) <= j < len(self):
-            raise IndexError(f"column {j} of {len(self)}")
-        part = j if isinstance(j, slice) else slice(j, j + 1 if j != -1 else None)
-        return replace(
-            self,
-            solution=self.solution[part],
-            loc=self.loc[part],
-            scale=self.scale[part],
-            single=not isinstance(j, slice),
-            _tables={name: table[part] for name, table in self._tables.items()},
-        )
-
-    def __iter__(self) -> Iterator[TensorDensity]:
-        """Iterate over the columns."""
-        return (self[j] for j in range(len(self)))
-
-    def __repr__(self) -> str:
-        counts = torch.bincount(self.solution.status.long(), minlength=len(Status)).tolist()
-        ended = ", ".join(f"{n} {s.name}" for s, n in zip(Status, counts, strict=True) if n)
-        return (
-            f"<TensorDensity of order {self.order}: {len(self)} columns, {ended}, "
-            f"{self.dtype} on {self.loc.device}>"
-        )
+    # Panels and hard columns
 
     @cached_property
     def hard(self) -> Tensor:
@@ -140,11 +111,6 @@ class TensorDensity(TensorColumns):
         )
         return low, high
 
-    def numpy(self) -> Density:
-        """Return the density in NumPy arrays, without graph: for modes, plots, SciPy and files."""
-        loc, scale = (part.detach().cpu().numpy() for part in (self.loc, self.scale))
-        return Density(self.solution.numpy(), loc, scale, self.single)
-
     # Values at points
 
     def support(self) -> tuple[Tensor, Tensor]:
@@ -187,22 +153,39 @@ class TensorDensity(TensorColumns):
 
     def ppf(self, q: Any) -> Tensor:
         """Return the quantile of q, the inverse of `cdf`; NaN for q outside [0, 1]."""
-        points, result = self._spread(q)
+        points, result = self._spread(q, "q")
         above = points > 0.5
         return result(self._quantile(torch.where(above, 1 - points, points), above))
 
     def isf(self, q: Any) -> Tensor:
         """Return the point with mass q above it, the inverse of `sf`."""
-        points, result = self._spread(q)
+        points, result = self._spread(q, "q")
         above = points <= 0.5
         return result(self._quantile(torch.where(above, points, 1 - points), above))
 
-    def rvs(self, size: int = 1, generator: torch.Generator | None = None) -> Tensor:
+    def median(self) -> Tensor:
+        """Return the quantile of 1/2."""
+        return self.ppf(0.5)
+
+    def interval(self, confidence: Any) -> tuple[Tensor, Tensor]:
+        """Return the ends of the interval with mass `confidence` and equal tails."""
+        share = on_device(confidence, "confidence", self.device).to(torch.float64)
+        if not bool(((share >= 0) & (share <= 1)).all()):
+            raise InputError(f"confidence must lie in [0, 1], got {reprlib.repr(confidence)}")
+        tail, dtype = (1 - share) / 2, self.dtype_for(confidence)
+        return self.ppf(tail).to(dtype), self.isf(tail).to(dtype)
+
+    def rvs(
+        self, size: int | tuple[int, ...] = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw `size` values of every column, by inversion; (size, d), or (size,) for one."""
-        size = whole_number(size, "size")
-        shape = (size,) if self.single else (size, len(self))
+        sizes = size if isinstance(size, tuple) else (size,)
+        shape = tuple(whole_number(n, "size") for n in sizes)
+        if not isinstance(generator, (torch.Generator, type(None))):
+            raise InputError(f"generator must be a torch.Generator, got {generator!r}")
+        shape = shape if self.single else (*shape, len(self))
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.device)
-        return self.ppf(uniform).to(self.dtype)
+        return self.ppf(uniform.reshape(-1, len(self))).reshape(shape).to(self.dtype)
 
     # Numbers of a density
 
@@ -227,9 +210,21 @@ class TensorDensity(TensorColumns):
         """Return the square root of `var`."""
         return self._number(self._std())
 
+    def skewness(self) -> Tensor:
+        """Return E_p (x - E_p x)^3 / std^3."""
+        value = self._central(3) / self._central(2) ** 1.5
+        return self._number(self._or_numpy(value, "skewness"))
+
+    def kurtosis(self) -> Tensor:
+        """Return the excess kurtosis E_p (x - E_p x)^4 / var^2 - 3: 0 for a normal law."""
+        value = self._central(4) / self._central(2) ** 2 - 3
+        return self._number(self._or_numpy(value, "kurtosis"))
+
     def moment(self, r: int) -> Tensor:
-        """Return E_p x^r."""
+        """Return E_p x^r, r a whole number from 0 to 200."""
         r = whole_number(r, "r")
+        if r > MOST_POWER:
+            raise InputError(f"r must be at most {MOST_POWER}, got {r}")
         loc, scale = self._safe(self.loc, 0.0), self._safe(self.scale, 1.0)
         value = self._expectation(lambda z: (loc[:, None] + scale[:, None] * z) ** r)
         return self._number(self._or_numpy(value, "moment", r))
@@ -242,6 +237,11 @@ class TensorDensity(TensorColumns):
             second = self._expectation(torch.square)
         value = self._safe(self.scale, 1.0) * (second - means[:, 0].square()).sqrt()
         return self._or_numpy(value, "std")
+
+    def _central(self, power: int) -> Tensor:
+        """Return E_p (z - E_p z)^power, (d,)."""
+        mean = self._means()[:, :1]
+        return self._expectation(lambda z: (z - mean) ** power)
 
     def _expectation(self, function: Any) -> Tensor:
         """Return E_p f(z), (d,), with its gradient to the multipliers and the ends."""
@@ -330,12 +330,13 @@ class TensorDensity(TensorColumns):
         """Return one number per column in the dtype of the density, NaN where there is none."""
         return self._per_column(torch.where(self.exists, values, math.nan).to(self.dtype))
 
-    def _spread(self, t: Any) -> tuple[Tensor, Any]:
+    def dtype_for(self, t: Any) -> torch.dtype:
+        """Return the dtype of results for t: that of a tensor of floats, else the density's."""
+        return t.dtype if isinstance(t, Tensor) and t.is_floating_point() else self.dtype
+
+    def _spread(self, t: Any, name: str = "t") -> tuple[Tensor, Any]:
         """Return the points (d, m) of float64, and what turns such values into the result."""
-        given = t
-        if not isinstance(t, Tensor):
-            given = torch.as_tensor(t, dtype=torch.float64, device=self.device)
-        dtype = t.dtype if isinstance(t, Tensor) and t.is_floating_point() else self.dtype
+        given, dtype = on_device(t, name, self.device), self.dtype_for(t)
         points, shape = given.to(torch.float64), given.shape
         columns = len(self)
         if self.single:
@@ -347,7 +348,7 @@ class TensorDensity(TensorColumns):
             points = points.T
         else:
             raise InputError(
-                f"t must have shape (m,) or (m, {columns}) for {columns} columns, "
+                f"{name} must have shape (m,) or (m, {columns}) for {columns} columns, "
                 f"got {tuple(points.shape)}"
             )
 

@@ -18,6 +18,7 @@ from distfit_nn.maxent.problem import check_order, check_support, check_weights
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import kernel as torch_kernel
 from distfit_nn.maxent.tensors import moments as torch_moments
+from distfit_nn.maxent.tensors.checks import plain
 from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.maxent.tensors.implicit import Optimum, SampleMeans
 from distfit_nn.maxent.tensors.moments import TensorStandardised
@@ -104,7 +105,7 @@ def fit_moments(m: Tensor, support: Any, *, backend: str = "auto") -> TensorDens
     InputError
         As for `fit`.
     """
-    _plain(m, "m")
+    plain(m, "m")
     arrays.check_moments(tuple(m.shape))
     backend = _backend(backend, m.device)
     support = _unbound(support)
@@ -129,15 +130,6 @@ def fit_moments(m: Tensor, support: Any, *, backend: str = "auto") -> TensorDens
 # What comes in
 
 
-def _plain(tensor: Tensor, name: str) -> None:
-    """Raise unless the tensor holds real numbers, one in each place."""
-    layout, device = tensor.layout, tensor.device.type
-    if tensor.is_complex() or tensor.is_quantized or layout != torch.strided or device == "meta":
-        raise InputError(
-            f"{name} must be a plain tensor of real numbers, got {tensor.dtype}, {layout}, {device}"
-        )
-
-
 def _dtype_of(tensor: Tensor) -> torch.dtype:
     """Return the dtype of the results."""
     return tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
@@ -145,7 +137,7 @@ def _dtype_of(tensor: Tensor) -> torch.dtype:
 
 def _columns(x: Tensor) -> tuple[Tensor, bool]:
     """Return x as (n, d), and whether it came as one column."""
-    _plain(x, "x")
+    plain(x, "x")
     if x.ndim not in (1, 2):
         raise InputError(f"x must have shape (n,) or (n, d), got {tuple(x.shape)}")
     columns = x[:, None] if x.ndim == 1 else x
@@ -166,9 +158,14 @@ def _has_graph(support: Any) -> bool:
 
 
 def _unbound(support: Any) -> Any:
-    """Return a support in one tensor as a pair of tensors, or a number."""
+    """Return a support in one tensor as a number, or a pair of tensors, each of one number."""
     if isinstance(support, Tensor):
-        return tuple(support.unbind()) if support.ndim else float(support)
+        flat = plain(support, "support").reshape(-1).unbind()
+        support = flat if support.ndim else float(flat[0].detach())
+    if isinstance(support, (tuple, list)):
+        for end in support:
+            if isinstance(end, Tensor) and plain(end, "support").numel() != 1:
+                raise InputError(f"support (a, b) must be two numbers, got {tuple(end.shape)}")
     return support
 
 
@@ -182,7 +179,9 @@ def _numbers(support: Any) -> float | tuple[float, float]:
 def _weights(weights: Any, columns: Tensor) -> Tensor:
     """Return the weights, exactly divided to below 2; see `problem.check_weights`."""
     if isinstance(weights, Tensor):
-        _plain(weights, "weights")
+        plain(weights, "weights")
+        if not weights.is_floating_point():
+            weights = weights.to(torch.float64)
     else:
         weights = torch.as_tensor(check_weights(weights, tuple(columns.shape)).astype(np.float64))
     shares = weights.detach().to(columns.device)
@@ -237,7 +236,7 @@ def _solve(given: TensorStandardised, dtype: torch.dtype) -> TensorDensity:
         coefficients_low=torch.zeros_like(found.coefficients),
         # What is not solved stands as REGULARISED until another solver has had it.
         status=torch.where(solvable & ~found.solved, Status.REGULARISED, given.status),
-        epsilon=torch.where(solvable, 0.0, math.nan),
+        epsilon=torch.where(solvable, torch.zeros_like(given.loc), math.nan),
     )
     return TensorDensity(solution, given.loc, given.scale)
 

@@ -180,7 +180,7 @@ class Tail(Function):
             to_z = g * _density(table, z) * torch.where(above, -1.0, 1.0)
         rest: tuple[Tensor | None, ...] = (None, None, None)
         if any(ctx.needs_input_grad[1:4]):
-            rest = table.adjoint(z, above, g)
+            rest = table.adjoint(z, above, torch.where(_inside(table, z), g, 0.0))
         return to_z, *rest, None
 
 
@@ -221,7 +221,12 @@ class Quantile(Function):
         return v, None, *rest, None
 
 
+def _inside(table: Table, z: Tensor) -> Tensor:
+    """Return which points (d, m) are on the support: beyond it the masses are 0 and 1 for good."""
+    return (z >= table.lower[:, None]) & (z <= table.upper[:, None])
+
+
 def _density(table: Table, z: Tensor) -> Tensor:
     """Return p(z), 0 outside the support."""
-    inside = (z >= table.lower[:, None]) & (z <= table.upper[:, None])
+    inside = _inside(table, z)
     return torch.where(inside, table.log_density(torch.where(inside, z, 0.0)).exp(), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import mpmath as mp
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch.autograd import gradcheck
 
 from distfit_nn import maxent
@@ -177,6 +179,110 @@ def test_dtypes_come_back(dtype: torch.dtype) -> None:
     assert density.cdf(x.to(torch.float64)).dtype == torch.float64
 
 
+def test_median_and_interval(density: TensorDensity, arrays: maxent.Density) -> None:
+    spread = arrays.scale
+    assert (np.abs(density.median().numpy() - arrays.median()) / spread).max() < 1e-6
+    shares = torch.tensor([0.0, 0.5, 0.999], dtype=torch.float64)
+    for ours, theirs in zip(density.interval(shares), arrays.interval(shares), strict=True):
+        assert (np.abs(ours.numpy() - theirs) / spread).max() < 1e-6
+    low, high = density[1].interval(0.9)
+    assert (low.shape, low.dtype) == ((), torch.float64)
+    mass = density[1].cdf(high) - density[1].cdf(low)
+    assert abs(float(mass) - 0.9) < tolerances.TENSOR_CDF
+    assert density.interval(torch.tensor(0.5))[0].dtype == torch.float32
+    for wrong in (1.5, -0.1, math.nan, [0.5, 2.0]):
+        with pytest.raises(InputError, match=r"confidence must lie in \[0, 1\]"):
+            density.interval(wrong)
+
+
+def test_shape_of_the_densities(density: TensorDensity, arrays: maxent.Density) -> None:
+    for name in ("skewness", "kurtosis"):
+        ours, theirs = getattr(density, name)().numpy(), getattr(arrays, name)()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_what_numpy_does_for_tensors(density: TensorDensity, tmp_path: Path) -> None:
+    back = density.numpy()
+    for ours, theirs in zip(density.modes(), back.modes(), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    np.testing.assert_array_equal(density.mass_outside().numpy(), back.mass_outside())
+    assert density.to_scipy(2).mean() == back.to_scipy(2).mean()
+    with pytest.raises(InputError, match="the number of one of the 6 columns"):
+        density.to_scipy()
+    again = maxent.Density.load(density.save(tmp_path / "fit"))
+    np.testing.assert_array_equal(again.cdf(0.5), back.cdf(0.5))
+    figure = Figure()
+    ax = figure.subplots()
+    assert density.plot(ax) is ax
+    assert len(ax.get_lines()) == 6
+
+
+def test_divergence_of_and_from_tensors(density: TensorDensity) -> None:
+    back, goal = density.numpy(), density[0]
+    expected = back.kl_divergence(goal.numpy())
+    for other in (goal, goal.numpy(), goal.to_scipy()):
+        divergence = density.kl_divergence(other)
+        assert divergence.dtype == torch.float64
+        np.testing.assert_array_equal(divergence.numpy(), expected)
+    np.testing.assert_array_equal(back.kl_divergence(goal), expected)
+    assert density[1].kl_divergence(goal).shape == ()
+    for wrong in (torch.ones(3), None, TensorDensity, density[:2]):
+        with pytest.raises(InputError, match="other must"):
+            density.kl_divergence(wrong)
+
+
+def test_columns_are_picked_as_in_numpy(density: TensorDensity, arrays: maxent.Density) -> None:
+    t = torch.zeros(3, dtype=torch.float64)
+    mask = np.array([True, False] * 3)
+    for pick in ([2, 0], (-1, 1), mask, [], slice(1, 3), slice(0, 0)):
+        part, expected = density[pick], arrays[pick]
+        assert not part.single
+        np.testing.assert_allclose(part.loc.numpy(), expected.loc)
+        if len(expected):
+            np.testing.assert_allclose(
+                part.cdf(t).numpy(), expected.cdf(t), atol=tolerances.TENSOR_CDF
+            )
+    for pick in (mask, np.array([1, -1])):
+        assert torch.equal(density[torch.tensor(pick)].loc, density[pick].loc)
+    assert density[np.int8(2)].single
+    with pytest.raises(IndexError, match="column 6 of 6"):
+        density[[0, 6]]
+    for wrong in (None, "a", 1.0, True, [True], [[0]]):
+        with pytest.raises(InputError, match=r"columns|mask"):
+            density[wrong]
+
+
+def test_draws_of_a_shape(density: TensorDensity) -> None:
+    assert density.rvs((2, 5)).shape == (2, 5, 6)
+    assert density[0].rvs((2, 5)).shape == (2, 5)
+    assert density.rvs(()).shape == (6,)
+    for wrong in (-1, 2.0, (2, None)):
+        with pytest.raises(InputError, match="size must be a whole number"):
+            density.rvs(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"generator must be .*, got 3"):
+        density.rvs(2, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "t", [None, "a", [1j], torch.ones(2, dtype=torch.complex64), torch.eye(6).to_sparse()]
+)
+def test_points_that_are_no_real_numbers(density: TensorDensity, t: object) -> None:
+    for name, argument in (("cdf", "t"), ("logpdf", "t"), ("ppf", "q"), ("interval", "confidence")):
+        with pytest.raises(InputError, match=f"{argument} must be .* real numbers"):
+            getattr(density, name)(t)
+
+
+def test_points_on_another_device(density: TensorDensity) -> None:
+    with pytest.raises(InputError, match="t must be on cpu, as the density is, got meta"):
+        density.cdf(torch.ones(6, device="meta"))
+
+
+@pytest.mark.parametrize("r", [201, -1, 1.0, None, 10**400])
+def test_orders_of_moments(density: TensorDensity, r: object) -> None:
+    with pytest.raises(InputError, match="r must be"):
+        density.moment(r)  # type: ignore[arg-type]
+
+
 def test_numpy_has_the_rest(density: TensorDensity, arrays: maxent.Density) -> None:
     back = density.numpy()
     assert isinstance(back, maxent.Density)
@@ -213,11 +319,33 @@ def test_columns_without_a_density_are_nan() -> None:
         ({"x": torch.zeros(3), "weights": torch.ones(4)}, "weights must have shape"),
         ({"x": torch.zeros(3), "weights": -torch.ones(3)}, "not negative"),
         ({"x": torch.zeros(3), "weights": torch.zeros(3)}, "not all be zero"),
+        ({"x": torch.zeros(3), "weights": [1.0, 2.0]}, "weights must have shape"),
+        ({"x": torch.zeros(3), "weights": [1.0, math.nan, 1.0]}, "finite and not negative"),
+        ({"x": torch.zeros(3), "weights": 1j * torch.ones(3)}, "weights must be a plain tensor"),
+        ({"x": torch.zeros(3), "weights": np.ones(3) * 1j}, "weights must be .* real numbers"),
+        ({"x": torch.zeros(3), "weights": ["a"] * 3}, "weights must be .* real numbers"),
+        ({"x": torch.zeros(3), "weights": torch.ones(3, device="meta")}, "weights must be a plain"),
+        ({"x": torch.zeros(3, device="meta")}, "x must be a plain tensor"),
+        ({"x": torch.eye(3).to_sparse()}, "x must be a plain tensor"),
+        ({"x": torch.zeros(3), "support": torch.zeros(3)}, "support must be"),
+        ({"x": torch.zeros(3), "support": torch.zeros(2, dtype=torch.complex64)}, "support must"),
+        ({"x": torch.zeros(3), "support": torch.ones((), device="meta")}, "support must"),
+        ({"x": torch.zeros(3), "support": (torch.zeros(2), 3.0)}, "support .* two numbers"),
     ],
 )
 def test_bad_input_is_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         torch_fit.fit(**{"backend": "torch", "order": 4, **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.uint16, torch.float32])
+def test_weights_of_every_dtype_are_taken_at_their_value(dtype: torch.dtype) -> None:
+    x = columns(60)
+    weights = torch.arange(60).to(torch.float64)
+    expected = torch_fit.fit(x, 2, weights=weights, backend="torch").solution.moments
+    for given_weights in (weights.to(dtype), weights.to(dtype).numpy(), weights.tolist()):
+        density = torch_fit.fit(x, 2, weights=given_weights, backend="torch")
+        assert torch.equal(density.solution.moments, expected)
 
 
 def test_moments_give_the_density_back() -> None:
@@ -231,6 +359,8 @@ def test_moments_give_the_density_back() -> None:
         torch_fit.fit_moments(m, 3.0)
     with pytest.raises(InputError, match="m must have shape"):
         torch_fit.fit_moments(torch.ones(13), (0, 1))
+    with pytest.raises(InputError, match="m must be a plain tensor"):
+        torch_fit.fit_moments(1j * m, (0, 1))
 
 
 @settings(max_examples=25)

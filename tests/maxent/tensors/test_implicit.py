@@ -41,20 +41,29 @@ def raw_moments(x: Tensor, order: int) -> Tensor:
 POINTS = torch.tensor([[-0.7, 3.4], [0.1, 4.0], [0.9, 5.1]], dtype=torch.float64)
 
 
-def numbers(density: TensorDensity) -> tuple[Tensor, ...]:
+def numbers(density: TensorDensity, points: Tensor = POINTS) -> tuple[Tensor, ...]:
     """Everything that a density says, in one tuple."""
-    t = POINTS.to(density.device)
+    t = points.to(density.device)
     q = torch.tensor([0.05, 0.4, 0.8], dtype=torch.float64, device=density.device)
     return (
         density.logpdf(t),
+        density.pdf(t),
         density.cdf(t),
         density.sf(t),
+        density.logcdf(t),
+        density.logsf(t),
         density.ppf(q),
         density.isf(q),
+        density.median(),
+        *density.interval(0.7),
         density.entropy(),
         density.mean(),
         density.var(),
+        density.std(),
+        density.skewness(),
+        density.kurtosis(),
         density.moment(3),
+        *density.support(),
     )
 
 
@@ -75,20 +84,41 @@ def test_all_of_a_density_in_the_moments_and_the_ends(order: int) -> None:
     def said(m: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         density = torch_fit.fit_moments(m, (a, b), backend="torch")
         assert bool(density.ok.all())
-        t = POINTS[:, :1]
-        return density.logpdf(t), density.cdf(t), density.ppf([0.1, 0.9]), density.entropy()
+        return numbers(density, POINTS[:, :1])
 
     assert gradcheck(said, (m, a, b), **tolerances.GRADCHECK)
 
 
-def test_the_ends_of_a_pair_in_a_fit_to_samples() -> None:
+@pytest.mark.parametrize("order", [1, 4])
+def test_the_ends_of_a_pair_in_a_fit_to_samples(order: int) -> None:
     x = samples(columns=1)
     a = torch.tensor(-5.0, dtype=torch.float64, requires_grad=True)
+    b = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
 
-    def said(x: Tensor, a: Tensor) -> Tensor:
-        return fit(x, 4, (a, 4.0)).cdf(POINTS[:, :1])
+    def said(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        return numbers(fit(x, order, (a, b)), POINTS[:, :1])
 
-    assert gradcheck(said, (x, a), **tolerances.GRADCHECK)
+    assert gradcheck(said, (x, a, b), **tolerances.GRADCHECK)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_support_that_ends_at_the_data_moves_with_them(order: int) -> None:
+    def said(x: Tensor) -> tuple[Tensor, ...]:
+        density = fit(x, order, "data")
+        return density.cdf(POINTS), density.entropy(), density.var(), *density.support()
+
+    assert gradcheck(said, samples(), **tolerances.GRADCHECK_AT_THE_ENDS)
+
+
+def test_a_fixed_support_does_not_move() -> None:
+    x = samples()
+    assert not any(end.requires_grad for end in fit(x, 4, (-9.0, 30.0)).support())
+    # Three times the range: from twice the least minus the largest, to the reverse.
+    (gradient,) = torch.autograd.grad(fit(x, 4).support()[0].sum(), x)
+    expected = torch.zeros_like(x)
+    for j in range(x.shape[1]):
+        expected[x[:, j].argmin(), j], expected[x[:, j].argmax(), j] = 2.0, -1.0
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_a_pair_in_one_tensor_has_the_gradient_of_two() -> None:
