@@ -44,11 +44,12 @@ class TensorDensity(Borrowed):
     the shape of t. Results have the dtype of t where that is a floating one. Columns that are
     DEGENERATE or INVALID give NaN.
 
-    Every method can be differentiated once, in t or q: d logpdf / dt = u'(z) / scale,
-    d cdf / dt = pdf, d ppf / dq = 1 / pdf. If the density was fitted to a tensor that requires
-    grad, so in that tensor, by the implicit function theorem (`implicit`), for the columns that are
-    OK. Others are taken as constants, and so are the few that need double-double or have spikes
-    that only `Density` finds (`hard`): it evaluates them on the CPU, log p without a gradient in t.
+    Every method but those of `Borrowed` (modes, kl_divergence, mass_outside and what leads to other
+    tools) can be differentiated once, in t or q: d logpdf / dt = u'(z) / scale, d cdf / dt = pdf,
+    d ppf / dq = 1 / pdf. If the density was fitted to a tensor that requires grad, so in that
+    tensor, by the implicit function theorem (`implicit`), for the columns that are OK. Others are
+    taken as constants, and so are the few that need double-double or have spikes that only
+    `Density` finds (`hard`): it evaluates them on the CPU, log p without a gradient in t.
 
     Attributes
     ----------

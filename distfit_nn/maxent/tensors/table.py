@@ -299,13 +299,15 @@ def _parts(coefficients: Tensor, edges: Tensor, window: Tensor) -> Tensor:
     fine = fine_p.sum(dim=2)
     total = fine.sum(dim=1)
     halves = fine.reshape(len(edges), -1, 2).sum(dim=2)
-    coarse = (u - top[:, None, None]).clamp_max_(700.0).exp_().mul_(w).sum(dim=2)
-    # What rounding in sum_i lambda_i h_i does to an integral: no halving mends that.
-    noise = torch.zeros_like(total)
-    for i, h in enumerate(torch_panels.hermite(fine_z, coefficients.shape[1])):
+    p = (u - top[:, None, None]).clamp_max_(700.0).exp_().mul_(w)
+    coarse = p.sum(dim=2)
+    # What rounding in sum_i lambda_i h_i does to an integral: no halving mends that. A node above
+    # the top is an error that is larger still.
+    terms = torch.zeros_like(z)
+    for i, h in enumerate(torch_panels.hermite(z, coefficients.shape[1])):
         if i:
-            noise += coefficients[:, i - 1].abs() * (h * fine_p).abs_().sum(dim=(1, 2))
-    noise *= 4 * torch.finfo(u.dtype).eps
+            terms.addcmul_(h.abs(), coefficients[:, i - 1].abs()[:, None, None])
+    noise = 4 * torch.finfo(u.dtype).eps * terms.mul_(torch.minimum(p, w)).sum(dim=(1, 2))
     limit = torch.maximum(noise, basis.PANEL_TOLERANCE * total)
     hidden = torch_panels.hidden_mass(coefficients, edges, top)  # in units of exp(top), as the rest
     parts = torch_panels.parts_for(torch.maximum((coarse - halves).abs(), hidden), limit)
