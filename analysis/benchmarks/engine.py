@@ -28,7 +28,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from distfit_nn import maxent
-from distfit_nn.maxent import numba_kernel, problem, rule_kernel, simd, solution, strategy
+from distfit_nn.maxent import (
+    newton_kernel,
+    numba_kernel,
+    problem,
+    rule_kernel,
+    simd,
+    solution,
+    strategy,
+)
 
 Array = NDArray[np.float64]
 ORDERS = (4, 6, 8)
@@ -90,19 +98,19 @@ def _counting_simd() -> types.ModuleType:
     out = types.ModuleType("counting_simd")
     vars(out).update(vars(simd))
 
-    @numba.njit
+    @numba.njit(_nrt=False)
     def fill_basis(h, nodes, top):  # type: ignore[no-untyped-def]
         h[0, -1] += 1
         h[0, -2] += nodes
         simd.fill_basis(h, nodes, top)
 
-    @numba.njit
+    @numba.njit(_nrt=False)
     def weigh(u, shift, weights, nodes, p):  # type: ignore[no-untyped-def]
         p[-1] += 1
         p[-2] += nodes
         simd.weigh(u, shift, weights, nodes, p)
 
-    @numba.njit
+    @numba.njit(_nrt=False)
     def moments(p, h, nodes, out):  # type: ignore[no-untyped-def]
         p[-3] += 1
         p[-4] += nodes
@@ -119,7 +127,7 @@ def _twin(module: types.ModuleType, **other: Any) -> types.ModuleType:
     for name, value in vars(module).items():
         if isinstance(value, Dispatcher) and value.__module__ == module.__name__:
             function = types.FunctionType(value.py_func.__code__, vars(out))
-            setattr(out, name, numba.njit(error_model="numpy")(function))
+            setattr(out, name, numba.njit(error_model="numpy", _nrt=False)(function))
     return out
 
 
@@ -129,7 +137,9 @@ class Twin:
     def __init__(self) -> None:
         counting = _counting_simd()
         rules = _twin(rule_kernel, simd=counting, new_rule=self._new_rule)
-        own = {"lay": rules.lay, "log_z_of": rules.log_z_of}
+        newton = _twin(newton_kernel, simd=counting)
+        own = {name: getattr(rules, name) for name in ("lay", "log_z_of")}
+        own |= {name: getattr(newton, name) for name in ("differentiate",)}
         kernel = _twin(numba_kernel, simd=counting, rule_kernel=rules, **own)
         self._minimise = types.FunctionType(numba_kernel.minimise.__code__, vars(kernel))
         self._rules: list[rule_kernel.Rule] = []
@@ -161,14 +171,14 @@ def limit(coefficients, rule, bases, basis_nodes, passes, pass_nodes):  # type: 
     for _ in range(bases):
         simd.fill_basis(rule.h, basis_nodes, len(rule.h) - 1)
     for _ in range(passes):
-        simd.log_density(coefficients, rule.h, pass_nodes, rule.u)
+        simd.log_density(coefficients, rule.h, 0, pass_nodes, rule.u)
         simd.weigh(rule.u, 0.0, rule.weights, pass_nodes, rule.p)
 
 
 def limits(order: int, counts: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """Return calls that take the limit and the strict one."""
     rule = rule_kernel.new_rule(order)
-    for part in rule:
+    for part in (rule.weights, rule.h, rule.u, rule.p):
         part[:] = 0.01
     rule.h[1] = np.linspace(-3.0, 3.0, rule.h.shape[1])
     coefficients = np.full(order + 1, -0.01)
