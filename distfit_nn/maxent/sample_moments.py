@@ -8,7 +8,7 @@ values that are left out, or whose provisional centre was a bad guess, take thre
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +22,7 @@ Values = NDArray[np.generic]
 
 SAMPLE = 128  # rows that the provisional centre and unit are taken from
 COLUMNS = 4096  # columns whose sums are held at once
+SHARES, NARROW = 4, 512  # shares of columns for each thread, and columns that a share is worth
 BLOCK = 1 << 15  # values that are converted at once, where they cannot be read as they lie
 CAREFUL = 256  # columns that are done in three passes at once
 WORTH_A_THREAD = 1 << 20  # values
@@ -101,19 +102,39 @@ def sample_moments(
     limit : int
         Distinct values are counted up to this.
     threads : int
-        Rows are shared out among so many threads where there are many values.
+        Columns, or rows where there are few columns, are shared out among so many threads where
+        there are many values.
     """
     out = SampleMoments.empty(order, x.shape[1])
-    for first in range(0, x.shape[1], COLUMNS):
-        some = slice(first, first + COLUMNS)
-        part = out.part(some)
+    threads = max(1, min(threads, x.size // WORTH_A_THREAD))
+    width = min(COLUMNS, -(-x.shape[1] // (SHARES * threads)))
+    if threads == 1 or width < NARROW:
+        width, of_columns, of_rows = COLUMNS, 1, threads
+    else:
+        of_columns, of_rows = threads, 1
+
+    def some(first: int) -> None:
+        columns = slice(first, first + width)
+        part = out.part(columns)
         left = np.arange(len(part.mean))
         if weights is None:
-            left = _quick(x[:, some], order, limit, threads, part)
+            left = _quick(x[:, columns], order, limit, of_rows, part)
         for j in range(0, len(left), CAREFUL):
             these = left[j : j + CAREFUL]
             part.put(these, _careful(x, weights, first + these, order, omit, limit))
+
+    _spread(some, range(0, x.shape[1], width), of_columns)
     return out
+
+
+def _spread(task: Callable[[int], None], numbers: range, threads: int) -> None:
+    """Call a task with every number."""
+    if threads == 1:
+        for number in numbers:
+            task(number)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(task, numbers))
 
 
 def _quick(x: Values, order: int, limit: int, threads: int, out: SampleMoments) -> NDArray[np.intp]:
@@ -125,19 +146,14 @@ def _quick(x: Values, order: int, limit: int, threads: int, out: SampleMoments) 
     some = x[:: max(1, rows // SAMPLE)][:SAMPLE]
     with np.errstate(over="ignore"):
         kernel.provisional(np.array(some, _plain_dtype(x.dtype), order="C"), state)
-    pieces = max(1, min(threads, x.size // WORTH_A_THREAD))
-    edges = [rows * i // pieces for i in range(pieces + 1)]
-    states = [state] + [state.copy() for _ in range(pieces - 1)]
+    edges = [rows * i // threads for i in range(threads + 1)]
+    states = [state] + [state.copy() for _ in range(threads - 1)]
 
     def add(i: int) -> None:
         for flat, shape, strides in _readable(x[edges[i] : edges[i + 1]]):
             kernel.accumulate(flat, *shape, *strides, max(order, 2), states[i])
 
-    if pieces == 1:
-        add(0)
-    else:
-        with ThreadPoolExecutor(pieces) as pool:
-            list(pool.map(add, range(pieces)))
+    _spread(add, range(threads), threads)
     for other in states[1:]:
         np.minimum(state[kernel.LOW], other[kernel.LOW], out=state[kernel.LOW])
         np.maximum(state[kernel.HIGH], other[kernel.HIGH], out=state[kernel.HIGH])

@@ -152,8 +152,13 @@ def test_blocks_of_converted_rows_and_columns(
     np.testing.assert_array_equal(parts.distinct, whole.distinct)
 
 
-def test_threads_change_nothing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("narrow", [1, 512])
+def test_threads_change_nothing(
+    narrow: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they share columns or rows."""
     monkeypatch.setattr(module, "WORTH_A_THREAD", 100)
+    monkeypatch.setattr(module, "NARROW", narrow)
     x = rng.normal(size=(999, 5))
     x[700, 2] = np.nan
     one, two = sample_moments(x, 6), sample_moments(x, 6, threads=3)
