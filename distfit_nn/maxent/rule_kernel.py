@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 # Compiled code takes globals as constants, and its cache does not see that they have changed.
 SIZES = (8, 16, 24, 32, 40, 48)  # nodes of a panel
 QUADRATURE = 1e-12  # bound on the error of a panel, relative to Z
-RADII = (1.5, 1.9, 2.8, 4.0)  # of the ellipses that give it
+RADII = (1.7, 2.4)
 STACK = 40  # halvings
 SENTINELS = 96  # points of weight 0 that tell where panels that were left out begin to matter
 WATCHED = 6  # of them in such a panel

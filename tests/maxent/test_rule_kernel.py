@@ -67,9 +67,9 @@ def test_panels_hold_the_mass(name: str) -> None:
 
 
 def test_sentinels_stand_where_panels_were_left_out() -> None:
-    z, _, guards, _ = laid(np.array([0.0, -math.sqrt(0.5)]), -30.0, 40.0)
-    assert {-30.0, 40.0} <= set(guards)
-    inner = np.array([guard for guard in guards if -30 < guard < 40])
+    z, _, guards, _ = laid(np.array([0.0, -math.sqrt(0.5)]), -90.0, 120.0)
+    assert {-90.0, 120.0} <= set(guards)
+    inner = np.array([guard for guard in guards if -90 < guard < 120])
     assert len(inner) >= 2
     # exp(-z^2/2) below exp(-DEAD) of the mean density, less the 10 of the guess at log Z.
     assert (inner**2 / 2 > rule_kernel.DEAD - 10).all()
