@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from distfit_nn.maxent import basis, numba_kernel
+from distfit_nn.maxent import basis, newton_kernel
 from distfit_nn.maxent.solution import Problem, Solution
 
 Array = NDArray[np.float64]
@@ -35,12 +35,12 @@ def columns(problem: Problem) -> list[Column]:
     """Return the columns of a problem, with our kernel's start."""
     order, count = problem.targets.shape
     nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_ORDER * order)
-    work, products = numba_kernel.new_work(order), np.array(basis.products(order))
+    system = newton_kernel.new_system(order)
     out = []
     for j in range(count):
         start = np.empty(order + 1)
         target = np.append(1.0, problem.targets[:, j])
-        numba_kernel._start(target, products, work, start)
+        newton_kernel.start(target, system, start)
         lower, upper = problem.lower[j], problem.upper[j]
         half = (upper - lower) / 2
         h = basis.hermite((lower + half) + half * nodes, order)[1:]
