@@ -1,6 +1,7 @@
 """The hard solver: one column at a time, from the Gauss rule of its target, as far as float64 goes.
 
 From each start that the target suggests, the one of the lowest dual first, by `hard_kernel.newton`.
+Bumps that Newton's method moves too slowly are carried on (`wander`).
 Where none leads to the moments, their mixture with those of the uniform distribution on the range
 of the data is followed from `FIRST_EPSILON` towards 0, each solution being the next one's start.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis, hard_kernel, integrals, tables
+from distfit_nn.maxent import basis, hard_kernel, integrals, tables, wander
 from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_samples
 from distfit_nn.maxent.solution import (
     Problem,
@@ -30,9 +31,11 @@ Array = NDArray[np.float64]
 FIRST_EPSILON, LEAST_EPSILON = 0.1, 1e-15  # below the latter the mixture's next weight is 0
 MOST_STEPS = 5000  # of the path; one stage more may be under way
 LAST_RESORT = 0.5  # where the weight shrinks by less, a stage is tried from its own starts, too
-PATIENCE = 5  # times that the nearest attempt is continued before a path is tried
+NEWTON_STEPS = 100  # of an attempt
+STRIDE, WANDERING = 6, 600  # steps between two times that bumps are carried on; steps in all
+PATIENCE = 5  # times that Newton's method is left alone where no bump moves
 DOUBLE_DOUBLE = 2.0**-104  # its rounding unit
-CONFIRMED = 10.0  # times what a moment may be off counts as agreement of the table, which rounds z
+CONFIRMED = 1.0  # times what a moment may be off counts as agreement of the table, which rounds z
 MOST_NOISE = 1e-9  # of log p at the points of the Gauss rule
 FIRST_FACTOR, LEAST_FACTOR = 0.3, 1e-2  # by which the weight shrinks: squared after a success
 NEAR_ONE = 0.96  # it shrinks by less than this: the path has come to its end
@@ -77,16 +80,17 @@ class _Column:
         """Return the starts for a target, the lowest dual first."""
         found: list[tuple[float, int, Array]] = []
         for series in starts(*rule, self.order, *self.ends):
-            value = hard_kernel.dual(series, *rule, self.ends, self._constants, self._grids[0])
+            value = self.dual(series, rule)
             if math.isfinite(value):
                 found.append((value, len(found), series))
         return [series for _, _, series in sorted(found, key=lambda one: one[:2])]
 
-    def newton(self, start: Array, rule: Rule) -> Attempt:
+    def newton(self, start: Array, rule: Rule, most: int = NEWTON_STEPS) -> Attempt:
         """Minimise from a start; its moments are NaN where it overflows."""
         series = start.copy()
+        room, more_room = self._grids
         steps, decrement, panels, grid = hard_kernel.newton(
-            series, *rule, self.ends, self._constants, *self._grids
+            series, *rule, self.ends, self._constants, room, more_room, most
         )
         moments = np.full(self.order + 1, math.nan)
         log_z = change = math.nan
@@ -96,6 +100,14 @@ class _Column:
             terms = np.abs(rule[0]) ** np.arange(self.order + 1)[:, None] @ rule[1]
             noise = DOUBLE_DOUBLE * float(np.abs(series[:, 0]) @ terms)
         return Attempt(series, moments[1:], log_z, change, steps, decrement, noise)
+
+    def dual(self, series: Array, rule: Rule) -> float:
+        """Return the dual, inf where the density cannot be laid out."""
+        return float(hard_kernel.dual(series, *rule, self.ends, self._constants, self._grids[0]))
+
+    def layout(self, series: Array, rule: Rule) -> wander.Layout | None:
+        """Return the bumps of a density."""
+        return wander.layout(series, rule[0], self.ends, self._constants, self._grids[0])
 
     def uniform(self) -> Attempt:
         """Return the uniform density on the support."""
@@ -156,18 +168,18 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
         that was reached; 1 if there was none: the uniform density then.
     """
     column = _Column(problem)
-    best, met = _best(column, rule, column.starts(rule))
-    steps = best.iterations
+    attempts, met = _attempts(column, rule, column.starts(rule))
     # The density of a lower order may lie near, and rise nowhere where no data are.
     if not met and column.order > 2:
         lower = _solve_lower(rule, problem)
-        near, met = _best(column, rule, [_raised(lower)])
-        steps += lower.iterations + near.iterations
-        best = near if met else min(best, near, key=column.off)
-    # A bump that has to move does so by its own width a step: the nearest attempt may only be slow.
-    for _ in range(0 if met else PATIENCE):
-        best, met = _best(column, rule, [best.series])
+        more, met = _attempts(column, rule, [_raised(lower)])
+        attempts = _nearest_first(column, [*attempts, *more], met)
+    steps = sum(attempt.iterations for attempt in attempts)
+    best = attempts[0] if attempts else column.uniform()
+    for attempt in [] if met else attempts:
+        best = _carry_on(column, rule, attempt.series)
         steps += best.iterations
+        met = column.meets(best, column.target)
         if met:
             break
     if not met:
@@ -176,21 +188,47 @@ def solve(rule: Rule, problem: Problem) -> Attempt:
     return column.finished(best, steps)
 
 
-def _best(column: _Column, rule: Rule, starts: list[Array]) -> tuple[Attempt, bool]:
-    """Return the first attempt that meets the target, or else the nearest, and whether it does.
+def _attempts(column: _Column, rule: Rule, starts: list[Array]) -> tuple[list[Attempt], bool]:
+    """Return the attempts from the starts, the nearest first, and whether that meets the target.
 
-    Its iterations are those of all attempts.
+    The first one that does is the last one made.
     """
     attempts: list[Attempt] = []
-    steps = 0
+    met = False
     for start in starts:
-        attempt = column.newton(start, rule)
+        attempts.append(column.newton(start, rule))
+        met = column.meets(attempts[-1], column.target)
+        if met:
+            break
+    return _nearest_first(column, attempts, met), met
+
+
+def _nearest_first(column: _Column, attempts: list[Attempt], met: bool) -> list[Attempt]:
+    """Return the attempts in order, the last one first where that meets the target."""
+    if met:
+        return attempts[::-1]
+    return sorted(attempts, key=column.off)
+
+
+def _carry_on(column: _Column, rule: Rule, series: Array) -> Attempt:
+    """Go on from a density that Newton's method brings nearer too slowly."""
+    steps = idle = 0
+    while True:
+        before = column.layout(series, rule)
+        attempt = column.newton(series, rule, STRIDE if idle == 0 else NEWTON_STEPS)
         steps += attempt.iterations
-        if column.meets(attempt, column.target):
-            return replace(attempt, iterations=steps), True
-        attempts.append(attempt)
-    nearest = min(attempts, key=column.off) if attempts else column.uniform()
-    return replace(nearest, iterations=steps), False
+        attempt = replace(attempt, iterations=steps)
+        after = column.layout(attempt.series, rule)
+        if before is None or after is None or not after.is_resolved or steps > WANDERING:
+            return attempt
+        series = attempt.series
+        shifts = wander.shifts(before, after)
+        if shifts and idle == 0:
+            series = wander.carry(after, shifts, column.ends, lambda one: column.dual(one, rule))
+            continue
+        if column.meets(attempt, column.target) or idle == PATIENCE:
+            return attempt
+        idle = 0 if shifts else idle + 1
 
 
 def _raised(attempt: Attempt) -> Array:
@@ -208,8 +246,9 @@ def _solve_lower(rule: Rule, problem: Problem) -> Attempt:
         lower = _solve_lower(rule, problem)
         starts = [_raised(lower), *starts]
         steps = lower.iterations
-    best, _ = _best(column, rule, starts)
-    return replace(best, iterations=steps + best.iterations)
+    attempts, _ = _attempts(column, rule, starts)
+    best = attempts[0] if attempts else column.uniform()
+    return replace(best, iterations=steps + sum(attempt.iterations for attempt in attempts))
 
 
 def _follow(column: _Column, rule: Rule) -> Attempt:

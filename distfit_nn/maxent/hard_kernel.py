@@ -29,7 +29,12 @@ Array = NDArray[np.float64]
 
 NODES = basis.NODES_PER_PANEL
 MAX_PANELS = 640
-MAX_STEPS = 100
+# A wall is a place where the density is lower than its top by LOW and more, and would rise to 1
+# before a part NEAR of the step: Newton's model does not see what has next to no mass. So much mass
+# is put there that the step rises by its depth.
+MAX_WALLS = 8
+LOW, NEAR = 30.0, 0.1
+WALL, STIFFER = 1e-4, 100.0
 TRIALS = 50  # step lengths of one line search
 SUFFICIENT = 0.1  # share of the predicted decrease that a step must bring
 DECREMENT_TOLERANCE = 1e-9
@@ -73,7 +78,7 @@ def _mean(series, points, masses):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[no-untyped-def]
+def spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[no-untyped-def]
     """Lay the density on panels; return (panels, nodes, log Z), or 0 panels where it cannot.
 
     `known` bounds log Z from below; hints are points at which the top may be.
@@ -123,7 +128,7 @@ def _spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[n
 
 
 @compiled
-def _orthonormalise(z, p, nodes, points, pi, at_points, hessenberg):  # type: ignore[no-untyped-def]
+def orthonormalise(z, p, nodes, points, pi, at_points, hessenberg):  # type: ignore[no-untyped-def]
     """Write the polynomials orthonormal under p at its nodes and at the points.
 
     z pi_j = sum_{l <= j + 1} hessenberg[l, j] pi_l defines them. Returns whether they exist.
@@ -163,7 +168,7 @@ def _orthonormalise(z, p, nodes, points, pi, at_points, hessenberg):  # type: ig
 
 
 @compiled
-def _combination(hessenberg, weights, powers, series):  # type: ignore[no-untyped-def]
+def combination(hessenberg, weights, powers, series):  # type: ignore[no-untyped-def]
     """Write sum_{j >= 1} weights[j] pi_j as a power series in double-double."""
     size = len(series)
     powers[:] = 0.0
@@ -186,7 +191,7 @@ def _combination(hessenberg, weights, powers, series):  # type: ignore[no-untype
 
 
 @compiled
-def _moved(series, direction, length, out):  # type: ignore[no-untyped-def]
+def move(series, direction, length, out):  # type: ignore[no-untyped-def]
     """Write series + length direction."""
     for i in range(len(series)):
         out[i] = series[i]
@@ -208,29 +213,29 @@ def _slope(direction, mean, nodes, grid):  # type: ignore[no-untyped-def]
 @compiled
 def dual(series, points, masses, ends, constants, grid):  # type: ignore[no-untyped-def]
     """Return log Z - E_target log p of a series, inf where it cannot be had."""
-    panels, _, log_z = _spread_mass(series, -np.inf, points, ends, constants, grid)
+    panels, _, log_z = spread_mass(series, -np.inf, points, ends, constants, grid)
     return log_z - _mean(series, points, masses) if panels > 0 else np.inf
 
 
 @compiled
 def _line_search(  # type: ignore[no-untyped-def]
-    series, direction, decrement, panels, points, masses, ends, constants, grid, other, trial
+    series, direction, square, panels, points, masses, ends, constants, grid, other, trial
 ):
-    """Find a step length; return (panels, nodes, log Z) of the trial, 0 panels without success.
+    """Find a step length; return (panels, nodes, log Z), 0 panels without success.
 
-    `series` is normalised. A full step that decreases the dual enough is taken; else one at which
-    the slope has fallen: short of a wall that Newton's model does not see, steps would only creep.
+    `series` is normalised, and -square the slope at 0. A full step that decreases the dual enough
+    is taken; else one at which the slope has fallen: short of a wall that Newton's model does not
+    see, steps would only creep.
     """
     value = -_mean(series, points, masses)
     ahead = _mean(direction, points, masses)
-    square = decrement * decrement
     noise = 1e-13 * (1.0 + abs(value))
     length, low, high = 1.0, 0.0, np.inf
     for attempt in range(TRIALS):
-        _moved(series, direction, length, trial)
+        move(series, direction, length, trial)
         known = length * (ahead - square)  # log Z is convex: it lies above its tangent
         hints = grid.edges[: panels + 1]
-        count, nodes, log_z = _spread_mass(trial, known, hints, ends, constants, other)
+        count, nodes, log_z = spread_mass(trial, known, hints, ends, constants, other)
         enough, slope = False, np.inf
         if count > 0:
             change = log_z - length * ahead
@@ -260,8 +265,48 @@ def _line_search(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def newton(series, points, masses, ends, constants, grid, other):  # type: ignore[no-untyped-def]
-    """Minimise the dual from `series` (k + 1, 2), in place.
+def _gradient(pi, at_points, masses, nodes, p, weights):  # type: ignore[no-untyped-def]
+    """Write E_target pi_j - E_p pi_j, j >= 1; return the sum of their squares."""
+    square = 0.0
+    for j in range(1, len(pi)):
+        weights[j] = 0.0
+        for t in range(len(masses)):
+            weights[j] += masses[t] * at_points[j, t]
+        for n in range(nodes):
+            weights[j] -= p[n] * pi[j, n]
+        square += weights[j] * weights[j]
+    return square
+
+
+@compiled
+def _wall(series, direction, ends, grid, panels):  # type: ignore[no-untyped-def]
+    """Return after what part of a step the density rises to 1 somewhere, and where first.
+
+    Looked at are the ends and the middles of the panels where it is next to nothing.
+    """
+    size = len(series)
+    work, out = np.empty((size, 2)), np.empty(size)
+    top = -np.inf
+    for j in range(panels):
+        top = max(top, grid.local[j, 0])
+    first, where = np.inf, 0.0
+    for j in range(-2, panels):
+        if j < 0:
+            place = ends[j]
+            height = _value(series, place, work, out)
+        else:
+            place = 0.5 * (grid.edges[j] + grid.edges[j + 1])
+            height = grid.local[j, 0] - top
+        if height < -LOW:
+            rise = _value(direction, place, work, out)
+            if rise > 0.0 and -height < first * rise:
+                first, where = -height / rise, place
+    return first, where
+
+
+@compiled
+def newton(series, points, masses, ends, constants, grid, other, most):  # type: ignore[no-untyped-def]
+    """Minimise the dual from `series` (k + 1, 2), in place, by at most that many steps.
 
     Returns (steps, decrement, panels, the grid that holds the density), 0 panels on overflow.
     """
@@ -271,54 +316,66 @@ def newton(series, points, masses, ends, constants, grid, other):  # type: ignor
     hessenberg, weights = np.zeros((size, size - 1)), np.zeros(size)
     powers = np.empty((size, size, 2))
     direction, trial = np.empty((size, 2)), np.empty((size, 2))
-    panels, nodes, log_z = _spread_mass(series, -np.inf, points, ends, constants, grid)
+    walls = np.zeros((MAX_WALLS, 2))
+    built = 0
+    panels, nodes, log_z = spread_mass(series, -np.inf, points, ends, constants, grid)
     decrement = np.inf
     small = 0
-    for step in range(MAX_STEPS):
+    for step in range(most):
         if panels == 0:
             return step, decrement, 0, grid
         add_product(series, 0, -log_z, 0.0, 1.0, 0.0)
         if small == 2:
             return step, decrement, panels, grid
-        if not _orthonormalise(grid.nodes, grid.p, nodes, points, pi, at_points, hessenberg):
-            return step, decrement, 0, grid
-        square = 0.0
-        for j in range(1, size):
-            weights[j] = 0.0
-            for t in range(len(points)):
-                weights[j] += masses[t] * at_points[j, t]
-            for n in range(nodes):
-                weights[j] -= grid.p[n] * pi[j, n]
-            square += weights[j] * weights[j]
-        decrement = math.sqrt(square)
-        if not decrement < np.inf:
-            return step, decrement, 0, grid
-        _combination(hessenberg, weights, powers, direction)
+        while True:
+            for n in range(built):
+                grid.nodes[nodes + n], grid.p[nodes + n] = walls[n]
+            every = nodes + built
+            if not orthonormalise(grid.nodes, grid.p, every, points, pi, at_points, hessenberg):
+                return step, decrement, 0, grid
+            square = _gradient(pi, at_points, masses, nodes, grid.p, weights)
+            decrement = math.sqrt(square)
+            if not decrement < np.inf:
+                return step, decrement, 0, grid
+            combination(hessenberg, weights, powers, direction)
+            if built == MAX_WALLS or (built == 0 and decrement < DECREMENT_TOLERANCE):
+                break
+            first, where = _wall(series, direction, ends, grid, panels)
+            if first > NEAR:
+                break
+            at = 0
+            while at < built and walls[at, 0] != where:
+                at += 1
+            if at == built:
+                walls[at, 0], walls[at, 1] = where, WALL * square
+                built += 1
+            elif walls[at, 1] < 1.0:
+                walls[at, 1] *= STIFFER
+            else:
+                break
         new_panels, new_nodes, log_z = _line_search(
-            series,
-            direction,
-            decrement,
-            panels,
-            points,
-            masses,
-            ends,
-            constants,
-            grid,
-            other,
-            trial,
+            series, direction, square, panels, points, masses, ends, constants, grid, other, trial
         )
         if new_panels == 0 and small == 0 and decrement >= DECREMENT_TOLERANCE:
             return step, decrement, panels, grid
-        if decrement < DECREMENT_TOLERANCE:
+        if decrement < DECREMENT_TOLERANCE and built == 0:
             small += 1
         if new_panels > 0:
             for i in range(size):
                 series[i] = trial[i]
             grid, other = other, grid
             panels, nodes = new_panels, new_nodes
-        else:
+        elif built == 0:
             log_z, small = 0.0, 2
-    return MAX_STEPS, decrement, panels, grid
+        else:
+            log_z = 0.0
+        kept = 0
+        for n in range(built):
+            if walls[n, 1] > 1e-30 and decrement > 1e-6:
+                walls[kept, 0], walls[kept, 1] = walls[n, 0], 0.1 * walls[n, 1]
+                kept += 1
+        built = kept
+    return most, decrement, panels, grid
 
 
 @compiled

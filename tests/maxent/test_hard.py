@@ -159,9 +159,7 @@ def test_panels_meet_where_the_middle_is_rounded(lower: float) -> None:
     series[1, 0] = -1e8
     grid, constants = hard_kernel.new_grid(2), tables.constants(1)
     ends = np.array([lower, upper])
-    panels, nodes, log_z = hard_kernel._spread_mass(
-        series, -np.inf, ends[:1], ends, constants, grid
-    )
+    panels, nodes, log_z = hard_kernel.spread_mass(series, -np.inf, ends[:1], ends, constants, grid)
     assert panels > 0
     assert log_z == pytest.approx(-math.log(1e8), abs=HARD)
     assert (grid.nodes[:nodes] - lower) @ grid.p[:nodes] == pytest.approx(1e-8, rel=1e-6)

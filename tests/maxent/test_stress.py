@@ -22,7 +22,10 @@ from tests.maxent.quadrature import quadrature
 from tests.tolerances import MAXENT_RESIDUAL
 
 EPSILON = 1e-6
-SHARE = 0.985  # 98.86% at present; 99.5% is the goal, and the rest has epsilon below 1e-6
+SHARE = (
+    0.99  # 99.4% at present; the rest has a spike at an end of the support that is narrower than
+)
+# the spacing of float64 there, and epsilon below 1e-6
 SPOTS = 40  # points of the data at which panels begin
 
 
