@@ -16,8 +16,8 @@ from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.points import spread
 from distfit_nn.maxent.problem import Support
 from distfit_nn.maxent.solution import Status
+from distfit_nn.targets.arrays import Fitted, Marginal, as_marginal
 from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
-from distfit_nn.transforms.marginals import Fitted, Marginal, as_marginal
 
 Array = NDArray[np.float64]
 

@@ -25,8 +25,8 @@ from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors import fit as torch_fit
 from distfit_nn.maxent.tensors.checks import on_device
 from distfit_nn.maxent.tensors.density import TensorDensity
+from distfit_nn.targets.tensors import Normal, Target, as_target
 from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
-from distfit_nn.transforms.torch_targets import Normal, Target, as_target
 
 NORMAL = Normal()
 

@@ -1,4 +1,4 @@
-"""What a transport on tensors asks of its target: `marginals` for tensors, with a gradient.
+"""What a transport on tensors asks of its target: `arrays` for tensors, with a gradient.
 
 Points and masses are float64 of shape (m, d), one target for each of the d columns or one for all.
 A mass is that below a point, or that above it where `above` is set. Values come from closed forms,
@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors.density import TensorDensity
-from distfit_nn.transforms.marginals import Marginal, as_marginal
+from distfit_nn.targets.arrays import Marginal, as_marginal
 
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -181,7 +181,7 @@ class Law(Target):
 
 
 class Arrays(Target):
-    """A distribution that takes and gives NumPy arrays, as `marginals` knows it: no parameters."""
+    """A distribution that takes and gives NumPy arrays, as `arrays` knows it: no parameters."""
 
     def __init__(self, law: Marginal, device: torch.device) -> None:
         self.law, self.device = law, device
