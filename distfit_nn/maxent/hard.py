@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis, hard_kernel, integrals, tables, wander
+from distfit_nn.maxent import basis, hard_grid, hard_kernel, integrals, tables, wander
 from distfit_nn.maxent.gauss_rule import Rule, gauss_rule_of_samples
 from distfit_nn.maxent.solution import (
     Problem,
@@ -74,7 +74,7 @@ class _Column:
         self.ends = np.array([problem.lower[0], problem.upper[0]])
         self.hull = float(problem.data_lower[0]), float(problem.data_upper[0])
         self._constants = tables.constants(self.order)
-        self._grids = [hard_kernel.new_grid(self.order + 1) for _ in range(2)]
+        self._grids = [hard_grid.new_grid(self.order + 1) for _ in range(2)]
 
     def starts(self, rule: Rule) -> list[Array]:
         """Return the starts for a target, the lowest dual first."""
@@ -95,7 +95,7 @@ class _Column:
         moments = np.full(self.order + 1, math.nan)
         log_z = change = math.nan
         if panels > 0:
-            log_z, change = hard_kernel.check(series, panels, self._constants, grid, moments)
+            log_z, change = hard_grid.check(series, panels, self._constants, grid, moments)
         with np.errstate(over="ignore", invalid="ignore"):
             terms = np.abs(rule[0]) ** np.arange(self.order + 1)[:, None] @ rule[1]
             noise = DOUBLE_DOUBLE * float(np.abs(series[:, 0]) @ terms)

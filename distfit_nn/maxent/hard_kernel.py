@@ -3,128 +3,36 @@
 Near the edge of the moment space the density is a row of spikes, its Hessian in any fixed basis is
 singular to rounding, and terms of 1e12 cancel in log p. Here
 
-- log p is a power series in z in double-double, and is cut into panels on which a Gauss rule is
-  exact by a bound on its local coefficients (`panel_kernel.cut`);
+- the density lies on panels made for it alone (`hard_grid`);
 - each step is taken in the polynomials pi_1..pi_k that are orthonormal under the density itself
   (Arnoldi on its nodes, re-orthogonalised). In them the Hessian is the identity and the gradient is
   E_target pi_j, so that Newton's direction is sum_j E_target[pi_j] pi_j, without any equation to
   solve, and the decrement is the length of that vector;
 - the target is held as its Gauss rule: its moments never cancel;
 - the step length is that of the dual itself, evaluated on panels of its own, so that a rise far
-  outside the data is seen before it is stepped over.
+  outside the data is seen before it is stepped over; where it would stop the step all the same, a
+  little mass is put there for the next direction to reckon with (a wall).
 """
 
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distfit_nn.maxent import basis
-from distfit_nn.maxent.panel_kernel import add_product, compiled, cut, expand, spread
+from distfit_nn.maxent.hard_grid import MAX_PANELS, NODES, mean_of, spread_mass, value_at
+from distfit_nn.maxent.panel_kernel import add_product, compiled
 
-Array = NDArray[np.float64]
-
-NODES = basis.NODES_PER_PANEL
-MAX_PANELS = 640
 # A wall is a place where the density is lower than its top by LOW and more, and would rise to 1
-# before a part NEAR of the step: Newton's model does not see what has next to no mass. So much mass
-# is put there that the step rises by its depth.
+# before a part NEAR of the step: Newton's model does not see what has next to no mass. The mass put
+# there lets it rise by 100: WALL times the squared decrement, and STIFFER times more where that is
+# not enough.
 MAX_WALLS = 8
 LOW, NEAR = 30.0, 0.1
 WALL, STIFFER = 1e-4, 100.0
 TRIALS = 50  # step lengths of one line search
 SUFFICIENT = 0.1  # share of the predicted decrease that a step must bring
 DECREMENT_TOLERANCE = 1e-9
-# Panels lower than the top by this are left out, as far as no spike narrower than exp(DEEP - 45) of
-# its panel makes up the top.
-DEEP = 70.0
-
-# A density on its panels: edges, local coefficients, and nodes with weights and probabilities.
-Grid = namedtuple("Grid", ["edges", "local", "nodes", "weights", "p"])
-
-
-def new_grid(size: int) -> Grid:
-    """Return room for a density of order size - 1."""
-    nodes = NODES * MAX_PANELS
-    return Grid(
-        np.empty(MAX_PANELS + 1),
-        np.empty((MAX_PANELS, size)),
-        np.empty(nodes),
-        np.empty(nodes),
-        np.empty(nodes),
-    )
-
-
-@compiled
-def _value(series, z, work, out):  # type: ignore[no-untyped-def]
-    """Return the polynomial at z."""
-    expand(series, z, 1.0, work, out)
-    return out[0]
-
-
-@compiled
-def _mean(series, points, masses):  # type: ignore[no-untyped-def]
-    """Return the mean of the polynomial over a discrete measure."""
-    size = len(series)
-    work, out = np.empty((size, 2)), np.empty(size)
-    total = np.zeros((1, 2))
-    for t in range(len(points)):
-        expand(series, points[t], 1.0, work, out)
-        add_product(total, 0, work[0, 0], work[0, 1], masses[t], 0.0)
-    return total[0, 0]
-
-
-@compiled
-def spread_mass(series, known, hints, ends, constants, grid):  # type: ignore[no-untyped-def]
-    """Lay the density on panels; return (panels, nodes, log Z), or 0 panels where it cannot.
-
-    `known` bounds log Z from below; hints are points at which the top may be.
-    """
-    _, ellipses, rule = constants
-    size = len(series)
-    work, out = np.empty((size, 2)), np.empty(size)
-    top = max(_value(series, ends[0], work, out), _value(series, ends[1], work, out))
-    for hint in hints:
-        top = max(top, _value(series, hint, work, out))
-    # A moment of order k weighs what is far out by z^k.
-    weight = (size - 1) * math.log(max(1.0, -ends[0], ends[1]))
-    floor = max(top, known - math.log(ends[1] - ends[0])) - DEEP - weight
-    if not abs(floor) < 1e300:
-        return 0, 0, 0.0
-    panels = cut(series, ends[0], ends[1], floor, ellipses, grid.edges, grid.local)
-    if panels >= MAX_PANELS - 2:
-        return 0, 0, 0.0
-    top = -np.inf
-    nodes = 0
-    for j in range(panels):
-        if grid.local[j, 0] + spread(grid.local[j]) < floor:
-            continue
-        half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
-        middle = 0.5 * (grid.edges[j + 1] + grid.edges[j])
-        # The middle is rounded, and the panel is about it only up to that.
-        centre = 1.0 + (grid.edges[j] - middle) / half
-        for q in range(NODES):
-            t = centre + rule[0, q]
-            u = grid.local[j, size - 1]
-            for i in range(size - 2, -1, -1):
-                u = u * t + grid.local[j, i]
-            grid.nodes[nodes] = middle + half * t
-            grid.weights[nodes] = half * rule[1, q]
-            grid.p[nodes] = u
-            top = max(top, u)
-            nodes += 1
-    if nodes == 0:
-        return 0, 0, 0.0
-    total = 0.0
-    for n in range(nodes):
-        grid.p[n] = grid.weights[n] * math.exp(grid.p[n] - top)
-        total += grid.p[n]
-    for n in range(nodes):
-        grid.p[n] /= total
-    return panels, nodes, top + math.log(total)
 
 
 @compiled
@@ -206,7 +114,7 @@ def _slope(direction, mean, nodes, grid):  # type: ignore[no-untyped-def]
     total = 0.0
     for n in range(nodes):
         if grid.p[n] > 0.0:
-            total += grid.p[n] * (_value(direction, grid.nodes[n], work, out) - mean)
+            total += grid.p[n] * (value_at(direction, grid.nodes[n], work, out) - mean)
     return total
 
 
@@ -214,7 +122,7 @@ def _slope(direction, mean, nodes, grid):  # type: ignore[no-untyped-def]
 def dual(series, points, masses, ends, constants, grid):  # type: ignore[no-untyped-def]
     """Return log Z - E_target log p of a series, inf where it cannot be had."""
     panels, _, log_z = spread_mass(series, -np.inf, points, ends, constants, grid)
-    return log_z - _mean(series, points, masses) if panels > 0 else np.inf
+    return log_z - mean_of(series, points, masses) if panels > 0 else np.inf
 
 
 @compiled
@@ -227,8 +135,8 @@ def _line_search(  # type: ignore[no-untyped-def]
     is taken; else one at which the slope has fallen: short of a wall that Newton's model does not
     see, steps would only creep.
     """
-    value = -_mean(series, points, masses)
-    ahead = _mean(direction, points, masses)
+    value = -mean_of(series, points, masses)
+    ahead = mean_of(direction, points, masses)
     noise = 1e-13 * (1.0 + abs(value))
     length, low, high = 1.0, 0.0, np.inf
     for attempt in range(TRIALS):
@@ -293,12 +201,12 @@ def _wall(series, direction, ends, grid, panels):  # type: ignore[no-untyped-def
     for j in range(-2, panels):
         if j < 0:
             place = ends[j]
-            height = _value(series, place, work, out)
+            height = value_at(series, place, work, out)
         else:
             place = 0.5 * (grid.edges[j] + grid.edges[j + 1])
             height = grid.local[j, 0] - top
         if height < -LOW:
-            rise = _value(direction, place, work, out)
+            rise = value_at(direction, place, work, out)
             if rise > 0.0 and -height < first * rise:
                 first, where = -height / rise, place
     return first, where
@@ -376,42 +284,3 @@ def newton(series, points, masses, ends, constants, grid, other, most):  # type:
                 kept += 1
         built = kept
     return most, decrement, panels, grid
-
-
-@compiled
-def check(series, panels, constants, grid, moments):  # type: ignore[no-untyped-def]
-    """Write E_p h_i by the halved panels; return log Z and the largest change by halving.
-
-    The change is relative to max(1, E_p abs(h_i)).
-    """
-    _, _, rule = constants
-    size = len(series)
-    coarse, scale, h = np.zeros(size), np.zeros(size), np.ones(size)
-    moments[:] = 0.0
-    for j in range(panels):
-        middle = 0.5 * (grid.edges[j] + grid.edges[j + 1])
-        half = 0.5 * (grid.edges[j + 1] - grid.edges[j])
-        centre = 1.0 + (grid.edges[j] - middle) / half
-        for part in range(-1, 2):
-            shrink = 1.0 if part == 0 else 0.5
-            for q in range(NODES):
-                t = centre + 0.5 * part + shrink * rule[0, q]
-                u = grid.local[j, size - 1]
-                for i in range(size - 2, -1, -1):
-                    u = u * t + grid.local[j, i]
-                mass = half * shrink * rule[1, q] * math.exp(min(u, 700.0))
-                h[1] = middle + half * t
-                for i in range(1, size - 1):
-                    h[i + 1] = (h[1] * h[i] - math.sqrt(i) * h[i - 1]) / math.sqrt(i + 1)
-                for i in range(size):
-                    if part == 0:
-                        coarse[i] += mass * h[i]
-                    else:
-                        moments[i] += mass * h[i]
-                        scale[i] += mass * abs(h[i])
-    total = moments[0]
-    change = 0.0
-    for i in range(size):
-        change = max(change, abs(moments[i] - coarse[i]) / max(total, scale[i]))
-        moments[i] /= total
-    return math.log(total), change

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.maxent import hard_kernel
+from distfit_nn.maxent import hard_grid, hard_kernel
 from distfit_nn.maxent.panel_kernel import add_product, expand
 
 Array = NDArray[np.float64]
@@ -70,10 +70,10 @@ def layout(
     points: Array,
     ends: Array,
     constants: tuple[Array, Array, Array],
-    grid: hard_kernel.Grid,
+    grid: hard_grid.Grid,
 ) -> Layout | None:
     """Find the bumps of a density given as a series; None where it cannot be laid out."""
-    panels, count, log_z = hard_kernel.spread_mass(series, -np.inf, points, ends, constants, grid)
+    panels, count, log_z = hard_grid.spread_mass(series, -np.inf, points, ends, constants, grid)
     if panels == 0:
         return None
     series = series.copy()

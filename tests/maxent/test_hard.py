@@ -8,7 +8,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from distfit_nn.maxent import hard, hard_kernel, problem, tables
+from distfit_nn.maxent import hard, hard_grid, hard_kernel, problem, tables
 from distfit_nn.maxent.gauss_rule import Rule
 from distfit_nn.maxent.solution import Problem
 from tests import cases
@@ -95,7 +95,7 @@ def test_newton_converges_quadratically_from_the_bumps() -> None:
 def test_starts_come_with_the_lowest_dual_first() -> None:
     rule, ends = given(cases.column("near_boundary", 60), 6)
     column = hard._Column(ends)
-    grid = hard_kernel.new_grid(7)
+    grid = hard_grid.new_grid(7)
     pair = np.array([ends.lower[0], ends.upper[0]])
     values = [
         hard_kernel.dual(series, *rule, pair, tables.constants(6), grid)
@@ -157,12 +157,12 @@ def test_panels_meet_where_the_middle_is_rounded(lower: float) -> None:
         constant = mp.mpf(1e8) * mp.mpf(lower)
         series[0] = float(constant), float(constant - mp.mpf(float(constant)))
     series[1, 0] = -1e8
-    grid, constants = hard_kernel.new_grid(2), tables.constants(1)
+    grid, constants = hard_grid.new_grid(2), tables.constants(1)
     ends = np.array([lower, upper])
-    panels, nodes, log_z = hard_kernel.spread_mass(series, -np.inf, ends[:1], ends, constants, grid)
+    panels, nodes, log_z = hard_grid.spread_mass(series, -np.inf, ends[:1], ends, constants, grid)
     assert panels > 0
     assert log_z == pytest.approx(-math.log(1e8), abs=HARD)
     assert (grid.nodes[:nodes] - lower) @ grid.p[:nodes] == pytest.approx(1e-8, rel=1e-6)
-    found, change = hard_kernel.check(series, panels, constants, grid, np.empty(2))
+    found, change = hard_grid.check(series, panels, constants, grid, np.empty(2))
     assert found == pytest.approx(-math.log(1e8), abs=HARD)
     assert change < HARD

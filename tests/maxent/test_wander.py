@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distfit_nn import maxent
-from distfit_nn.maxent import hard_kernel, tables, wander
+from distfit_nn.maxent import hard_grid, tables, wander
 from tests import stress
 from tests.tolerances import MAXENT_RESIDUAL
 
@@ -25,7 +25,7 @@ def density(height: float) -> np.ndarray:
 
 
 def laid(series: np.ndarray) -> wander.Layout:
-    constants, grid = tables.constants(ORDER), hard_kernel.new_grid(ORDER + 1)
+    constants, grid = tables.constants(ORDER), hard_grid.new_grid(ORDER + 1)
     layout = wander.layout(series, POINTS, ENDS, constants, grid)
     assert layout is not None
     return layout
