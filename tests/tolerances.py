@@ -234,3 +234,14 @@ polynomials in many digits."""
 HARD = 1e-10
 """The hard solver on smooth densities: panels of 12 nodes are exact to 1e-14 of their mass, and
 there may be hundreds; Newton ends after a step from below a decrement of 1e-9."""
+
+
+def quadratic_form_error(correlation: np.ndarray, z: np.ndarray) -> float:
+    """Error of z' R^{-1} z by Cholesky or eigenvalues, and of log |R|, d by d, for rows of z.
+
+    Both factorisations are backward stable: R is off by at most 4 d eps of its norm, which the
+    condition of R carries to the form, itself at most |z|^2 times the norm of R^{-1}.
+    """
+    values = np.linalg.eigvalsh(correlation)
+    condition = values[-1] / values[0]
+    return 4 * len(values) * eps() * condition * float(1 + (z**2).sum(axis=1).max() / values[0])
