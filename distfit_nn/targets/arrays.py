@@ -1,4 +1,4 @@
-"""What a transport asks of a distribution: both tails, their quantiles, log density and ends.
+"""What maps ask of a distribution: both tails, their quantiles, log density and ends.
 
 Every method takes and returns arrays of shape (m, d), one distribution for each of the d columns or
 one for all of them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,11 @@ class Marginal:
     """
 
     has_logpdf = True
+
+    def columns(self) -> int | None:
+        """Return of how many columns these are the distributions, None for one that is for all."""
+        shape = np.shape(self.quantile(np.asarray(0.5), np.asarray(False)))
+        return None if shape in ((), (1,)) else int(np.prod(shape))
 
     def mass(self, t: Array, upper: Mask) -> Array:
         """Return P(X > t) where `upper` is set and P(X <= t) elsewhere."""
@@ -224,6 +230,11 @@ def as_marginal(value: Any, name: str) -> Marginal:
             f'{name} must be "normal", "uniform" or a distribution with cdf and ppf, '
             f"got {reprlib.repr(value)}"
         )
+    torch = sys.modules.get("torch")  # its distribution can only come from a torch that is loaded
+    if torch is not None and isinstance(value, torch.distributions.Distribution):
+        from distfit_nn.targets.tensors import InArrays
+
+        return InArrays(value)
     law = Wrapped(value)
     try:
         law.quantile(np.asarray(0.5), np.asarray(False))
@@ -232,3 +243,15 @@ def as_marginal(value: Any, name: str) -> Marginal:
             f"{name} must have cdf and ppf of NumPy arrays, got {reprlib.repr(value)}: {error}"
         ) from None
     return law
+
+
+def as_target(value: Any) -> Marginal:
+    """Return what stands for a target, as `as_marginal`; fitted densities must all exist."""
+    if isinstance(value, Density):
+        bad = np.flatnonzero(value.solution.status > Status.REGULARISED)
+        if len(bad):
+            name = Status(int(value.solution.status[bad[0]])).name
+            raise InputError(
+                f"target must have a density in every column, column {bad[0]} is {name}"
+            )
+    return as_marginal(value, "target")

@@ -1,4 +1,4 @@
-"""What a transport on tensors asks of its target: `arrays` for tensors, with a gradient.
+"""What maps on tensors ask of their target: `arrays` for tensors, with a gradient.
 
 Points and masses are float64 of shape (m, d), one target for each of the d columns or one for all.
 A mass is that below a point, or that above it where `above` is set. Values come from closed forms,
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -22,6 +23,8 @@ from distfit_nn.maxent.solution import Status
 from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.targets.arrays import Marginal, as_marginal
 
+DOUBLINGS = 200  # of the distance from the mean in search of a quantile
+BISECTIONS = 1100  # of what that leaves, at most: between any two numbers of float64
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -142,18 +145,24 @@ class Fitted(Target):
 class Law(Target):
     """A `torch.distributions.Distribution`, with a gradient to its parameters.
 
-    Its upper tail is 1 - cdf: digits are lost there, and the formula ends at 1 - 1e-12.
+    Its upper tail is 1 - cdf: digits are lost there, and the formula ends at 1 - 1e-12. Where it
+    has no `icdf`, quantiles come from its `cdf` by bisection.
     """
 
     exact_upper = False
 
     def __init__(self, law: Distribution) -> None:
         self.law = law
+        self._icdf: Callable[[Tensor], Tensor] = law.icdf
         try:
-            law.icdf(torch.full((1, *law.batch_shape), 0.5).to(law.mean))
-            law.cdf(law.mean)
-        except NotImplementedError:
-            raise InputError(f"target must have cdf and icdf, got {law!r}") from None
+            point = law.mean
+            try:
+                point = law.icdf(torch.full_like(point, 0.5))
+            except NotImplementedError:
+                self._icdf = self._bisected
+            law.cdf(point)
+        except (NotImplementedError, ValueError):
+            raise InputError(f"target must have cdf, and icdf or a mean, got {law!r}") from None
 
     def mass(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Target`."""
@@ -164,20 +173,47 @@ class Law(Target):
         """See `Target`."""
         q = torch.where(above, 1 - mass, mass)
         with torch.no_grad():
-            y = self.law.icdf(q).to(q.dtype)
+            y = self._icdf(q).to(q.dtype)
             rate = _rate(self.logpdf(y))
         share = q - self.law.cdf(y)
         return y + (share - share.detach()) * rate
+
+    def _bisected(self, q: Tensor) -> Tensor:
+        """Return the quantiles by bisection, to the last digit of the cdf."""
+        ends = self.ends()
+        low, high = (self._reached(end, side, q) for side, end in zip((-1, 1), ends, strict=True))
+        for _ in range(BISECTIONS):
+            middle = low / 2 + high / 2
+            if bool(((middle <= low) | (middle >= high)).all()):
+                break
+            below = self.law.cdf(middle) < q
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return high
+
+    def _reached(self, end: Tensor | float, side: int, q: Tensor) -> Tensor:
+        """Return points beyond all quantiles on a side, at `end` or a multiple of stds away."""
+        mean, std = (value.to(q.dtype) for value in (self.law.mean, self.law.stddev))
+        point = mean + torch.zeros_like(q)
+        for k in range(DOUBLINGS):
+            short = self.law.cdf(point) < q if side > 0 else self.law.cdf(point) > q
+            if not bool(short.any()):
+                break
+            further = mean + side * 2.0**k * std
+            further = torch.clamp(further, max=end) if side > 0 else torch.clamp(further, min=end)
+            point = torch.where(short, further, point)
+        return point
 
     def logpdf(self, y: Tensor) -> Tensor:
         """See `Target`."""
         return self.law.log_prob(y)
 
-    def ends(self) -> tuple[Tensor, Tensor]:
+    def ends(self) -> tuple[Tensor | float, Tensor | float]:
         """See `Target`."""
-        with torch.no_grad():
-            like = self.law.mean.detach()
-            return self.law.icdf(torch.zeros_like(like)), self.law.icdf(torch.ones_like(like))
+        support = self.law.support
+        support = getattr(support, "base_constraint", support)  # of mixtures and of vectors
+        lower = getattr(support, "lower_bound", -math.inf)
+        upper = getattr(support, "upper_bound", math.inf)
+        return _constant(lower), _constant(upper)
 
 
 class Arrays(Target):
@@ -215,6 +251,48 @@ class Arrays(Target):
         """See `Target`."""
         lower, upper = self.law.ends()
         return self._call(lambda: lower), self._call(lambda: upper)
+
+
+class InArrays(Marginal):
+    """A `torch.distributions.Distribution` for arrays."""
+
+    exact_upper = False
+
+    def __init__(self, law: Distribution) -> None:
+        columns = max(1, math.prod(law.batch_shape + law.event_shape))
+        self.target = as_target(law, columns, torch.device("cpu"))
+
+    @staticmethod
+    def _tensor(values: Any) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values))
+
+    @torch.no_grad()
+    def mass(self, t: NDArray[np.float64], upper: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """See `Marginal`."""
+        mass, above = self.target.mass(self._tensor(t))
+        own = torch.where(above == self._tensor(upper), mass, 1 - mass)
+        return own.to(torch.float64).numpy()
+
+    @torch.no_grad()
+    def quantile(self, q: NDArray[np.float64], upper: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """See `Marginal`."""
+        known = np.where(np.isnan(q), 0.5, q)
+        out = self.target.quantile(self._tensor(known), self._tensor(upper))
+        return np.where(np.isnan(q), np.nan, out.to(torch.float64).numpy())
+
+    @torch.no_grad()
+    def logpdf(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `Marginal`."""
+        return self.target.logpdf(self._tensor(t)).to(torch.float64).numpy()
+
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See `Marginal`."""
+        lower, upper = (torch.as_tensor(end, dtype=torch.float64) for end in self.target.ends())
+        return lower.numpy(), upper.numpy()
+
+
+def _constant(value: Tensor | float) -> Tensor | float:
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _rate(logpdf: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.points import spread
 from distfit_nn.maxent.problem import Support
 from distfit_nn.maxent.solution import Status
-from distfit_nn.targets.arrays import Fitted, Marginal, as_marginal
+from distfit_nn.targets.arrays import Fitted, Marginal, as_marginal, as_target
 from distfit_nn.transforms.knots import CONSTANT, END_SHARE, OUTSIDE, TAILS, WITHIN, Knots
 
 Array = NDArray[np.float64]
@@ -115,8 +115,7 @@ class QuantileMap:
             if len(shape) > 1:
                 raise InputError(f"source must be of shape () or (d,), got {shape}")
             self._single, self.columns = shape == (), int(np.prod(shape))
-        _has_densities(target)
-        self._target = as_marginal(target, "target")
+        self._target = as_target(target)
         self._knots = self._find_knots()
 
     @classmethod
@@ -352,17 +351,6 @@ def _fitted(density: Density, loc: ArrayLike | None, scale: ArrayLike | None) ->
         if values.shape != (len(density),):
             raise InputError(f"{name} must have shape ({len(density)},), got {values.shape}")
     return Fitted(density, means, np.where(stds > 0, stds, 1.0))
-
-
-def _has_densities(target: Any) -> None:
-    """Raise if the target is a `Density` with columns that have no density."""
-    if isinstance(target, Density):
-        bad = np.flatnonzero(target.solution.status > Status.REGULARISED)
-        if len(bad):
-            name = Status(int(target.solution.status[bad[0]])).name
-            raise InputError(
-                f"target must have a density in every column, column {bad[0]} is {name}"
-            )
 
 
 def _mean_and_std(column: Array, weights: Array, loc: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
-from torch.distributions import Gamma, Laplace, Normal
+from torch.distributions import Gamma, Laplace, Normal, StudentT
 
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
@@ -81,6 +81,7 @@ TARGETS = {
     "uniform": lambda: "uniform",
     "Normal": lambda: Normal(torch.tensor(1.0, dtype=torch.float64), 2.0),
     "Laplace": lambda: Laplace(torch.tensor(0.5, dtype=torch.float64), 2.0),
+    "Gamma": lambda: Gamma(torch.tensor(3.0, dtype=torch.float64), 2.0),
     "fitted": lambda: torch_fit.fit(columns()[:, 1], 3, backend="torch"),
     "fitted each": lambda: torch_fit.fit(columns()[:, [0, 2]], 4, backend="torch"),
     "logistic": lambda: scipy.stats.logistic(1.0, 2.0),
@@ -190,8 +191,8 @@ def test_bad_input_is_named() -> None:
     x = columns()
     with pytest.raises(InputError, match="floating dtype"):
         transport(x.to(torch.int64))
-    with pytest.raises(InputError, match="cdf and icdf"):
-        transport(x, target=Gamma(torch.tensor(1.0), torch.tensor(1.0)))
+    with pytest.raises(InputError, match="cdf, and icdf or a mean"):
+        transport(x, target=StudentT(torch.tensor(3.0)))
     with pytest.raises(InputError, match='"normal", "uniform" or a distribution'):
         transport(x, target="gumbel")
     constant = torch_fit.fit(torch.ones(5, dtype=torch.float64), 2, backend="torch")
