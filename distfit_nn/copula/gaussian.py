@@ -20,6 +20,9 @@ from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
 SYMMETRY = 1e-8  # by which a given correlation matrix may miss symmetry and unit diagonal
+SINGULAR = (
+    1e-10  # share of a unit's variance that the others leave, where rounding may be all of it
+)
 WHAT = "a Gaussian copula"
 DTYPES = {
     "correlation": np.float64,
@@ -122,7 +125,8 @@ class GaussianCopula:
         Raises
         ------
         InputError
-            It is not symmetric with unit diagonal (to 1e-8), or not positive definite.
+            It is not symmetric with unit diagonal (to 1e-8), or not positive definite
+            (the others leave less than 1e-10 of a unit's variance).
         """
         r = np.array(_checks.to_numpy(correlation, "correlation"), np.float64)
         if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) == 0:
@@ -321,12 +325,11 @@ class GaussianCopula:
         """The lower Cholesky factor of R."""
         from scipy.linalg import LinAlgError, cholesky
 
-        rounding = len(self) * np.finfo(np.float64).eps
         try:
             factor = np.asarray(cholesky(self._filled(), lower=True, overwrite_a=True))
         except (LinAlgError, ValueError):
             factor = np.zeros((1, 1))
-        if not np.diag(factor).min() ** 2 > rounding:
+        if not np.diag(factor).min() ** 2 > SINGULAR:
             raise InputError("correlation is not positive definite: shrink it")
         return factor
 
