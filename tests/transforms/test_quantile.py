@@ -294,7 +294,6 @@ class NoQuantiles:
         (NoQuantiles, "with cdf and ppf"),
         (lambda: stats.norm(0, -1), "finite quantiles"),
         (lambda: stats.gamma, "cdf and ppf of NumPy arrays"),
-        (lambda: torch.distributions.Normal(0.0, 1.0), "cdf and ppf of NumPy arrays"),
         (lambda: stats.norm([0, 1, 2]), "one distribution, or 2"),
         (lambda: maxent.fit(np.zeros((5, 2))), "column 0 is DEGENERATE"),
     ],
