@@ -1,0 +1,32 @@
+"""Ranks, hard and soft, the scores they give, and the dependence that is left between columns.
+
+What is named here is imported when it is first used: the ranks need numba, the rest more.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distfit_nn.copula.gaussian import GaussianCopula
+
+__all__ = [
+    "GaussianCopula",
+]
+
+_HOME = {
+    "GaussianCopula": "distfit_nn.copula.gaussian",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'distfit_nn.copula' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,99 @@
+"""What every measure of dependence does first: check the units, rank them, share out the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distfit_nn import _checks
+from distfit_nn.errors import InputError
+from distfit_nn.maxent.solution import Status
+
+Array = NDArray[np.float64]
+Seed = np.random.Generator | int | None
+
+BLOCK = 1 << 22  # numbers that are worked on at once: 32 MB of float64
+
+
+def checked(x: ArrayLike) -> NDArray[Any]:
+    """Return x as (n, d) with n and d at least 1; (n,) is one unit."""
+    units, _ = _checks.as_columns(x)
+    if units.shape[0] == 0:
+        raise InputError(f"x must have at least one row, got shape {units.shape}")
+    return units
+
+
+def generator(random_state: Seed) -> np.random.Generator:
+    """Return a generator, from one or from its seed."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"random_state must be a Generator or a seed: {error}") from None
+
+
+def status_of(x: NDArray[Any]) -> NDArray[np.int8]:
+    """Return INVALID for columns with NaN, DEGENERATE for constant ones, else OK."""
+    status = np.full(x.shape[1], Status.OK, np.int8)
+    status[(x == x[:1]).all(axis=0)] = Status.DEGENERATE
+    if x.dtype.kind == "f":
+        status[np.isnan(x).any(axis=0)] = Status.INVALID
+    return status
+
+
+def centred_ranks(x: NDArray[Any]) -> Array:
+    """Return the mid-ranks of each column less their mean: multiples of 1/2; 0 beside NaN."""
+    n = len(x)
+    return _ranked(x, np.arange(1 - n, n) / 2)
+
+
+def hard_scores(x: NDArray[Any]) -> Array:
+    """Return the normal scores Phi^{-1}(r / n) of the mid-ranks of each column; 0 beside NaN."""
+    from scipy.special import ndtri
+
+    lower = ndtri(np.arange(1, len(x)) / (2 * len(x)))
+    return _ranked(x, np.concatenate([lower, [0.0], -lower[::-1]]))
+
+
+def unit_columns(z: Array) -> Array:
+    """Centre the columns of z and give them the mean square 1, in place; zeros stay."""
+    z -= z.mean(axis=0)
+    size = np.sqrt(np.einsum("ij,ij->j", z, z) / len(z))
+    z /= np.where(size > 0, size, 1.0)
+    return z
+
+
+def threads() -> int:
+    """Return how many threads Numba is set to use; it need not be imported to know."""
+    numba = sys.modules.get("numba")
+    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
+
+
+def spread(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
+    """Call a task with every part, in as many threads as there are to use."""
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(task, parts))
+
+
+def _ranked(x: NDArray[Any], table: Array) -> Array:
+    """Return, for each value, table[2 r - 1] at its mid-rank r, from 1/2 to n - 1/2."""
+    n, d = x.shape
+    columns = np.zeros((d, n))
+
+    def rank(j: int) -> None:
+        values = np.ascontiguousarray(x[:, j])
+        order = np.argsort(values)
+        values = values[order]
+        if values[-1] != values[-1]:
+            return  # NaN comes last
+        first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+        end = np.append(first[1:], n)
+        columns[j, order] = np.repeat(table[first + end - 1], end - first)
+
+    spread(rank, range(d))
+    return columns.T
