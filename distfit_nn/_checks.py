@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from typing import Any
 
@@ -61,14 +62,16 @@ def one_of(value: Any, choices: tuple[Any, ...], name: str) -> Any:
     """Return `value` if it is one of `choices`."""
     if isinstance(value, (bool, np.ndarray)) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
-        raise InputError(f"{name} must be one of {listed}, got {value!r}")
+        raise InputError(f"{name} must be one of {listed}, got {reprlib.repr(value)}")
     return value
 
 
 def whole_number(value: Any, name: str, least: int = 0) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        raise InputError(
+            f"{name} must be a whole number of at least {least}, got {reprlib.repr(value)}"
+        )
     return int(value)
 
 
@@ -89,7 +92,9 @@ def reduced_first(
     given = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = [int(a) + array.ndim * (a < 0) for a in given]
     if not axes or len(set(axes)) < len(axes) or not all(0 <= a < array.ndim for a in axes):
-        raise InputError(f"axis must name axes of {name}, of shape {array.shape}, got {axis!r}")
+        raise InputError(
+            f"axis must name axes of {name}, of shape {array.shape}, got {reprlib.repr(axis)}"
+        )
     return np.moveaxis(array, axes, range(len(axes))), len(axes)
 
 
@@ -109,5 +114,5 @@ def optional_axis(value: Any, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{name} must be a whole number, got {value!r}")
+        raise InputError(f"{name} must be a whole number, got {reprlib.repr(value)}")
     return int(value)

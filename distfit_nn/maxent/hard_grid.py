@@ -1,7 +1,7 @@
 """Densities of the hard solver on panels of their own, compiled.
 
 log p is a power series in z in double-double, cut into panels on which a Gauss rule is exact by a
-bound on its local coefficients (`panel_kernel.cut`).
+bound on its size on an ellipse around it (`panel_kernel.cut`).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Hermite polynomials. A column for which no density exists is told apart here, be
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,7 +56,9 @@ def check_order(order: object) -> int:
     """Return `order` as an int if it is a whole number from 1 to MAX_ORDER."""
     whole = isinstance(order, (int, np.integer)) and not isinstance(order, bool)
     if not (whole and 1 <= order <= MAX_ORDER):  # type: ignore[operator]
-        raise InputError(f"order must be a whole number from 1 to {MAX_ORDER}, got {order!r}")
+        raise InputError(
+            f"order must be a whole number from 1 to {MAX_ORDER}, got {reprlib.repr(order)}"
+        )
     return int(order)  # type: ignore[call-overload]
 
 
@@ -63,7 +66,9 @@ def check_support(support: Support) -> float | tuple[float, float]:
     """Return `support` if it is a factor of at least 1, a pair a < b, or "data"."""
     if isinstance(support, str):
         if support != "data":
-            raise InputError(f'support must be a number, a pair (a, b) or "data", got {support!r}')
+            raise InputError(
+                f'support must be a number, a pair (a, b) or "data", got {reprlib.repr(support)}'
+            )
         return 1.0
     if isinstance(support, (int, float, np.integer, np.floating)) and not isinstance(support, bool):
         try:
@@ -71,16 +76,18 @@ def check_support(support: Support) -> float | tuple[float, float]:
         except OverflowError:  # an int beyond the range of float64
             factor = math.inf
         if not (math.isfinite(factor) and factor >= 1):
-            raise InputError(f"a support factor must be finite and at least 1, got {support!r}")
+            raise InputError(
+                f"a support factor must be finite and at least 1, got {reprlib.repr(support)}"
+            )
         return factor
     try:
-        a, b = (float(end) for end in support)  # type: ignore[union-attr]
-    except (TypeError, ValueError, OverflowError):
+        a, b = to_numpy(support, "a pair").astype(float).tolist()
+    except (InputError, TypeError, ValueError):
         raise InputError(
-            f'support must be a number, a pair (a, b) or "data", got {support!r}'
+            f'support must be a number, a pair (a, b) or "data", got {reprlib.repr(support)}'
         ) from None
     if not (math.isfinite(a) and math.isfinite(b) and a < b):
-        raise InputError(f"support (a, b) must be finite with a < b, got {support!r}")
+        raise InputError(f"support (a, b) must be finite with a < b, got {reprlib.repr(support)}")
     return a, b
 
 
