@@ -81,7 +81,7 @@ def check_support(support: Support) -> float | tuple[float, float]:
             )
         return factor
     try:
-        a, b = to_numpy(support, "a pair").astype(float).tolist()
+        a, b = (float(end) for end in to_numpy(support, "a pair"))
     except (InputError, TypeError, ValueError):
         raise InputError(
             f'support must be a number, a pair (a, b) or "data", got {reprlib.repr(support)}'
