@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distfit_nn.copula.gaussian import GaussianCopula
+    from distfit_nn.copula.rank_matrices import RankCorrelation, kendall_matrix, spearman_matrix
 
 __all__ = [
     "GaussianCopula",
+    "RankCorrelation",
+    "kendall_matrix",
+    "spearman_matrix",
 ]
 
 _HOME = {
     "GaussianCopula": "distfit_nn.copula.gaussian",
+    "RankCorrelation": "distfit_nn.copula.rank_matrices",
+    "kendall_matrix": "distfit_nn.copula.rank_matrices",
+    "spearman_matrix": "distfit_nn.copula.rank_matrices",
 }
 
 
