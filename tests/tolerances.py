@@ -245,3 +245,56 @@ def quadratic_form_error(correlation: np.ndarray, z: np.ndarray) -> float:
     values = np.linalg.eigvalsh(correlation)
     condition = values[-1] / values[0]
     return 4 * len(values) * eps() * condition * float(1 + (z**2).sum(axis=1).max() / values[0])
+
+
+# Soft ranks: s / n and the gradients as the issue of the copula asks for them.
+RANK = {np.float16: 1.5e-8, np.float32: 1.5e-8, np.float64: 4e-10}
+"""Largest error of the sum of exponentials: 1.4e-8 with 10 terms, 3.7e-10 with 12."""
+
+RANK_SLOPE = {np.float32: 4e-6, np.float64: 1e-7}
+"""Error of a gradient relative to the sum of the sizes of its terms: 9e-7 and 3.5e-8 by the sum of
+exponentials; the float32 gradients that are given and returned are rounded, and less their mean."""
+
+RANK_SLOPE_FAR = 1e-19
+"""exp(-t) with t > 46, 1e-20, counts as 0, whatever its weight and that of the mean."""
+
+NORMAL_QUANTILE = 1e-14
+"""Two algorithms for the normal quantile, each good to a few eps, of arguments with an error of an
+eps or two, which the condition number, p / (z phi(z)) < 1 in the tail and large only near 1/2
+where z itself is small, does not increase; 1e-15 absolute is for that."""
+
+
+def soft_rank_error(n: int, dtype: type = np.float64) -> float:
+    """Error of a soft rank: n times that of the sum of exponentials, and roundings of up to n.
+
+    Sums over n points in float64 add at most n^2 eps / 2, which stays far below.
+    """
+    return n * (RANK[dtype] + eps(dtype)) + n * n * eps() / 2
+
+
+# Soft ranks on tensors. A sum of exponentials stands for the logistic function, with errors that
+# the function which makes it states; the bounds here come on top.
+def soft_count_rounding(dtype: object = np.float64) -> float:
+    """Relative error of a soft count: ten roundings of sums over blocks, doubled.
+
+    20 units of n is what is asked of float32.
+    """
+    return 20 * eps(dtype)
+
+
+def soft_slope_rounding(dtype: object = np.float64) -> float:
+    """Relative error of a sum of slopes exp(-t), which the rounding of t carries to it.
+
+    t is below 90 where float32 is above 0, a sum of two; in float64 what is beyond that is less
+    than 1e-39 of what a neighbour counts.
+    """
+    return 200 * eps(dtype)
+
+# Scores
+SCORE_TABLE = 1e-11
+"""A mass of ranks is exact to eps; quantiles of gamma, beta and fitted densities to TRANSPORT_MASS
+over the condition of the quantile, which is below 1 in their tails here."""
+
+SCORE_LINE = 1e-9
+"""Masses counted from either end and from below only differ by eps, of 1 / n at the least between
+two values, n = 60 at the most, times the slope of a line: up to 1e6 times the scale of Cauchy's."""

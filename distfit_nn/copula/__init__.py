@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distfit_nn.copula.gaussian import GaussianCopula
     from distfit_nn.copula.rank_matrices import RankCorrelation, kendall_matrix, spearman_matrix
+    from distfit_nn.copula.ranks import hard_rank, soft_rank
 
 __all__ = [
     "GaussianCopula",
     "RankCorrelation",
+    "hard_rank",
     "kendall_matrix",
+    "soft_rank",
     "spearman_matrix",
 ]
 
 _HOME = {
     "GaussianCopula": "distfit_nn.copula.gaussian",
     "RankCorrelation": "distfit_nn.copula.rank_matrices",
+    "hard_rank": "distfit_nn.copula.ranks",
     "kendall_matrix": "distfit_nn.copula.rank_matrices",
+    "soft_rank": "distfit_nn.copula.ranks",
     "spearman_matrix": "distfit_nn.copula.rank_matrices",
 }
 

@@ -1,0 +1,145 @@
+"""Columns sorted with their places, by sorting one 64-bit key a value.
+
+A key holds, in its high bits, the bits of a value turned so that they sort as whole numbers, and in
+its low bits the row of the value. A float32 has 32 bits for either. Of a float64 the lowest bits
+are given up for the row: what that leaves in disorder is put in order after.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from distfit_nn.copula.vector_math import compiled
+
+SIGN32, HALF32, ALL32 = np.uint32(1 << 31), np.uint64(32), np.uint64((1 << 32) - 1)
+SIGN64 = np.uint64(1 << 63)
+TILE = 16  # columns read at once: a line of memory of float32
+PATIENCE = 16  # moves a value after which a column is sorted anew
+
+
+@intrinsic
+def _bits32(_typing, _number):  # type: ignore[no-untyped-def]
+    """Return the bits of a float32 as a uint32."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+@intrinsic
+def _bits64(_typing, _number):  # type: ignore[no-untyped-def]
+    """Return the bits of a float64 as a uint64."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.uint64(types.float64), generate
+
+
+@intrinsic
+def _of_bits32(_typing, _number):  # type: ignore[no-untyped-def]
+    """Return the float32 with the bits of a uint32."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@compiled
+def copy_columns(x, first, columns):  # type: ignore[no-untyped-def]
+    """Write columns first, first + 1, ... of x (n, d) to the rows of `columns` (m, n)."""
+    m, n = columns.shape
+    for low in range(0, m, TILE):
+        high = min(low + TILE, m)
+        for i in range(n):
+            for j in range(low, high):
+                columns[j, i] = x[i, first + j]
+
+
+@compiled
+def copy_back(columns, first, x):  # type: ignore[no-untyped-def]
+    """Write the rows of `columns` (m, n) to columns first, first + 1, ... of x (n, d)."""
+    m, n = columns.shape
+    for low in range(0, m, TILE):
+        high = min(low + TILE, m)
+        for i in range(n):
+            for j in range(low, high):
+                x[i, first + j] = columns[j, i]
+
+
+@compiled
+def keys32(columns, keys, bad):  # type: ignore[no-untyped-def]
+    """Write the keys of float32 columns (m, n), and which of them hold a NaN."""
+    m, n = columns.shape
+    for j in range(m):
+        nan = False
+        for i in range(n):
+            value = columns[j, i] + np.float32(0.0)  # -0 becomes 0: they are equal
+            nan |= value != value
+            bits = np.uint32(_bits32(value))  # type: ignore[call-arg]
+            flip = ~np.uint32(0) if bits & SIGN32 else SIGN32
+            keys[j, i] = (np.uint64(bits ^ flip) << HALF32) | np.uint64(i)
+        bad[j] = nan
+
+
+@compiled
+def sorted32(columns, keys, order):  # type: ignore[no-untyped-def]
+    """Write the order that sorted keys hold (m, n), and the columns in that order, in place."""
+    m, n = keys.shape
+    for j in range(m):
+        for i in range(n):
+            order[j, i] = keys[j, i] & ALL32
+        for i in range(n):
+            bits = np.uint32(keys[j, i] >> HALF32)
+            flip = SIGN32 if bits & SIGN32 else ~np.uint32(0)
+            columns[j, i] = _of_bits32(bits ^ flip)  # type: ignore[call-arg]
+
+
+@compiled
+def keys64(columns, index_bits, keys, bad):  # type: ignore[no-untyped-def]
+    """Write the keys of float64 columns (m, n), and which of them hold a NaN."""
+    m, n = columns.shape
+    room = (np.uint64(1) << np.uint64(index_bits)) - np.uint64(1)
+    for j in range(m):
+        nan = False
+        for i in range(n):
+            value = columns[j, i] + 0.0
+            nan |= value != value
+            bits = np.uint64(_bits64(value))  # type: ignore[call-arg]
+            flip = ~np.uint64(0) if bits & SIGN64 else SIGN64
+            keys[j, i] = ((bits ^ flip) & ~room) | np.uint64(i)
+        bad[j] = nan
+
+
+@compiled
+def sorted64(columns, index_bits, keys, order, ordered, failed):  # type: ignore[no-untyped-def]
+    """Write the order that sorted keys hold (m, n), and the columns in that order.
+
+    Values that differ only in the bits given up are moved to their places; columns in which that
+    takes too long are marked as failed.
+    """
+    m, n = keys.shape
+    room = (np.uint64(1) << np.uint64(index_bits)) - np.uint64(1)
+    for j in range(m):
+        for i in range(n):
+            order[j, i] = keys[j, i] & room
+            ordered[j, i] = columns[j, order[j, i]]
+        moves = 0
+        for i in range(1, n):
+            if not ordered[j, i] < ordered[j, i - 1]:
+                continue
+            value, row = ordered[j, i], order[j, i]
+            k = i
+            while k > 0 and value < ordered[j, k - 1]:
+                ordered[j, k], order[j, k] = ordered[j, k - 1], order[j, k - 1]
+                k -= 1
+            ordered[j, k], order[j, k] = value, row
+            moves += i - k
+            if moves > PATIENCE * n:
+                break
+        failed[j] = moves > PATIENCE * n

@@ -1,0 +1,115 @@
+"""Elementary functions on arrays, in loops that the compiler turns into vector instructions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+# Nothing is allocated in compiled code, so references need not be counted.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+compiled = njit(**OPTIONS)
+fused = njit(**OPTIONS, fastmath={"contract"})
+
+# exp(x) = 2^m exp(r), |r| <= log(2) / 2, and exp(r) by the polynomial of degree 11 through it at
+# the Chebyshev points: the error is 5e-18 before rounding.
+LOG2_E = 1.4426950408889634
+LOG_2, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+ROUNDER = 6755399441055744.0  # 1.5 * 2^52: adding it leaves the nearest whole number in low bits
+BIAS, MANTISSA = 1023, 52
+E0, E1, E2, E3 = 1.0, 1.0, 0.5000000000000019, 0.1666666666666668
+E4, E5, E6 = 0.0416666666664881, 0.008333333333319601, 0.0013888888952314775
+E7, E8, E9 = 0.00019841269890047113, 2.4801485482328494e-05, 2.755724091857897e-06
+E10, E11 = 2.763263963904103e-07, 2.5110037605963777e-08
+
+# Below exp(-FAR) = 1e-20 a term is nothing beside the 1/2 that a point counts for itself; and its
+# 14th power is still a normal number, which takes a processor a sixth of the time of a subnormal.
+FAR = 46.0
+
+# The normal quantile by Wichura's algorithm AS 241 (Applied Statistics 37, 1988), rational in
+# 0.425^2 - (p - 1/2)^2 or, for p < 0.075, in sqrt(-log p) - 1.6; the error is about 1e-16 of it.
+SPLIT, SPLIT2 = 0.425, 0.180625
+TAIL = 0.075
+SHIFT = 1.6
+A0, A1, A2 = 3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3
+A3, A4, A5 = 1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4
+A6, A7 = 3.3430575583588128105e4, 2.5090809287301226727e3
+B1, B2, B3 = 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3
+B4, B5, B6 = 2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4
+B7 = 5.2264952788528545610e3
+C0, C1, C2 = 1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0
+C3, C4, C5 = 3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1
+C6, C7 = 2.27238449892691845833e-2, 7.74545014278341407640e-4
+D1, D2, D3 = 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1
+D4, D5, D6 = 1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4
+D7 = 1.05075007164441684324e-9
+
+
+@intrinsic
+def _as_bits(_typing, _number):  # type: ignore[no-untyped-def]
+    """Return the bits of a float64 as an int64."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), generate
+
+
+@intrinsic
+def _of_bits(_typing, _number):  # type: ignore[no-untyped-def]
+    """Return the float64 with the bits of an int64."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
+@fused
+def decay(gaps, count):  # type: ignore[no-untyped-def]
+    """Replace each gap >= 0 by exp(-gap), by 0 where that is below 1e-20."""
+    for j in range(count):
+        gap = gaps[j]
+        x = -min(gap, FAR)
+        t = x * LOG2_E + ROUNDER
+        whole = t - ROUNDER
+        r = (x - whole * LOG_2) - whole * LOG_2_LOW
+        y = E11 * r + E10
+        y = y * r + E9
+        y = y * r + E8
+        y = y * r + E7
+        y = y * r + E6
+        y = y * r + E5
+        y = y * r + E4
+        y = y * r + E3
+        y = y * r + E2
+        y = y * r + E1
+        y = y * r + E0
+        y *= _of_bits((_as_bits(t) + BIAS) << MANTISSA)  # type: ignore[call-arg]
+        gaps[j] = y if gap < FAR else 0.0
+
+
+@fused
+def normal_quantiles(below, above, inverse, count):  # type: ignore[no-untyped-def]
+    """Replace `below` by the normal quantile of below * inverse; `above` * inverse is 1 minus it.
+
+    The smaller of the two counts is used; it must be above 1e-11. Replaces `above`, too.
+    """
+    for j in range(count):
+        p = min(below[j], above[j]) * inverse
+        q = p - 0.5
+        r = SPLIT2 - q * q
+        top = ((((((A7 * r + A6) * r + A5) * r + A4) * r + A3) * r + A2) * r + A1) * r + A0
+        low = ((((((B7 * r + B6) * r + B5) * r + B4) * r + B3) * r + B2) * r + B1) * r + 1.0
+        z = q * top / low
+        below[j] = z if below[j] <= above[j] else -z
+        above[j] = p
+    for j in range(count):
+        if above[j] < TAIL:
+            r = math.sqrt(-math.log(above[j])) - SHIFT
+            top = ((((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2) * r + C1) * r + C0
+            low = ((((((D7 * r + D6) * r + D5) * r + D4) * r + D3) * r + D2) * r + D1) * r + 1.0
+            below[j] = math.copysign(top / low, below[j])
