@@ -298,3 +298,7 @@ over the condition of the quantile, which is below 1 in their tails here."""
 SCORE_LINE = 1e-9
 """Masses counted from either end and from below only differ by eps, of 1 / n at the least between
 two values, n = 60 at the most, times the slope of a line: up to 1e6 times the scale of Cauchy's."""
+
+SCORE_LOOKUP = 1e-9
+"""A straight line between two knots and back: a few roundings of either, over the ratio of the
+slopes of lines that meet, below 1e6."""

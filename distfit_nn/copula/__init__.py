@@ -11,22 +11,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distfit_nn.copula.gaussian import GaussianCopula
     from distfit_nn.copula.rank_matrices import RankCorrelation, kendall_matrix, spearman_matrix
+    from distfit_nn.copula.summary import Dependence, dependence
     from distfit_nn.copula.ranks import hard_rank, soft_rank
 
 __all__ = [
+    "Dependence",
     "GaussianCopula",
     "RankCorrelation",
+    "dependence",
     "hard_rank",
+    "inverse_scores",
     "kendall_matrix",
+    "normal_scores",
     "soft_rank",
     "spearman_matrix",
 ]
 
 _HOME = {
+    "Dependence": "distfit_nn.copula.summary",
     "GaussianCopula": "distfit_nn.copula.gaussian",
     "RankCorrelation": "distfit_nn.copula.rank_matrices",
+    "dependence": "distfit_nn.copula.summary",
     "hard_rank": "distfit_nn.copula.ranks",
+    "inverse_scores": "distfit_nn.copula.scores",
     "kendall_matrix": "distfit_nn.copula.rank_matrices",
+    "normal_scores": "distfit_nn.copula.scores",
     "soft_rank": "distfit_nn.copula.ranks",
     "spearman_matrix": "distfit_nn.copula.rank_matrices",
 }

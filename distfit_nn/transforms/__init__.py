@@ -1,6 +1,6 @@
 """Maps between distributions, each with its inverse and its derivative.
 
-What is named here is imported when it is first used: `MaxEntTransformer` needs scikit-learn, the
+What is named here is imported when it is first used: the transformers need scikit-learn, the
 others do not.
 """
 
@@ -10,12 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distfit_nn.transforms.copula import CopulaTransformer
     from distfit_nn.transforms.estimators import MaxEntTransformer
     from distfit_nn.transforms.quantile import QuantileMap, quantile_match
 
-__all__ = ["MaxEntTransformer", "QuantileMap", "quantile_match"]
+__all__ = ["CopulaTransformer", "MaxEntTransformer", "QuantileMap", "quantile_match"]
 
 _HOME = {
+    "CopulaTransformer": "distfit_nn.transforms.copula",
     "MaxEntTransformer": "distfit_nn.transforms.estimators",
     "QuantileMap": "distfit_nn.transforms.quantile",
     "quantile_match": "distfit_nn.transforms.quantile",

@@ -1,0 +1,174 @@
+"""The scores of a sample, kept in a table of bounded size, for new data and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from distfit_nn.copula import columns, lines, sort_kernel
+from distfit_nn.copula.scores import end_slopes, of_counts
+from distfit_nn.targets.arrays import Marginal
+from distfit_nn.transforms import table_kernel
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+
+AT_ONCE = 256  # values that are searched for together
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Knots of an increasing map of each of d columns, and the lines beyond.
+
+    Attributes
+    ----------
+    values, scores : (d, k)
+        The knots, ascending along a row, and their scores; NaN after the last of a row.
+    counts : (d,) int64
+        How many knots a row holds; 0 of a column without a value.
+    slopes : (2, d)
+        dx/dy of the lines below the first and above the last knot; 0 where the end is held.
+    ends : (2, d)
+        The ends of the target.
+    """
+
+    values: Array
+    scores: Array
+    counts: NDArray[np.int64]
+    slopes: Array
+    ends: Array
+
+    def forward(self, x: Floats) -> Floats:
+        """Return the scores of x (n, d), float32 or float64; NaN stays."""
+        largest = float(np.finfo(x.dtype).max)
+        limits = np.clip(self.ends, -largest, largest)
+
+        def look_up(rows: Floats, first: int, last: int) -> None:
+            table = (part[first:last] for part in (self.values, self.scores, self.counts))
+            sides = (part[:, first:last] for part in (self.slopes, limits))
+            table_kernel.forward(rows, *table, *sides, np.empty(AT_ONCE, np.uint32))
+
+        return _by_rows(x, look_up)
+
+    def inverse(self, y: Floats) -> Floats:
+        """Return the values of the scores y (n, d), float32 or float64; NaN stays."""
+        largest = float(np.finfo(y.dtype).max)
+        limits = np.array([-largest, largest])[:, None] * np.ones_like(self.ends)
+
+        def look_up(rows: Floats, first: int, last: int) -> None:
+            table = (part[first:last] for part in (self.values, self.scores, self.counts))
+            sides = (part[:, first:last] for part in (self.slopes, self.ends, limits))
+            table_kernel.inverse(rows, *table, *sides, np.empty(AT_ONCE, np.uint32))
+
+        return _by_rows(y, look_up)
+
+
+def places(n: int, size: int) -> NDArray[np.int64]:
+    """Return which of n sorted values become knots, at most `size` of them, the ends included.
+
+    Half of them are even in rank and half in normal score: so that between neighbours lie neither
+    more than about 2 n / size values, nor, unless they are next to each other, more than 2 / size of the
+    whole range of the scores.
+    """
+    if n <= size:
+        return np.arange(n)
+    half = size // 2
+    even = np.linspace(0, n - 1, half + 1)
+    end = ndtri(0.5 / n)
+    tails = n * ndtr(np.linspace(end, -end, size - half + 1)[1:-1]) - 0.5
+    return np.unique(np.rint(np.concatenate([even, tails])).astype(np.int64))
+
+
+class Sample(NamedTuple):
+    """What is kept of d columns of data.
+
+    Attributes
+    ----------
+    present : (d,) int64
+        How many values are there.
+    low, high : (d, 16)
+        The outermost values, from the smallest up and from the largest down; NaN where there are
+        fewer.
+    """
+
+    present: NDArray[np.int64]
+    low: Array
+    high: Array
+
+    def part(self, first: int, last: int) -> Sample:
+        """Return views of some of the columns."""
+        here = slice(first, last)
+        return Sample(self.present[here], self.low[here], self.high[here])
+
+
+def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
+    """Return the table of the scores that `normal_scores` gives the columns of x (n, d).
+
+    NaN is left out. At most `size` values of a column become knots; an atom becomes three.
+    """
+    n, d = x.shape
+    outer = np.full((2, d, lines.OUTER), np.nan)
+    sample = Sample(np.empty(d, np.int64), *outer)
+    knots: dict[int, list[Array]] = {}
+
+    def task(first: int, last: int) -> None:
+        rows = np.empty((last - first, n), x.dtype)
+        sort_kernel.copy_columns(x, first, rows)
+        rows.sort(axis=1)  # NaN last
+        knots[first] = _chosen(rows, size, sample.part(first, last))
+
+    columns.in_batches(n, d, task, columns.threads())
+    in_order = [knots[first] for first in sorted(knots)]
+    values, below = (_stacked(part) for part in zip(*in_order, strict=True))
+    scores = of_counts(law, below.T, (sample.present[:, None] - below).T, sample.present).T
+    slopes = np.zeros((2, d))
+    if extrapolate:
+        slopes = end_slopes(law, sample.present, sample.low.T, sample.high.T)
+    ends = np.stack([np.broadcast_to(end, d) for end in law.ends()]).astype(np.float64)
+    counts = np.count_nonzero(~np.isnan(values), axis=1)
+    return Table(values, np.ascontiguousarray(scores), counts, slopes, ends)
+
+
+def _chosen(rows: Floats, size: int, sample: Sample) -> list[Array]:
+    """Return the knots of sorted rows and the counts below them, and write the sample."""
+    m, n = rows.shape
+    room = 3 * min(n, size)
+    values, below = np.full((m, room), np.nan), np.full((m, room), np.nan)
+    sample.present[:] = n - np.count_nonzero(np.isnan(rows), axis=1)
+    for count in np.unique(sample.present):
+        chosen, outer = places(int(count), size), lines.outer(int(count))
+        for j in np.flatnonzero(sample.present == count):
+            table_kernel.choose(rows[j], count, chosen, values[j], below[j])
+            sample.low[j, :outer] = rows[j, :outer]
+            sample.high[j, :outer] = rows[j, count - outer : count][::-1]
+    width = int(np.count_nonzero(~np.isnan(values), axis=1).max())
+    return [values[:, :width].copy(), below[:, :width].copy()]
+
+
+def _stacked(parts: Sequence[Array]) -> Array:
+    """Return arrays (m, k) one below the other, padded with NaN to the width of the widest."""
+    out = np.full((sum(map(len, parts)), max(part.shape[1] for part in parts)), np.nan)
+    first = 0
+    for part in parts:
+        out[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return out
+
+
+def _by_rows(x: Floats, change: Callable[[Floats, int, int], None]) -> Floats:
+    """Return x (n, d) after change(rows, first, last) of its columns, as rows, in place."""
+    out = np.empty(x.shape, x.dtype)
+
+    def task(first: int, last: int) -> None:
+        rows = np.empty((last - first, len(x)), x.dtype)
+        sort_kernel.copy_columns(x, first, rows)
+        change(rows, first, last)
+        sort_kernel.copy_back(rows, first, out)
+
+    columns.in_batches(len(x), x.shape[1], task, columns.threads())
+    return out
