@@ -302,3 +302,10 @@ two values, n = 60 at the most, times the slope of a line: up to 1e6 times the s
 SCORE_LOOKUP = 1e-9
 """A straight line between two knots and back: a few roundings of either, over the ratio of the
 slopes of lines that meet, below 1e6."""
+
+
+SOFT_SHARE = 1e-9
+"""What is asked of s / n in float64; the sums of 12 and 14 exponentials are off by less than half."""
+
+SOFT_GRADIENT = 1e-7
+"""What is asked of gradients in float64, relative to the sum of the sizes of their terms."""

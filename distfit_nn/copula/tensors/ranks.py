@@ -1,0 +1,262 @@
+"""Soft and hard ranks of tensors, with gradients: `distfit_nn.copula.ranks` on a tensor's device.
+
+On the CPU the compiled kernels work on the memory of the tensors; on every other device torch's own
+operators do. Either way a forward pass keeps the sorted columns, if a gradient may be asked for,
+and a backward pass needs no sorting.
+
+`torch.func.grad` goes through, `vmap` does not: columns are the batch here. `torch.compile` leaves
+the ranks as they are, between two graphs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
+
+from distfit_nn._checks import to_numpy
+from distfit_nn.copula import ranks
+from distfit_nn.copula.tensors import operators
+from distfit_nn.errors import InputError
+from distfit_nn.maxent.tensors.checks import plain
+
+BELOW, BOTH, NORMAL = range(3)  # what is returned, as in `rank_kernel`
+
+Tensors = tuple[Tensor, ...]
+
+
+def soft_rank(x: Any, strength: Any, dim: int = 0) -> Tensor:
+    """Return the soft ranks of a tensor: see `distfit_nn.copula.soft_rank`.
+
+    `x` or `strength` is a tensor; where `x` is an array, the ranks are on the strength's device.
+    """
+    x = _tensor(x, strength)
+    axis = ranks.check_axis(tuple(x.shape), dim)
+    columns = _columns(x, axis)
+    others = tuple(x.movedim(axis, 0).shape[1:])
+    (below,) = _soft(columns, _strength(strength, columns, others), BELOW)
+    return _shaped(below, x, axis)
+
+
+def hard_rank(x: Tensor, dim: int = 0) -> Tensor:
+    """Return the hard ranks of a tensor: see `distfit_nn.copula.hard_rank`. They have no gradient.
+
+    64-bit integers are told apart to the last bit.
+    """
+    axis = ranks.check_axis(tuple(plain(x, "x").shape), dim)
+    with torch.no_grad():
+        if x.dtype in (torch.int64, torch.uint64):
+            below, _ = operators.hard_counts(_flattened(_ordered(x), axis))
+        else:
+            below, _ = hard_counts(_columns(x, axis))
+        return _shaped(below, x, axis)
+
+
+def soft_counts(x: Any, strength: Any) -> tuple[Tensor, Tensor]:
+    """Return the soft counts below and above each value of the columns of x (n, d).
+
+    x is float32 or float64, strength one positive number or d of them. Either count has gradients
+    with respect to both.
+    """
+    x = _tensor(x, strength)
+    below, above = _soft(x, _strength(strength, x, (x.shape[1],)), BOTH)
+    return below, above
+
+
+def soft_normal_scores(x: Any, strength: Any) -> Tensor:
+    """Return the normal quantiles of s / n of the columns of x (n, d), as one operation.
+
+    x is float32 or float64, strength one positive number or d of them. With gradients with respect
+    to both.
+    """
+    x = _tensor(x, strength)
+    (scores,) = _soft(x, _strength(strength, x, (x.shape[1],)), NORMAL)
+    return scores
+
+
+def hard_counts(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the counts below and above each value of the columns of x (n, d), ties half each.
+
+    x is float32 or float64. The counts have no gradient.
+    """
+    x = x.detach()
+    if not _compiled(x):
+        return operators.hard_counts(x)
+    below, above = ranks.hard_counts(x.numpy())
+    return torch.from_numpy(below), torch.from_numpy(above)
+
+
+# What goes in and comes out
+
+
+def _tensor(x: Any, strength: Any) -> Tensor:
+    """Return x as a tensor; of an array, beside the strength."""
+    if isinstance(x, Tensor):
+        return plain(x, "x")
+    array = to_numpy(x)
+    real = array if array.dtype in (np.float16, np.float32) else array.astype(np.float64)
+    return torch.as_tensor(real, device=strength.device)
+
+
+def _flattened(x: Tensor, axis: int) -> Tensor:
+    """Return a tensor as (n, d), n that along the axis."""
+    return x.movedim(axis, 0).reshape(x.shape[axis], x.numel() // x.shape[axis])
+
+
+def _columns(x: Tensor, axis: int) -> Tensor:
+    """Return a tensor as (n, d), float32 or float64, which holds its integers as they are."""
+    if not x.is_floating_point():
+        x = x.to(torch.float64)
+    elif x.dtype not in (torch.float32, torch.float64):
+        x = x.to(torch.float32)
+    return _flattened(x, axis)
+
+
+def _shaped(columns: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return (n, d) in the shape of x and its dtype, torch's default for integers."""
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return columns.to(dtype).reshape(x.movedim(axis, 0).shape).movedim(0, axis)
+
+
+def _ordered(x: Tensor) -> Tensor:
+    """Return 64-bit integers as signed ones in the same order."""
+    return x if x.dtype == torch.int64 else x.view(torch.int64) ^ torch.iinfo(torch.int64).min
+
+
+def _strength(strength: Any, x: Tensor, others: tuple[int, ...]) -> Tensor:
+    """Return the strength as a tensor, () or (d,), if it is positive, finite and fits.
+
+    To look at a tensor on another device than the CPU waits for that device.
+    """
+    each = ranks.per_column(strength, others, x.shape[1])
+    if isinstance(strength, Tensor):
+        if strength.ndim == 0:
+            return strength
+        if strength.device != x.device:
+            raise InputError(f"strength must be on {x.device}, as x is, got {strength.device}")
+        return strength.broadcast_to(others).reshape(x.shape[1])
+    dtype = torch.float64 if x.device.type == "cpu" else x.dtype
+    if np.ndim(strength) == 0:
+        return torch.full((), float(each[0]), dtype=dtype, device=x.device)
+    return torch.tensor(each, dtype=dtype, device=x.device)
+
+
+# Forward and backward
+
+
+def _soft(x: Tensor, strength: Tensor, mode: int) -> Tensors:
+    """Return counts or scores, on the graph if there is one."""
+    if torch.is_grad_enabled() and (x.requires_grad or strength.requires_grad):
+        results: Tensors = _Soft.apply(x, strength, mode)[: _count(mode)]
+        return results
+    return _forward(x, strength, mode, keep=False)
+
+
+def _count(mode: int) -> int:
+    return 2 if mode == BOTH else 1
+
+
+class _Soft(Function):
+    """Counts or scores of columns, followed by what the backward pass needs."""
+
+    @staticmethod
+    def forward(x: Tensor, strength: Tensor, mode: int) -> Tensors:
+        return _forward(x, strength, mode, keep=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        x, strength, mode = inputs
+        results, kept = output[: _count(mode)], output[_count(mode) :]
+        ctx.mode = mode
+        ctx.mark_non_differentiable(*kept)
+        ctx.set_materialize_grads(False)
+        scores = results if mode == NORMAL else ()
+        ctx.save_for_backward(x, strength, *kept, *scores)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        given = grads[: _count(ctx.mode)]
+        if all(g is None for g in given):
+            return None, None, None
+        slopes = _Slopes.apply(ctx.mode, *given, *ctx.saved_tensors)
+        return (*slopes, None)
+
+
+class _Slopes(Function):
+    """The gradients, which have none of their own."""
+
+    @staticmethod
+    def forward(mode: int, *parts: Tensor) -> Tensors:
+        given, (x, strength, *kept) = parts[: _count(mode)], parts[_count(mode) :]
+        return _backward(x, strength, mode, given, tuple(kept))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensors) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_grads: Tensor) -> NoReturn:
+        raise RuntimeError("soft ranks can be differentiated once, not twice")
+
+
+def _forward(x: Tensor, strength: Tensor, mode: int, *, keep: bool) -> Tensors:
+    """Return counts or scores (n, d) and, to keep, what `_backward` takes beside x and strength."""
+    if _compiled(x):
+        from distfit_nn.copula import columns
+
+        results = columns.soft_counts(_lent(x), _numbers(strength, x), mode, keep)
+        return tuple(torch.from_numpy(result) for result in results)
+    below, above, (*_, order) = operators.soft_counts(x.detach(), strength.detach())
+    kept = (order,) if keep else ()
+    if mode == NORMAL:
+        return (operators.normal_scores(below, above), *kept)
+    return (*(below, above)[: _count(mode)], *kept)
+
+
+def _backward(
+    x: Tensor, strength: Tensor, mode: int, given: tuple[Tensor | None, ...], kept: Tensors
+) -> Tensors:
+    """Return the gradients by x and strength, from those by what `_forward` returned."""
+    if _compiled(x):
+        from distfit_nn.copula import columns
+
+        net = _net(given).contiguous()
+        scores = _lent(kept[3]) if mode == NORMAL else None
+        inside = columns.Sorted(*(part.numpy() for part in kept[:3]))
+        slopes = columns.soft_slopes(inside, _numbers(strength, x), _lent(net), scores)
+        dx, each = (torch.from_numpy(slope) for slope in slopes)
+        dstrength = each if strength.ndim else each.sum()
+    else:
+        net = _net(given)
+        if mode == NORMAL:
+            net = operators.normal_scores_backward(kept[1], net)
+        saved = (x.detach(), strength.detach(), kept[0])
+        dx, dstrength = operators.soft_counts_backward(saved, net, None)
+    return dx, dstrength.to(strength.device, strength.dtype)
+
+
+def _compiled(x: Tensor) -> bool:
+    """Tell whether the compiled kernels reach the memory of a tensor."""
+    return x.device.type == "cpu"
+
+
+def _net(given: tuple[Tensor | None, ...]) -> Tensor:
+    """Return the gradient by the counts below less that by those above, if there are such."""
+    below, above = (*given, None)[:2]
+    if below is None:
+        return -above  # type: ignore[operator]
+    return below if above is None else below - above
+
+
+def _lent(x: Tensor) -> Any:
+    """Return the memory of a tensor on the CPU as an array."""
+    return x.detach().numpy()
+
+
+def _numbers(strength: Tensor, x: Tensor) -> Any:
+    """Return the strength of each column as an array (d,)."""
+    return strength.detach().to("cpu", torch.float64).expand(x.shape[1]).numpy()
