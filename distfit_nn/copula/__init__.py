@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distfit_nn.copula.gaussian import GaussianCopula
     from distfit_nn.copula.rank_matrices import RankCorrelation, kendall_matrix, spearman_matrix
-    from distfit_nn.copula.summary import Dependence, dependence
     from distfit_nn.copula.ranks import hard_rank, soft_rank
+    from distfit_nn.copula.summary import Dependence, dependence
 
 __all__ = [
     "Dependence",

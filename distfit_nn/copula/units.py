@@ -21,11 +21,11 @@ Seed = np.random.Generator | int | None
 BLOCK = 1 << 22  # numbers that are worked on at once: 32 MB of float64
 
 
-def checked(x: ArrayLike) -> NDArray[Any]:
+def checked(x: ArrayLike, name: str = "x") -> NDArray[Any]:
     """Return x as (n, d) with n and d at least 1; (n,) is one unit."""
-    units, _ = _checks.as_columns(x)
+    units, _ = _checks.as_columns(x, name)
     if units.shape[0] == 0:
-        raise InputError(f"x must have at least one row, got shape {units.shape}")
+        raise InputError(f"{name} must have at least one row, got shape {units.shape}")
     return units
 
 
@@ -54,10 +54,26 @@ def centred_ranks(x: NDArray[Any]) -> Array:
 
 def hard_scores(x: NDArray[Any]) -> Array:
     """Return the normal scores Phi^{-1}(r / n) of the mid-ranks of each column; 0 beside NaN."""
-    from scipy.special import ndtri
+    return _ranked(x, _normal_table(len(x)))
 
-    lower = ndtri(np.arange(1, len(x)) / (2 * len(x)))
-    return _ranked(x, np.concatenate([lower, [0.0], -lower[::-1]]))
+
+def reference_scores(x: NDArray[Any], reference: Array) -> Array:
+    """Return Phi^{-1}((below + 1/2) / (m + 1)), with so many of m sorted values below each of x.
+
+    Equal ones count half.
+    """
+    n, d = x.shape
+    table = _normal_table(len(reference) + 1)
+    columns = np.empty((d, n))
+
+    def score(j: int) -> None:
+        values, sample = np.ascontiguousarray(x[:, j]), np.ascontiguousarray(reference[:, j])
+        place = np.searchsorted(sample, values, "left")
+        place += np.searchsorted(sample, values, "right")
+        columns[j] = table[place]
+
+    spread(score, range(d))
+    return columns.T
 
 
 def unit_columns(z: Array) -> Array:
@@ -80,20 +96,19 @@ def spread(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
         list(pool.map(task, parts))
 
 
+def _normal_table(n: int) -> Array:
+    """Return Phi^{-1}(r / n) for r = 1/2, 1, 3/2, ..., n - 1/2."""
+    from scipy.special import ndtri
+
+    lower = ndtri(np.arange(1, n) / (2 * n))
+    return np.concatenate([lower, [0.0], -lower[::-1]])
+
+
 def _ranked(x: NDArray[Any], table: Array) -> Array:
     """Return, for each value, table[2 r - 1] at its mid-rank r, from 1/2 to n - 1/2."""
-    n, d = x.shape
-    columns = np.zeros((d, n))
+    from distfit_nn.copula import ranks
 
-    def rank(j: int) -> None:
-        values = np.ascontiguousarray(x[:, j])
-        order = np.argsort(values)
-        values = values[order]
-        if values[-1] != values[-1]:
-            return  # NaN comes last
-        first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-        end = np.append(first[1:], n)
-        columns[j, order] = np.repeat(table[first + end - 1], end - first)
-
-    spread(rank, range(d))
-    return columns.T
+    columns, _, _ = ranks._columns(x, 0, by_order=True)
+    scores = ranks.hard_scores(columns.astype(np.float64, copy=False), table)
+    scores[:, np.isnan(scores[0])] = 0.0  # the ranks of a column with NaN are all NaN
+    return scores
