@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import get_num_threads
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from distfit_nn.copula import columns, lines, sort_kernel
+from distfit_nn.copula import lines
 from distfit_nn.copula.scores import end_slopes, of_counts
 from distfit_nn.targets.arrays import Marginal
 from distfit_nn.transforms import table_kernel
@@ -19,6 +21,8 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
 AT_ONCE = 256  # values that are searched for together
+BATCH = 1 << 17  # values that one task works on: they stay in the cache
+WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to start than to work
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +76,8 @@ def places(n: int, size: int) -> NDArray[np.int64]:
     """Return which of n sorted values become knots, at most `size` of them, the ends included.
 
     Half of them are even in rank and half in normal score: so that between neighbours lie neither
-    more than about 2 n / size values, nor, unless they are next to each other, more than 2 / size of the
-    whole range of the scores.
+    more than about 2 n / size values, nor, unless these stand next to each other, more than about
+    2 / size of the whole range of the scores.
     """
     if n <= size:
         return np.arange(n)
@@ -91,19 +95,22 @@ class Sample(NamedTuple):
     ----------
     present : (d,) int64
         How many values are there.
+    counts : (d,) int64
+        How many knots they make.
     low, high : (d, 16)
         The outermost values, from the smallest up and from the largest down; NaN where there are
         fewer.
     """
 
     present: NDArray[np.int64]
+    counts: NDArray[np.int64]
     low: Array
     high: Array
 
     def part(self, first: int, last: int) -> Sample:
         """Return views of some of the columns."""
         here = slice(first, last)
-        return Sample(self.present[here], self.low[here], self.high[here])
+        return Sample(self.present[here], self.counts[here], self.low[here], self.high[here])
 
 
 def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
@@ -113,16 +120,15 @@ def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
     """
     n, d = x.shape
     outer = np.full((2, d, lines.OUTER), np.nan)
-    sample = Sample(np.empty(d, np.int64), *outer)
+    sample = Sample(*np.zeros((2, d), np.int64), *outer)
     knots: dict[int, list[Array]] = {}
 
     def task(first: int, last: int) -> None:
-        rows = np.empty((last - first, n), x.dtype)
-        sort_kernel.copy_columns(x, first, rows)
+        rows = x[:, first:last].T.copy()
         rows.sort(axis=1)  # NaN last
         knots[first] = _chosen(rows, size, sample.part(first, last))
 
-    columns.in_batches(n, d, task, columns.threads())
+    _in_batches(n, d, task)
     in_order = [knots[first] for first in sorted(knots)]
     values, below = (_stacked(part) for part in zip(*in_order, strict=True))
     scores = of_counts(law, below.T, (sample.present[:, None] - below).T, sample.present).T
@@ -130,23 +136,21 @@ def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
     if extrapolate:
         slopes = end_slopes(law, sample.present, sample.low.T, sample.high.T)
     ends = np.stack([np.broadcast_to(end, d) for end in law.ends()]).astype(np.float64)
-    counts = np.count_nonzero(~np.isnan(values), axis=1)
-    return Table(values, np.ascontiguousarray(scores), counts, slopes, ends)
+    return Table(values, np.ascontiguousarray(scores), sample.counts, slopes, ends)
 
 
-def _chosen(rows: Floats, size: int, sample: Sample) -> list[Array]:
+def _chosen(ordered: Floats, size: int, sample: Sample) -> list[Array]:
     """Return the knots of sorted rows and the counts below them, and write the sample."""
-    m, n = rows.shape
+    m, n = ordered.shape
     room = 3 * min(n, size)
     values, below = np.full((m, room), np.nan), np.full((m, room), np.nan)
-    sample.present[:] = n - np.count_nonzero(np.isnan(rows), axis=1)
-    for count in np.unique(sample.present):
-        chosen, outer = places(int(count), size), lines.outer(int(count))
-        for j in np.flatnonzero(sample.present == count):
-            table_kernel.choose(rows[j], count, chosen, values[j], below[j])
-            sample.low[j, :outer] = rows[j, :outer]
-            sample.high[j, :outer] = rows[j, count - outer : count][::-1]
-    width = int(np.count_nonzero(~np.isnan(values), axis=1).max())
+    sample.present[:] = n - np.count_nonzero(np.isnan(ordered), axis=1)
+    for count in np.unique(sample.present).tolist():
+        rows, outer = np.flatnonzero(sample.present == count), lines.outer(count)
+        table_kernel.choose(ordered, rows, count, places(count, size), values, below, sample.counts)
+        sample.low[rows, :outer] = ordered[rows, :outer]
+        sample.high[rows, :outer] = ordered[rows, count - outer : count][:, ::-1]
+    width = int(sample.counts.max())
     return [values[:, :width].copy(), below[:, :width].copy()]
 
 
@@ -165,10 +169,23 @@ def _by_rows(x: Floats, change: Callable[[Floats, int, int], None]) -> Floats:
     out = np.empty(x.shape, x.dtype)
 
     def task(first: int, last: int) -> None:
-        rows = np.empty((last - first, len(x)), x.dtype)
-        sort_kernel.copy_columns(x, first, rows)
+        rows = x[:, first:last].T.copy()
         change(rows, first, last)
-        sort_kernel.copy_back(rows, first, out)
+        out[:, first:last] = rows.T
 
-    columns.in_batches(len(x), x.shape[1], task, columns.threads())
+    _in_batches(len(x), x.shape[1], task)
     return out
+
+
+def _in_batches(n: int, d: int, task: Callable[[int, int], None]) -> None:
+    """Call task(first, last) for batches of columns, as many at a time as Numba has threads."""
+    threads = get_num_threads() if n * d >= WORTH_A_THREAD else 1
+    width = max(1, min(BATCH // n, -(-d // threads)))
+    firsts = range(0, d, width)
+    lasts = [min(first + width, d) for first in firsts]
+    if threads == 1:
+        for batch in zip(firsts, lasts, strict=True):
+            task(*batch)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(task, firsts, lasts))

@@ -13,41 +13,39 @@ from distfit_nn.copula.vector_math import compiled
 
 
 @compiled
-def choose(ordered, present, places, values, below):  # type: ignore[no-untyped-def]
-    """Write the knots of a sorted row at ascending places, and how many values lie below each.
+def choose(ordered, rows, present, places, values, below, counts):  # type: ignore[no-untyped-def]
+    """Write the knots of sorted rows at ascending places, and how many values lie below each.
 
     Parameters
     ----------
-    ordered : (n,)
-        Of which the first `present` are there, ascending.
+    ordered : (m, n)
+        Of which the first `present` of a row are there, ascending.
+    rows : (r,)
+        Which rows to take.
     places : (p,)
         The places of values to take; each takes all that are equal with it.
-    values, below : (3 p,)
-        Filled from the start.
-
-    Returns
-    -------
-    int
-        How many knots there are.
+    values, below : (m, 3 p)
+        Filled from the start of a row, counts[j] of row j.
     """
-    count = 0
-    end = 0
-    for place in places:
-        if place < end:
-            continue
-        value = ordered[place]
-        first, end = place, place + 1
-        while first > 0 and ordered[first - 1] == value:
-            first -= 1
-        while end < present and ordered[end] == value:
-            end += 1
-        if end - first > 1:
-            values[count], below[count] = value, first + 0.5
-            values[count + 1], below[count + 1] = value, 0.5 * (first + end)
-            count += 2
-        values[count], below[count] = value, end - 0.5
-        count += 1
-    return count
+    for j in rows:
+        count = 0
+        end = 0
+        for place in places:
+            if place < end:
+                continue
+            value = ordered[j, place]
+            first, end = place, place + 1
+            while first > 0 and ordered[j, first - 1] == value:
+                first -= 1
+            while end < present and ordered[j, end] == value:
+                end += 1
+            if end - first > 1:
+                values[j, count], below[j, count] = value, first + 0.5
+                values[j, count + 1], below[j, count + 1] = value, 0.5 * (first + end)
+                count += 2
+            values[j, count], below[j, count] = value, end - 0.5
+            count += 1
+        counts[j] = count
 
 
 @compiled
