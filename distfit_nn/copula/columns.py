@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,10 @@ from distfit_nn.copula.sweep_kernel import LANES
 __all__ = ["BELOW", "BOTH", "NORMAL", "Sorted", "hard_scores", "soft_counts", "soft_slopes"]
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 BATCH = 1 << 17  # values that one task works on: with their keys they stay in the cache
+KEYS = 1 << 15  # values that are sorted at once, or one column
 WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to start than to work
 TERMS = {np.dtype(np.float32): 10, np.dtype(np.float64): 12}
 
@@ -53,6 +55,16 @@ def threads() -> int:
 
 def in_batches(n: int, d: int, task: Callable[[int, int], None], workers: int) -> None:
     """Call task(first, last) for batches of columns, several at a time."""
+    in_rooms(n, d, lambda _: None, lambda _, first, last: task(first, last), workers)
+
+
+def in_rooms(
+    n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None], workers: int
+) -> None:
+    """Call task(room(width), first, last) for batches of at most `width` columns.
+
+    Several threads share the batches; each has a room of its own, which it uses for all of them.
+    """
     width = max(1, BATCH // max(n, 1))
     if width > LANES:
         width -= width % LANES
@@ -60,13 +72,18 @@ def in_batches(n: int, d: int, task: Callable[[int, int], None], workers: int) -
     if workers > 1:
         width = min(width, -(-d // (LANES * workers)) * LANES)
     width = max(width, min(d, LANES))
-    starts = range(0, d, width)
-    if workers > 1 and len(starts) > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda first: task(first, min(first + width, d)), starts))
-    else:
-        for first in starts:
-            task(first, min(first + width, d))
+    starts = iter(range(0, d, width))
+
+    def work(_: int = 0) -> None:
+        mine = room(min(width, d))
+        for first in starts:  # whoever is free takes the next
+            task(mine, first, min(first + width, d))
+
+    if workers == 1:
+        work()
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
 
 
 def coefficients(dtype: Any, slopes: bool = False) -> tuple[float, ...]:
@@ -75,20 +92,27 @@ def coefficients(dtype: Any, slopes: bool = False) -> tuple[float, ...]:
     return tuple(k * c for k, c in enumerate(found, 1)) if slopes else found
 
 
-def workspace(n: int, terms: int, weighted: bool = False) -> tuple[Array, ...]:
-    """Return the arrays that the kernel works in."""
+def workspace(n: int, states: int, terms: int) -> tuple[Array, ...]:
+    """Return the arrays that the sweeps work in."""
     rows = min(n, PIECE)
-    states = 2 * terms if weighted else terms
-    blocks = [np.empty((rows, LANES)) for _ in range(3)]
-    state = [np.empty((states, LANES)) for _ in range(3)]
     return (
-        *blocks,
+        *(np.empty((rows, LANES)) for _ in range(3)),
         np.empty(LANES),
         np.empty((LANES, 3), np.int64),
-        *state,
+        *(np.empty((states, LANES)) for _ in range(3)),
         np.empty((terms, LANES)),
         np.empty((-(-n // PIECE), states, LANES)),
     )
+
+
+class Room:
+    """What one thread works in: m columns of n values, whatever is done to them."""
+
+    def __init__(self, m: int, n: int, dtype: Any, rows: int) -> None:
+        self.keys = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
+        self.tile = np.empty((sort_kernel.TILE, sort_kernel.TILE), dtype)
+        self.spare = np.empty(n, dtype)
+        self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
 
 
 def empty_sorted(n: int, d: int, dtype: Any) -> Sorted:
@@ -97,25 +121,37 @@ def empty_sorted(n: int, d: int, dtype: Any) -> Sorted:
     return Sorted(np.empty((d, n), dtype), np.empty((d, n), index), np.empty(d, np.bool_))
 
 
-def sort_columns(x: Array, first: int, into: Sorted) -> None:
+def slices(kept: Sorted, first: int, last: int) -> Sorted:
+    """Return some of the columns."""
+    return Sorted(*(part[first:last] for part in kept))
+
+
+def sort_columns(x: Array, first: int, room: Room, into: Sorted) -> None:
     """Sort columns first, first + 1, ... of x (n, d), float32 or float64."""
-    m, n = into.values.shape
-    keys = np.empty((m, n), np.uint64)
-    sort_kernel.copy_columns(x, first, into.values)
-    if x.dtype == np.float32:
-        sort_kernel.keys32(into.values, keys, into.bad)
-        keys.sort(axis=1)
-        sort_kernel.sorted32(into.values, keys, into.order)
-        return
-    bits = max(n - 1, 1).bit_length()
-    failed = np.empty(m, np.bool_)
-    columns = into.values.copy()
-    sort_kernel.keys64(columns, bits, keys, into.bad)
+    m, step = len(into.values), len(room.keys)
+    plain = into.values if x.dtype == np.float32 else room.rows[0][:m]
+    sort_kernel.copy_columns(x, first, room.tile, plain)
+    for low in range(0, m, step):
+        some = slices(into, low, low + step)
+        keys = room.keys[: len(some.values)]
+        if x.dtype == np.float32:
+            sort_kernel.keys32(some.values, keys, some.bad)
+            keys.sort(axis=1)
+            sort_kernel.sorted32(some.values, keys, some.order)
+        else:
+            _sort64(plain[low : low + step], keys, some)
+
+
+def _sort64(plain: Array, keys: Array, into: Sorted) -> None:
+    """Sort rows of float64."""
+    bits = max(plain.shape[1] - 1, 1).bit_length()
+    failed = np.empty(len(plain), np.bool_)
+    sort_kernel.keys64(plain, bits, keys, into.bad)
     keys.sort(axis=1)
-    sort_kernel.sorted64(columns, bits, keys, into.order, into.values, failed)
+    sort_kernel.sorted64(plain, bits, keys, into.order, into.values, failed)
     for j in np.flatnonzero(failed & ~into.bad):
-        into.order[j] = np.argsort(columns[j])
-        into.values[j] = columns[j, into.order[j]]
+        into.order[j] = np.argsort(plain[j])
+        into.values[j] = plain[j, into.order[j]]
 
 
 def soft_counts(x: Array, strength: Array, mode: int, keep: bool) -> tuple[Array, ...]:
@@ -129,29 +165,31 @@ def soft_counts(x: Array, strength: Array, mode: int, keep: bool) -> tuple[Array
     outs = [np.empty((n, d), x.dtype) for _ in range(2 if mode == BOTH else 1)]
     kept = empty_sorted(n, d, x.dtype) if keep else None
 
-    def task(first: int, last: int) -> None:
-        m = last - first
-        if kept is None:
-            inside = empty_sorted(n, m, x.dtype)
-        else:
-            inside = Sorted(*(part[first:last] for part in kept))
-        sort_columns(x, first, inside)
-        rows = [np.empty((m, n), x.dtype) for _ in outs]
+    def room(m: int) -> tuple[Room, Sorted, tuple[Array, ...]]:
+        inside = kept or empty_sorted(n, m, x.dtype)
+        return Room(m, n, x.dtype, len(outs)), inside, workspace(n, len(factors), len(factors))
+
+    def task(mine: tuple[Room, Sorted, tuple[Array, ...]], first: int, last: int) -> None:
+        room, inside, work = mine
+        at = first if keep else 0
+        ordered = slices(inside, at, at + last - first)
+        sort_columns(x, first, room, ordered)
+        rows = [each[: last - first] for each in room.rows]
         rank_kernel.soft_counts(
-            inside.values,
+            ordered.values,
             strength[first:last],
-            inside.order,
-            inside.bad,
+            ordered.bad,
             factors,
             mode,
-            workspace(n, len(factors)),
+            work,
             rows[0],
             rows[-1],
         )
         for row, out in zip(rows, outs, strict=True):
-            sort_kernel.copy_back(row, first, out)
+            sort_kernel.put_back(ordered.order, room.spare, row)
+            sort_kernel.copy_back(row, first, room.tile, out)
 
-    in_batches(n, d, task, threads())
+    in_rooms(n, d, room, task, threads())
     return (*outs, *(kept or ()))
 
 
@@ -164,38 +202,38 @@ def soft_slopes(
     above; or, with the `scores` that mode NORMAL returned, that with respect to the scores.
     """
     d, n = kept.values.shape
+    dtype = kept.values.dtype
     strength = np.array(strength, np.float64)
-    factors = coefficients(kept.values.dtype, slopes=True)
-    dx = np.empty((n, d), kept.values.dtype)
-    dstrength = np.empty(d)
+    factors = coefficients(dtype, slopes=True)
+    dx, dstrength = np.empty((n, d), dtype), np.empty(d)
 
-    def task(first: int, last: int) -> None:
-        values, order, bad = (part[first:last] for part in kept)
-        rows = np.empty_like(values)
-        given = np.empty_like(values)
-        means, halves = np.empty(last - first), np.empty(last - first)
-        work = workspace(n, len(factors), weighted=True)
-        sort_kernel.copy_columns(gradient, first, given)
+    def room(m: int) -> tuple[Room, Array, tuple[Array, ...]]:
+        work = workspace(n, 2 * len(factors), len(factors))
+        return Room(m, n, dtype, 1 if scores is None else 2), np.empty(m), work
+
+    def task(mine: tuple[Room, Array, tuple[Array, ...]], first: int, last: int) -> None:
+        room, halves, work = mine
+        ordered = slices(kept, first, last)
+        rows = [each[: last - first] for each in room.rows]
+        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
         if scores is not None:
-            sort_kernel.copy_columns(scores, first, rows)
-            slope_kernel.through_scores(given, rows, work)
-        slope_kernel.centre(given, means)
+            sort_kernel.copy_columns(scores, first, room.tile, rows[1])
+            slope_kernel.through_scores(rows[0], rows[1], work)
+        slope_kernel.line_up(rows[0], ordered.order, room.spare)
         slope_kernel.soft_slopes(
-            values,
+            ordered.values,
             strength[first:last],
-            order,
-            bad,
-            given,
-            means,
+            ordered.bad,
             factors,
             work,
-            rows,
+            rows[0],
             halves,
             dstrength[first:last],
         )
-        sort_kernel.copy_back(rows, first, dx)
+        sort_kernel.put_back(ordered.order, room.spare, rows[0])
+        sort_kernel.copy_back(rows[0], first, room.tile, dx)
 
-    in_batches(n, d, task, threads())
+    in_rooms(n, d, room, task, threads())
     return dx, dstrength
 
 
@@ -204,13 +242,17 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
     n, d = x.shape
     outs = [np.empty((n, d), x.dtype) for _ in tables]
 
-    def task(first: int, last: int) -> None:
-        inside = empty_sorted(n, last - first, x.dtype)
-        sort_columns(x, first, inside)
-        rows = np.empty(inside.values.shape, x.dtype)
-        for table, out in zip(tables, outs, strict=True):
-            hard_kernel.look_up(*inside, table, rows)
-            sort_kernel.copy_back(rows, first, out)
+    def room(m: int) -> tuple[Room, Sorted]:
+        return Room(m, n, x.dtype, 1), empty_sorted(n, m, x.dtype)
 
-    in_batches(n, d, task, threads())
+    def task(mine: tuple[Room, Sorted], first: int, last: int) -> None:
+        room, ordered = mine[0], slices(mine[1], 0, last - first)
+        sort_columns(x, first, room, ordered)
+        rows = room.rows[0][: last - first]
+        for table, out in zip(tables, outs, strict=True):
+            hard_kernel.look_up(ordered.values, ordered.bad, table, rows)
+            sort_kernel.put_back(ordered.order, room.spare, rows)
+            sort_kernel.copy_back(rows, first, room.tile, out)
+
+    in_rooms(n, d, room, task, threads())
     return outs

@@ -88,28 +88,25 @@ def measure_spans(ordered, strength, chains, spans):  # type: ignore[no-untyped-
 
 
 @compiled
-def scatter(values, chains, order, at, count, out):  # type: ignore[no-untyped-def]
-    """Write values (steps, LANES) of a piece of each chain to the rows they came from."""
+def unload(values, chains, at, count, out):  # type: ignore[no-untyped-def]
+    """Write values (steps, LANES) of a piece of each chain to the rows of sorted columns."""
     for lane in range(LANES):
         row = chains[lane, ROW]
         start = chains[lane, START] + at
         for i in range(max(0, min(count, chains[lane, LENGTH] - at))):
-            out[row, order[row, start + i]] = values[i, lane]
+            out[row, start + i] = values[i, lane]
 
 
 @compiled
-def level(ordered, order, bad, middle, out):  # type: ignore[no-untyped-def]
+def level(ordered, bad, middle, out):  # type: ignore[no-untyped-def]
     """Give equal values one result, NaN if there is a NaN, `middle` if all are equal."""
     n = len(ordered)
     if bad or ordered[0] == ordered[n - 1]:
         out[:] = np.nan if bad else middle
         return
-    same = 0
     for i in range(1, n):
-        if ordered[i] != ordered[i - 1]:
-            same = i
-        else:
-            out[order[i]] = out[order[same]]
+        if ordered[i] == ordered[i - 1]:
+            out[i] = out[i - 1]
 
 
 @compiled
@@ -141,9 +138,9 @@ def start_chains(ordered, strength, coefficients, parts, pieces, steps, work):  
 
 @compiled
 def soft_counts(  # type: ignore[no-untyped-def]
-    ordered, strength, order, bad, coefficients, mode, work, first_out, second_out
+    ordered, strength, bad, coefficients, mode, work, first_out, second_out
 ):
-    """Write the soft counts of sorted columns (m, n), or their normal scores, in the first order.
+    """Write the soft counts of sorted columns (m, n), or their normal scores, in that order.
 
     BELOW writes the counts below to `first_out`; BOTH also those above, to `second_out`; NORMAL the
     normal quantile of the share below to `first_out`.
@@ -172,11 +169,11 @@ def soft_counts(  # type: ignore[no-untyped-def]
             count_down(coefficients, ratios, down, places, float(n), low, high, count)
             if mode == NORMAL:
                 normal_quantiles(low.reshape(-1), high.reshape(-1), 1.0 / n, count * LANES)
-            scatter(low, chains, order, at, count, first_out)
+            unload(low, chains, at, count, first_out)
             if mode == BOTH:
-                scatter(high, chains, order, at, count, second_out)
+                unload(high, chains, at, count, second_out)
     for j in range(m):
         middle = 0.0 if mode == NORMAL else 0.5 * n
-        level(ordered[j], order[j], bad[j], middle, first_out[j])
+        level(ordered[j], bad[j], middle, first_out[j])
         if mode == BOTH:
-            level(ordered[j], order[j], bad[j], middle, second_out[j])
+            level(ordered[j], bad[j], middle, second_out[j])

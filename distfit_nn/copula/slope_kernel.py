@@ -33,7 +33,7 @@ from distfit_nn.copula.sweep_kernel import (
     slopes_down,
     slopes_up,
 )
-from distfit_nn.copula.vector_math import compiled, decay
+from distfit_nn.copula.vector_math import compiled, decay, mean, summing
 
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
@@ -55,32 +55,33 @@ def through_scores(gradients, scores, work):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def centre(gradients, means):  # type: ignore[no-untyped-def]
-    """Write the means of columns (m, n)."""
+def line_up(gradients, order, spare):  # type: ignore[no-untyped-def]
+    """Put gradients (m, n) in the order of the sorted columns, less their means."""
     m, n = gradients.shape
     for j in range(m):
-        total = 0.0
         for i in range(n):
-            total += gradients[j, i]
-        means[j] = total / n
+            spare[i] = gradients[j, order[j, i]]
+        centre = mean(spare)
+        for i in range(n):
+            gradients[j, i] = spare[i] - centre
 
 
 @compiled
-def fill_weights(gradients, means, chains, order, at, count, weights):  # type: ignore[no-untyped-def]
+def fill_weights(gradients, chains, at, count, weights):  # type: ignore[no-untyped-def]
     """Write the gradients of steps at, ..., at + count - 1 of each chain; 0 beyond its end."""
     for lane in range(LANES):
         row = chains[lane, ROW]
         start = chains[lane, START] + at
         known = max(0, min(count, chains[lane, LENGTH] - at))
         for i in range(known):
-            weights[i, lane] = gradients[row, order[row, start + i]] - means[row]
+            weights[i, lane] = gradients[row, start + i]
         for i in range(known, count):
             weights[i, lane] = 0.0
 
 
 @compiled
 def start_chains(  # type: ignore[no-untyped-def]
-    ordered, strength, order, gradients, means, coefficients, parts, pieces, steps, work
+    ordered, strength, gradients, coefficients, parts, pieces, steps, work
 ):
     """Write the states in which the chains start, up and down."""
     ratios, weights, _, _, chains, up, down, local, spans, _ = work
@@ -89,14 +90,14 @@ def start_chains(  # type: ignore[no-untyped-def]
     for piece in range(pieces):
         at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
         fill_ratios(ordered, strength, chains, at, count, ratios)
-        fill_weights(gradients, means, chains, order, at, count, weights)
+        fill_weights(gradients, chains, at, count, weights)
         carry_slopes_up(coefficients, ratios, weights, local, weights, count)
     inherit(local, spans, parts, True, up)
     local[:] = 0.0
     for piece in range(pieces - 1, -1, -1):
         at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
         fill_ratios(ordered, strength, chains, at, count, ratios)
-        fill_weights(gradients, means, chains, order, at, count, weights)
+        fill_weights(gradients, chains, at, count, weights)
         carry_slopes_down(coefficients, ratios, weights, local, weights, count)
     inherit(local, spans, parts, False, down)
 
@@ -113,11 +114,11 @@ def half_middle(ordered):  # type: ignore[no-untyped-def]
     return 0.5 * value if np.isfinite(value) else 0.0
 
 
-@compiled
-def scatter_slopes(  # type: ignore[no-untyped-def]
-    slopes, ordered, order, strength, halves, chains, at, count, out, by_strength
+@summing
+def unload_slopes(  # type: ignore[no-untyped-def]
+    slopes, ordered, strength, halves, chains, at, count, out, by_strength
 ):
-    """Write a piece of dL/dx to the rows they came from, and add to dL/dstrength.
+    """Write a piece of dL/dx to the rows of sorted columns, and add to dL/dstrength.
 
     What is infinite has no part in that. (Of finite numbers, the difference of halves is finite.)
     """
@@ -129,18 +130,17 @@ def scatter_slopes(  # type: ignore[no-untyped-def]
             slope = slopes[i, lane]
             distance = 0.5 * ordered[row, start + i] - half
             total += distance * slope if abs(distance) < np.inf else 0.0
-            out[row, order[row, start + i]] = factor * slope
+            out[row, start + i] = factor * slope
         by_strength[row] += 2.0 * total
 
 
 @compiled
 def soft_slopes(  # type: ignore[no-untyped-def]
-    ordered, strength, order, bad, gradients, means, coefficients, work, out, halves, by_strength
+    ordered, strength, bad, coefficients, work, gradients, halves, by_strength
 ):
-    """Write dL/dx of sorted columns (m, n), in the first order, and dL/dstrength.
+    """Replace gradients by counts of sorted columns (m, n) by dL/dx, and write dL/dstrength.
 
-    `gradients` are in the first order, too; the coefficients are k c_k, those of the derivative.
-    Columns with a NaN become NaN.
+    The coefficients are k c_k, those of the derivative. Columns with a NaN become NaN.
     """
     ratios, weights, slopes, _, chains, up, down, _, _, marks = work
     m, n = ordered.shape
@@ -153,26 +153,24 @@ def soft_slopes(  # type: ignore[no-untyped-def]
         up[:] = 0.0
         down[:] = 0.0
         if parts > 1:
-            start_chains(
-                ordered, strength, order, gradients, means, coefficients, parts, pieces, steps, work
-            )
+            start_chains(ordered, strength, gradients, coefficients, parts, pieces, steps, work)
         for piece in range(pieces):
             remember(up, marks[piece])
             if piece < pieces - 1:
                 at = piece * PIECE
                 fill_ratios(ordered, strength, chains, at, PIECE, ratios)
-                fill_weights(gradients, means, chains, order, at, PIECE, weights)
+                fill_weights(gradients, chains, at, PIECE, weights)
                 carry_slopes_up(coefficients, ratios, weights, up, weights, PIECE)
         for piece in range(pieces - 1, -1, -1):
             at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
             fill_ratios(ordered, strength, chains, at, count, ratios)
-            fill_weights(gradients, means, chains, order, at, count, weights)
+            fill_weights(gradients, chains, at, count, weights)
             slopes_up(coefficients, ratios, weights, marks[piece], slopes, count)
             slopes_down(coefficients, ratios, weights, down, slopes, count)
-            scatter_slopes(
-                slopes, ordered, order, strength, halves, chains, at, count, out, by_strength
+            unload_slopes(
+                slopes, ordered, strength, halves, chains, at, count, gradients, by_strength
             )
     for j in range(m):
         if bad[j]:
-            out[j, :] = np.nan
+            gradients[j, :] = np.nan
             by_strength[j] = np.nan

@@ -16,7 +16,7 @@ from distfit_nn.copula.vector_math import compiled
 
 SIGN32, HALF32, ALL32 = np.uint32(1 << 31), np.uint64(32), np.uint64((1 << 32) - 1)
 SIGN64 = np.uint64(1 << 63)
-TILE = 16  # columns read at once: a line of memory of float32
+TILE = 8  # rows and columns that are turned at once, in a place of their own: 16 are no faster
 PATIENCE = 16  # moves a value after which a column is sorted anew
 
 
@@ -51,25 +51,52 @@ def _of_bits32(_typing, _number):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def copy_columns(x, first, columns):  # type: ignore[no-untyped-def]
+def copy_columns(x, first, tile, columns):  # type: ignore[no-untyped-def]
     """Write columns first, first + 1, ... of x (n, d) to the rows of `columns` (m, n)."""
     m, n = columns.shape
     for low in range(0, m, TILE):
-        high = min(low + TILE, m)
-        for i in range(n):
-            for j in range(low, high):
-                columns[j, i] = x[i, first + j]
+        for at in range(0, n, TILE):
+            if low + TILE <= m and at + TILE <= n:
+                for i in range(TILE):
+                    for j in range(TILE):
+                        tile[i, j] = x[at + i, first + low + j]
+                for j in range(TILE):
+                    for i in range(TILE):
+                        columns[low + j, at + i] = tile[i, j]
+                continue
+            for i in range(at, min(at + TILE, n)):
+                for j in range(low, min(low + TILE, m)):
+                    columns[j, i] = x[i, first + j]
 
 
 @compiled
-def copy_back(columns, first, x):  # type: ignore[no-untyped-def]
+def copy_back(columns, first, tile, x):  # type: ignore[no-untyped-def]
     """Write the rows of `columns` (m, n) to columns first, first + 1, ... of x (n, d)."""
     m, n = columns.shape
     for low in range(0, m, TILE):
-        high = min(low + TILE, m)
+        for at in range(0, n, TILE):
+            if low + TILE <= m and at + TILE <= n:
+                for j in range(TILE):
+                    for i in range(TILE):
+                        tile[i, j] = columns[low + j, at + i]
+                for i in range(TILE):
+                    for j in range(TILE):
+                        x[at + i, first + low + j] = tile[i, j]
+                continue
+            for i in range(at, min(at + TILE, n)):
+                for j in range(low, min(low + TILE, m)):
+                    x[i, first + j] = columns[j, i]
+
+
+@compiled
+def put_back(order, spare, rows):  # type: ignore[no-untyped-def]
+    """Move the entries of rows (m, n) to where they came from, with the help of a spare row."""
+    m, n = rows.shape
+    for j in range(m):
         for i in range(n):
-            for j in range(low, high):
-                x[i, first + j] = columns[j, i]
+            spare[order[j, i]] = rows[j, i]
+        for i in range(n):
+            rows[j, i] = spare[i]
 
 
 @compiled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -13,6 +14,7 @@ from numba.extending import intrinsic
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 compiled = njit(**OPTIONS)
 fused = njit(**OPTIONS, fastmath={"contract"})
+summing = njit(**OPTIONS, fastmath={"contract", "reassoc"})  # sums in any order, always the same
 
 # exp(x) = 2^m exp(r), |r| <= log(2) / 2, and exp(r) by the polynomial of degree 11 through it at
 # the Chebyshev points: the error is 5e-18 before rounding.
@@ -66,6 +68,15 @@ def _of_bits(_typing, _number):  # type: ignore[no-untyped-def]
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+@summing
+def mean(values):  # type: ignore[no-untyped-def]
+    """Return the mean of an array, summed in float64."""
+    total = 0.0
+    for i in range(len(values)):
+        total += np.float64(values[i])
+    return total / len(values)
 
 
 @fused
