@@ -12,6 +12,7 @@ from distfit_nn.copula.units import Array
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
 
+SINGULAR = 1e-10  # share of a variance that the others leave, where rounding may be all of it
 LEAST_SHRINKAGE = 1e-6  # equal columns must not make the estimate singular
 
 

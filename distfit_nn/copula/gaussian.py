@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.copula import archive, units
-from distfit_nn.copula.correlation import shrunk_correlation
+from distfit_nn.copula.correlation import SINGULAR, shrunk_correlation
 from distfit_nn.copula.units import Array, Seed
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
 SYMMETRY = 1e-8  # by which a given correlation matrix may miss symmetry and unit diagonal
-SINGULAR = 1e-10  # share of a variance that the others leave, where rounding may be all of it
 WHAT = "a Gaussian copula"
 DTYPES = {
     "correlation": np.float64,

@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn._files import plain
 from distfit_nn.copula import archive, units
-from distfit_nn.copula.gaussian import SINGULAR
+from distfit_nn.copula.figures import Figures, correlation, figures, has_variance
 from distfit_nn.copula.units import Array, Seed
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
 WHAT = "a summary of dependence"
 QUANTILES = (0.05, 0.5, 0.95)
-ROUNDING = 1e-20  # mean square of centred scores that rounding alone may leave: they are below 10
 COLUMNS = 64  # that one thread shuffles at a time
 DTYPES = {
     "n": np.int64,
@@ -36,30 +35,6 @@ DTYPES = {
 
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
-
-
-class Figures(NamedTuple):
-    """Dependence between u units with correlations r_ij in figures: numbers, or an array each.
-
-    effective_dimension
-        Participation ratio of the spectrum: (sum of eigenvalues)^2 / (sum of their squares)
-        = u^2 / sum_ij r_ij^2. u for uncorrelated units, 1 where all are the same; noise lowers it
-        to about u / (1 + u / n).
-    adjusted_dimension
-        The same with r^2 adjusted, for i != j, to 1 - (1 - r^2) f / (f - 1), f the degrees of
-        freedom, whose mean is 0 for independent units: about u for these, whatever n.
-    mean_correlation, largest_correlation
-        Mean and largest of abs(r_ij), i < j. NaN where u < 2.
-    total_correlation
-        -log|r| / 2, in nats: that of the Gaussian copula with these correlations, i.e. the
-        divergence from independent units. NaN where r is singular: always with f < u.
-    """
-
-    effective_dimension: Any
-    adjusted_dimension: Any
-    mean_correlation: Any
-    largest_correlation: Any
-    total_correlation: Any
 
 
 class Pairs(NamedTuple):
@@ -124,7 +99,7 @@ class Dependence:
         """Values of `Status`, (d,): OK; DEGENERATE, constant (in each shard that ranks its own
         rows); INVALID, with NaN. Figures are those of the units that are OK."""
         status = np.full(len(self), Status.OK, np.int8)
-        status[np.diag(self.products) <= ROUNDING * self.n] = Status.DEGENERATE
+        status[~has_variance(self.products, self.n)] = Status.DEGENERATE
         status[self.invalid] = Status.INVALID
         return status
 
@@ -133,21 +108,21 @@ class Dependence:
         """Correlations of the normal scores, (d, d): exactly symmetric, 1 on the diagonal. NaN in
         the row and column of a unit that is not OK."""
         out = np.full(self.products.shape, np.nan)
-        out[self._pairs_ok] = _correlation(self.products[self._pairs_ok], self.n)
+        out[self._pairs_ok] = correlation(self.products[self._pairs_ok], self.n)
         return out
 
     @cached_property
     def figures(self) -> Figures:
         """What was measured: see `Figures`."""
-        return _figures(self.correlation[self._pairs_ok], self.freedom)
+        return figures(self.correlation[self._pairs_ok], self.freedom)
 
     @cached_property
     def baseline(self) -> Figures:
         """The same of independent units: of each permutation, an array (permutations,) a figure."""
         table = np.empty((self.permutations, len(Figures._fields)))
         for row, products in zip(table, self.permuted, strict=True):
-            r = _correlation(products[self._pairs_ok].astype(np.float64), self.n)
-            row[:] = _figures(r, self.freedom)
+            r = correlation(products[self._pairs_ok].astype(np.float64), self.n)
+            row[:] = figures(r, self.freedom)
         return Figures(*table.T)
 
     def strongest(self, count: int = 10) -> Pairs:
@@ -388,44 +363,3 @@ def _shuffle(columns: Float32, rng: np.random.Generator) -> None:
         part[1].permuted(part[0], axis=1, out=part[0])
 
     units.spread(task, zip(parts, rng.spawn(len(parts)), strict=True))
-
-
-def _correlation(products: Array, n: int) -> Array:
-    """Return correlations from sums of products over n rows: 0 where there is no variance."""
-    size = np.diag(products)
-    spread = np.sqrt(size, where=size > ROUNDING * n, out=np.full(len(size), np.inf))
-    r = np.outer(1 / spread, 1 / spread)
-    r *= products
-    np.clip(r, -1.0, 1.0, out=r)
-    np.fill_diagonal(r, 1.0)
-    return r
-
-
-def _figures(r: Array, freedom: int) -> Figures:
-    """Return the figures of a correlation matrix."""
-    u = len(r)
-    pairs = u * (u - 1)
-    if u == 0:
-        return Figures(*[float("nan")] * len(Figures._fields))
-    size = np.abs(r)
-    np.fill_diagonal(size, 0.0)
-    squares = float(np.vdot(size, size))
-    excess = squares + (squares - pairs) / (freedom - 1) if freedom > 1 else float("nan")
-    return Figures(
-        effective_dimension=u**2 / (u + squares),
-        adjusted_dimension=u**2 / (u + excess) if u + excess != 0 else float("inf"),
-        mean_correlation=float(size.sum()) / pairs if pairs else float("nan"),
-        largest_correlation=float(size.max()) if pairs else float("nan"),
-        total_correlation=_total_correlation(r),
-    )
-
-
-def _total_correlation(r: Array) -> float:
-    """Return -log|r| / 2, or NaN where r is singular."""
-    from scipy.linalg import LinAlgError, cholesky
-
-    try:
-        diagonal = np.diag(cholesky(r, lower=True))
-    except LinAlgError:
-        return float("nan")
-    return float(-np.log(diagonal).sum()) if diagonal.min() ** 2 > SINGULAR else float("nan")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from distfit_nn.copula import dependence
-from distfit_nn.copula.summary import Dependence, Figures
+from distfit_nn.copula.figures import Figures
+from distfit_nn.copula.summary import Dependence
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 from tests import tolerances
