@@ -290,6 +290,7 @@ def soft_slope_rounding(dtype: object = np.float64) -> float:
     """
     return 200 * eps(dtype)
 
+
 # Scores
 SCORE_TABLE = 1e-11
 """A mass of ranks is exact to eps; quantiles of gamma, beta and fitted densities to TRANSPORT_MASS
@@ -309,3 +310,11 @@ SOFT_SHARE = 1e-9
 
 SOFT_GRADIENT = 1e-7
 """What is asked of gradients in float64, relative to the sum of the sizes of their terms."""
+
+SCORE_TENSOR = 1e-7
+"""Sums of 12 exponentials for arrays and, on other devices, of 14 for tensors: 4e-10 of n, over the
+density of the target in the tail, which is above 1e-2 over n here."""
+
+SCORE_SLOPE = 1e-6
+"""Gradients of soft ranks are good to 1e-7 of their terms, and the slope of the quantile to its
+relative condition, below ten, times the 4e-10 of the rank."""

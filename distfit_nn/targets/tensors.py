@@ -232,12 +232,16 @@ class Arrays(Target):
         middle = self._call(lambda: self.law.point(0.5, False, y.shape[1]))
         above = y.detach() > middle
         mass = self._call(self.law.mass, y, above)
+        if not y.requires_grad:
+            return mass, above
         rate = self.logpdf(y).exp() * torch.where(above, -1.0, 1.0)
         return mass + (y - y.detach()) * rate, above
 
     def quantile(self, mass: Tensor, above: Tensor) -> Tensor:
         """See `Target`."""
         y = self._call(self.law.quantile, mass, above)
+        if not mass.requires_grad:
+            return y
         rate = _rate(self.logpdf(y)) * torch.where(above, -1.0, 1.0)
         return y + (mass - mass.detach()) * rate
 

@@ -1,0 +1,178 @@
+"""Scores of tensors, with gradients: `distfit_nn.copula.scores` on the tensor's own device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from distfit_nn._checks import to_numpy
+from distfit_nn.copula import lines, scores
+from distfit_nn.copula.ranks import check_axis
+from distfit_nn.copula.tensors import operators, ranks
+from distfit_nn.errors import InputError
+from distfit_nn.maxent.tensors.checks import plain
+from distfit_nn.maxent.tensors.density import TensorDensity
+from distfit_nn.targets.tensors import Target, as_target
+
+
+def normal_scores(x: Tensor, target: Any, strength: Any, dim: int) -> Tensor:
+    """Return the scores of a tensor: see `distfit_nn.copula.normal_scores`."""
+    axis = check_axis(tuple(plain(x, "x").shape), dim)
+    constant = strength is None and not isinstance(target, (TensorDensity, Distribution))
+    if constant and x.device.type == "cpu":  # nothing has a gradient: as arrays, in compiled code
+        found = scores.normal_scores(to_numpy(x), target, dim=axis)
+        return _held(torch.as_tensor(found), x)
+    if strength is not None and isinstance(target, str) and target == "normal":
+        columns = ranks._columns(x, axis)
+        return _shaped(
+            ranks.soft_normal_scores(columns, _each(strength, columns, x, axis)), x, axis
+        )
+    below, above = _counts(x, strength, axis)
+    law = as_target(target, below.shape[1], x.device)
+    upper = below.detach() > above.detach()
+    mass = torch.where(upper, above, below).to(torch.float64) / len(below)
+    missing = mass.isnan()
+    found = law.quantile(torch.where(missing, 0.5, mass), upper)
+    found = found.clamp(-lines.LARGEST, lines.LARGEST)
+    return _shaped(torch.where(missing, torch.nan, found), x, axis)
+
+
+def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: bool) -> Tensor:
+    """Return the values of scores: see `distfit_nn.copula.inverse_scores`."""
+    if y.device != x.device:
+        raise InputError(f"y must be on {x.device}, as x is, got {y.device}")
+    axis = scores.check_alike(tuple(plain(y, "y").shape), tuple(plain(x, "x").shape), dim)
+    columns, points = (ranks._flattened(part, axis).to(torch.float64) for part in (x, y))
+    law = as_target(target, columns.shape[1], x.device)
+    ordered = columns.sort(dim=0).values  # NaN last
+    missing = points.isnan() | ordered[-1].isnan()
+    unit = torch.finfo(y.dtype).eps if y.is_floating_point() else 0.0
+    error = scores.roundings(unit, len(columns))
+    with torch.no_grad():
+        half = torch.full_like(points, 0.5)
+        middle = law.quantile(half, torch.zeros_like(half, dtype=torch.bool))
+    out = _carried(torch.where(missing, middle, points), ordered, law, error, extrapolate)
+    return _shaped(torch.where(missing, torch.nan, out), x, axis)
+
+
+# Ranks
+
+
+def _each(strength: Any, columns: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return the strength, one or one for each column."""
+    return ranks._strength(strength, columns, tuple(x.movedim(axis, 0).shape[1:]))
+
+
+def _counts(x: Tensor, strength: Any, axis: int) -> tuple[Tensor, Tensor]:
+    """Return how many values, soft or hard, lie below and above each: (n, d)."""
+    if strength is None and x.dtype in (torch.int64, torch.uint64):
+        return operators.hard_counts(ranks._flattened(ranks._ordered(x), axis))
+    columns = ranks._columns(x, axis)
+    if strength is None:
+        return ranks.hard_counts(columns)
+    return ranks.soft_counts(columns, _each(strength, columns, x, axis))
+
+
+def _held(values: Tensor, x: Tensor) -> Tensor:
+    """Return values in the dtype of x, torch's default for integers, and within its range."""
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    largest = torch.finfo(dtype).max
+    return torch.where(values.isinf(), values, values.clamp(-largest, largest)).to(dtype)
+
+
+def _shaped(columns: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return (m, d) in the shape and dtype of x."""
+    others = x.movedim(axis, 0).shape[1:]
+    return _held(columns, x).reshape(len(columns), *others).movedim(0, axis)
+
+
+# The way back
+
+
+def _carried(y: Tensor, ordered: Tensor, law: Target, error: float, extrapolate: bool) -> Tensor:
+    """Return Q(F(y)) for y (m, d) and sorted columns (n, d)."""
+    n = len(ordered)
+    lower, upper = law.ends()
+    y = torch.where(y < lower, lower, torch.where(y > upper, upper, y))
+    mass, above = law.mass(y)
+    place = n * mass - 0.5  # counted from its own end
+    nearest = place.detach().round()
+    away = nearest - place.detach()
+    place = place + torch.where(away.abs() <= error, away, 0.0)
+    inner = place.clamp(0, n - 1)
+    step = inner.detach().floor()
+    k = step.long()
+    start, stop = (
+        ordered.gather(0, torch.where(above, n - 1 - i, i)) for i in (k, (k + 1).clamp(max=n - 1))
+    )
+    out = _between(start, stop, inner - step)
+    beyond = place.detach() < 0
+    if extrapolate and bool(beyond.any()):
+        out = torch.where(beyond, _beyond(y, above, ordered, law), out)
+    return out
+
+
+def _between(start: Tensor, stop: Tensor, share: Tensor) -> Tensor:
+    """Return start + share (stop - start), where both may be infinite, or far apart."""
+    still = (start == stop) | start.isinf() | (stop.isinf() & (share == 0))
+    stop = torch.where(still, start, stop)
+    move = torch.where(still, 0.0, 2 * share * (stop / 2 - start / 2))
+    inside = start + move
+    low, high = torch.minimum(start, stop), torch.maximum(start, stop)
+    return torch.where(inside < low, low, torch.where(inside > high, high, inside))
+
+
+def _beyond(y: Tensor, above: Tensor, ordered: Tensor, law: Target) -> Tensor:
+    """Return the points of the lines that leave the smallest and the largest value."""
+    start, at, rate = (torch.where(above, part[1], part[0]) for part in _end_lines(ordered, law))
+    flat = (rate == 0) | start.isinf()
+    out = start + torch.where(flat, 0.0, rate * torch.where(flat, 0.0, y - at))
+    ahead = torch.where(above, out >= start, out <= start)
+    out = torch.where(ahead, out, start)
+    endless = y.isinf() | start.isinf()
+    return torch.where(endless, out, out.clamp(-lines.LARGEST, lines.LARGEST))
+
+
+def _end_lines(ordered: Tensor, law: Target) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the end values of sorted columns, their scores and the slopes dx/dy, (2, d) each."""
+    n, d = ordered.shape
+    count = lines.outer(n)
+    mass = ((torch.arange(count, dtype=torch.float64, device=ordered.device) + 0.5) / n)[:, None]
+    mass = mass.expand(count, d)
+    values = torch.stack([ordered[:count], ordered.flip(0)[:count]])
+    at = torch.stack(
+        [
+            law.quantile(mass, torch.full_like(mass, side, dtype=torch.bool))
+            for side in (False, True)
+        ]
+    )
+    first, score = values[:, 0], at[:, 0]
+    whole = _rise(first[0], first[1], score[0], score[1])
+    whole = torch.where(whole > 0, whole, 0.0).clamp(max=lines.LARGEST)
+    slope = torch.stack([_slopes(*side, whole) for side in zip(values, at, strict=True)])
+    return first, score, torch.where(whole > 0, slope, 0.0)
+
+
+def _slopes(values: Tensor, at: Tensor, whole: Tensor) -> Tensor:
+    """Return the slopes of the lines beyond one end: see `lines.slopes`."""
+    i, j = (torch.as_tensor(index, device=values.device) for index in lines.pairs(len(values)))
+    rise = _rise(values[i], values[j], at[i], at[j])
+    if len(rise) == 0:
+        return whole
+    finite = rise.isfinite()
+    known = torch.where(finite, rise, torch.inf).sort(dim=0).values
+    middle = (finite.sum(dim=0) - 1).clamp(min=0) // 2
+    slope = known.gather(0, middle[None])[0]
+    return torch.where((slope > 0) & slope.isfinite(), slope, whole)
+
+
+def _rise(start: Tensor, stop: Tensor, at_start: Tensor, at_stop: Tensor) -> Tensor:
+    """Return the slope between two points, NaN where there is none."""
+    run = at_stop - at_start
+    still = run == 0
+    return torch.where(
+        still, torch.nan, 2 * ((stop / 2 - start / 2) / torch.where(still, 1.0, run))
+    )

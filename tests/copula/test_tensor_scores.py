@@ -1,0 +1,236 @@
+"""Scores of tensors: those of arrays, and gradients against autograd of the sum over all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from distfit_nn import maxent
+from distfit_nn.copula import inverse_scores, normal_scores
+from distfit_nn.errors import InputError
+from tests import cases
+from tests.devices import DEVICES
+from tests.tolerances import SCORE_SLOPE, SCORE_TENSOR
+from tests.transforms.laws import TARGETS, Logistic
+
+D = torch.distributions
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def direct(x: Tensor, strength: Tensor, icdf: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the soft scores of columns by the sum over all pairs."""
+    gaps = x[:, None] - x[None]
+    return icdf(torch.sigmoid(strength * gaps).sum(dim=1) / len(x))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("strength", [None, 2.0])
+def test_scores_are_those_of_arrays(target, strength, device):
+    x = np.stack([cases.column(name, 150) for name in ("normal", "cauchy", "integers")], axis=1)
+    law = TARGETS[target]()
+    tensor = torch.tensor(x, device=device)
+    y = normal_scores(tensor, law, strength)
+    assert y.device == tensor.device
+    assert y.dtype == torch.float64
+    expected = normal_scores(x, law, strength)
+    np.testing.assert_allclose(y.cpu(), expected, rtol=SCORE_TENSOR, atol=SCORE_TENSOR)
+    if strength is None:
+        back = inverse_scores(y, tensor, law)
+        np.testing.assert_array_equal(back.cpu(), x)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_dtypes_shapes_and_strides(dtype, dim, device, rng):
+    x = torch.tensor(rng.normal(size=(5, 30, 4)), device=device).to(dtype)[:, ::2].transpose(0, 2)
+    for strength in (None, 3.0):
+        y = normal_scores(x, strength=strength, dim=dim)
+        assert y.dtype == dtype
+        assert y.shape == x.shape
+        expected = normal_scores(x.double().cpu().numpy(), strength=strength, dim=dim)
+        error = 16 * torch.finfo(dtype).eps + SCORE_TENSOR
+        np.testing.assert_allclose(y.double().cpu(), expected, rtol=error, atol=error)
+    points = torch.linspace(-5, 5, 7, device=device, dtype=dtype)
+    y = points.reshape([7 if axis == dim % 3 else 1 for axis in range(3)])
+    y = y.expand([7 if axis == dim % 3 else size for axis, size in enumerate(x.shape)])
+    back = inverse_scores(y, x, dim=dim)
+    assert (back.dtype, back.shape) == (dtype, y.shape)
+    wide = (part.double().cpu().numpy() for part in (y, x))
+    # A score within four roundings of that of a value is taken for it, in units of the rank.
+    error = (4 + 4 * x.shape[dim] * float(x.max() - x.min())) * torch.finfo(dtype).eps
+    np.testing.assert_allclose(
+        back.double().cpu(), inverse_scores(*wide, dim=dim), rtol=error, atol=error
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["normal", "cauchy", "post_relu", "integers", "huge"])
+@pytest.mark.parametrize("n", [1, 2, 5, 60])
+@pytest.mark.parametrize("outside", ["extrapolate", "clip"])
+def test_the_way_back_is_that_of_arrays(kind, n, outside, device):
+    x = cases.column(kind, n)
+    y = np.concatenate([np.linspace(-6, 6, 49), [-np.inf, np.inf]])
+    for law in ("normal", "uniform", stats.laplace()):
+        made = inverse_scores(
+            torch.tensor(y, device=device), torch.tensor(x, device=device), law, outside=outside
+        )
+        expected = inverse_scores(y, x, law, outside=outside)
+        np.testing.assert_allclose(
+            made.cpu(), expected, rtol=SCORE_TENSOR, atol=SCORE_TENSOR * np.abs(x).max()
+        )
+
+
+def test_nan_infinities_and_integers():
+    x = torch.tensor([[1.0, torch.nan, torch.inf], [2.0, 0.0, -torch.inf], [0.0, 1.0, torch.inf]])
+    for law in ("normal", stats.norm(), D.Normal(0.0, 1.0), D.Laplace(0.0, 1.0)):
+        for strength in (None, 4.0):
+            y = normal_scores(x, law, strength)
+            assert y[:, 1].isnan().all()
+            assert y[:, ::2].isfinite().all()
+        assert inverse_scores(normal_scores(x, law), x, law)[:, 1].isnan().all()
+    numbers = torch.tensor([2**62 + 1, 2**62, 3])
+    assert normal_scores(numbers).dtype == torch.get_default_dtype()
+    for made in (normal_scores(numbers), normal_scores(numbers, D.Normal(0.0, 1.0))):
+        torch.testing.assert_close(made, normal_scores(torch.tensor([3.0, 2.0, 1.0])))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_beyond_a_dtype_are_its_largest(dtype):
+    for strength in (None, 1e3):
+        y = normal_scores(torch.arange(100.0).to(dtype), stats.pareto(1e-3), strength)
+        assert y.isfinite().all()
+        assert y[-1] == torch.finfo(dtype).max
+
+
+# Gradients
+
+ICDFS: dict[str, tuple[Any, Callable[[Tensor], Tensor]]] = {
+    "normal": ("normal", torch.special.ndtri),
+    "uniform": ("uniform", lambda p: p),
+    "frozen": (stats.expon(), lambda p: -torch.log1p(-p)),
+    "logistic": (stats.logistic(), torch.logit),
+    "cauchy of torch": (D.Cauchy(number(0.0), number(1.0)), D.Cauchy(0.0, 1.0).icdf),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("target", ICDFS)
+@pytest.mark.parametrize("n", [3, 40, 400])
+def test_gradient_in_values_and_strength(target, n, device, rng):
+    if "torch" in target and device != "cpu":
+        pytest.skip("a distribution lives on one device")
+    law, icdf = ICDFS[target]
+    x = torch.tensor(rng.normal(size=(n, 2)), device=device, requires_grad=True)
+    strength = torch.tensor([0.7, 4.0], dtype=torch.float64, device=device, requires_grad=True)
+    weights = torch.tensor(rng.normal(size=(n, 2)), device=device)
+    made = torch.autograd.grad((normal_scores(x, law, strength) * weights).sum(), (x, strength))
+    expected = torch.autograd.grad((direct(x, strength, icdf) * weights).sum(), (x, strength))
+    for ours, theirs in zip(made, expected, strict=True):
+        scale = float(theirs.abs().max())
+        np.testing.assert_allclose(ours.cpu(), theirs.cpu(), rtol=0, atol=SCORE_SLOPE * scale)
+
+
+def test_gradient_in_the_parameters_of_a_target(rng):
+    x = torch.tensor(rng.normal(size=(20, 2)), requires_grad=True)
+    loc, scale = (number(value).requires_grad_() for value in (1.0, 2.0))
+    for strength in (None, 2.0):
+        standard = normal_scores(x, "normal", strength).detach()
+        y = normal_scores(x, D.Normal(loc, scale), strength)
+        torch.testing.assert_close(y, 1 + 2 * standard)
+        grads = torch.autograd.grad(y.square().sum(), (loc, scale))
+        torch.testing.assert_close(grads[0], (2 * y).sum().detach())
+        torch.testing.assert_close(grads[1], (2 * y * standard).sum().detach())
+
+
+def test_gradient_in_what_a_fitted_target_was_fitted_to(rng):
+    x = torch.tensor(rng.normal(size=(30, 1)))
+    sample = torch.tensor(rng.gamma(3.0, size=(200, 1)), requires_grad=True)
+    weights = torch.tensor(rng.normal(size=(30, 1)))
+
+    def loss(given: Tensor) -> Tensor:
+        return (normal_scores(x, maxent.fit(given, 4)) * weights).sum()
+
+    (slope,) = torch.autograd.grad(loss(sample), sample)
+    way = torch.tensor(rng.normal(size=(200, 1)))
+    step = 1e-5
+    with torch.no_grad():
+        change = (loss(sample + step * way) - loss(sample - step * way)) / (2 * step)
+    np.testing.assert_allclose((slope * way).sum(), change, rtol=1e-6, atol=1e-6)
+
+
+def test_hard_scores_are_constants():
+    x = torch.arange(5.0, requires_grad=True)
+    for law in ("normal", Logistic(), stats.norm()):
+        assert not normal_scores(x, law).requires_grad
+
+
+def test_a_gradient_needs_a_density():
+    x = torch.arange(5.0, dtype=torch.float64)
+    assert normal_scores(x, Logistic(), 2.0).isfinite().all()
+    with pytest.raises(InputError, match="logpdf or pdf for a gradient"):
+        normal_scores(x.requires_grad_(), Logistic(), 2.0)
+
+
+def test_one_backward_alone():
+    x = torch.arange(5.0, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(
+        normal_scores(x, strength=1.0).square().sum(), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("target", ["normal", "uniform", "frozen"])
+def test_gradient_of_the_way_back(target, rng):
+    law, _ = ICDFS[target]
+    x = torch.tensor(rng.normal(size=(30, 2)), requires_grad=True)
+    y = torch.tensor([[-4.0, -0.3], [0.21, 0.4], [0.77, 6.0]], requires_grad=True).double()
+    y = y.detach().requires_grad_()
+    if target != "normal":  # y beyond the ends has no slope
+        y = y.detach().abs().clamp(max=0.9).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda y, x: inverse_scores(y, x, law), (y, x), eps=1e-7, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_way_back_of_a_constant_and_of_one_value():
+    for n in (1, 4):
+        x = torch.full((n,), 2.0, dtype=torch.float64, requires_grad=True)
+        y = torch.tensor([-9.0, 0.0, 0.1, 9.0], dtype=torch.float64, requires_grad=True)
+        back = inverse_scores(y, x)
+        assert (back == 2).all()
+        slopes = torch.autograd.grad(back.sum(), (x, y))
+        assert float(slopes[0].sum()) == pytest.approx(4.0)
+        assert (slopes[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: normal_scores(x[:0]), "at least one value"),
+        (lambda x: normal_scores(x, dim=1), "dim must be an axis"),
+        (lambda x: normal_scores(x, "gaussian", 2.0), "target must be"),
+        (lambda x: normal_scores(x, strength=-1.0), "strength must be positive"),
+        (lambda x: normal_scores(x, strength=x), "strength must"),
+        (lambda x: normal_scores(x.to_sparse()), "x must"),
+        (lambda x: normal_scores(x, D.Normal(torch.zeros(2), 1.0)), "target must be one"),
+        (lambda x: inverse_scores(x, x[:, None]), "y must have the shape of x"),
+        (lambda x: inverse_scores(x, x.numpy()), "both be tensors, or arrays"),
+        (lambda x: inverse_scores(x, x.to("meta")), "y must be on meta"),
+    ],
+)
+def test_what_is_refused(call, said):
+    with pytest.raises(InputError, match=said):
+        call(torch.arange(4.0))
