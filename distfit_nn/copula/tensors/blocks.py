@@ -50,13 +50,12 @@ def one_sided_sums(x: Tensor, strength: Tensor, coefficients: Tensor) -> tuple[T
         c_1, ..., c_K.
     """
     blocks = cut(x, torch.inf)
-    before, after = _near_sums(blocks, strength)
-    up, down = _decays(blocks, strength)
-    carried = _carried(_both_ways(up, down, coefficients), blocks, strength)
-    carried *= coefficients.view(-1, 1, 1)
-    before += _polynomial(carried[0], up)
-    after += _polynomial(carried[1], down)
-    return joined(before, len(x)), joined(after, len(x))
+    sums = _near_sums(blocks, strength)
+    decays = _distances(blocks).mul_(-strength).exp_()
+    own = _power_sums(decays, len(coefficients))[None]
+    carried = _carried(own, blocks, strength)[0].mul_(coefficients.view(-1, 1, 1))
+    sums += _polynomial(carried, decays)
+    return joined(sums[0], len(x)), joined(sums[1], len(x))
 
 
 def slope_sums(
@@ -86,77 +85,50 @@ def slope_sums(
     """
     blocks, w = cut(x, torch.inf), cut(weights, 0.0)
     total, moment = _near_slopes(blocks, w, strength)
-    up, down = _decays(blocks, strength)
-    own = _both_ways(up, down, coefficients), _both_ways(up, down, coefficients, w)
-    ones, ws = (_carried(sums, blocks, strength) for sums in own)
-    factors = coefficients.view(-1, 1, 1)
-    for side, (decay, distance) in enumerate(
-        ((up, _from_end(blocks, 0)), (down, _from_end(blocks, -1)))
-    ):
-        far = _polynomial(ones[side] * factors, decay).mul_(w)
-        far.sub_(_polynomial(ws[side] * factors, decay))
-        total += far
-        moment += far.mul_(distance)
-    across = _moment_across(blocks, strength, factors, (ones, ws), (own[0][1], own[1][1]))
+    distances = _distances(blocks)
+    decays = (distances * -strength).exp_()
+    terms, factors = len(coefficients), coefficients.view(-1, 1, 1)
+    own = torch.stack([_power_sums(decays, terms), _power_sums(decays, terms, w)])
+    carried = _carried(own, blocks, strength)
+    ones, ws = carried * factors
+    far = _polynomial(ones, decays).mul_(w).sub_(_polynomial(ws, decays))
+    total += far[0]
+    total += far[1]
+    far *= _finite(distances)
+    moment += far[0]
+    moment -= far[1]
+    across = _moment_across(blocks, strength, factors, carried, own[:, 1])
     return joined(total, len(x)), joined(moment, len(x)).sum(0) + across
 
 
-def _moment_across(
-    x: Tensor,
-    strength: Tensor,
-    factors: Tensor,
-    carried: tuple[Tensor, Tensor],
-    own: tuple[Tensor, Tensor],
-) -> Tensor:
-    """Return what widths of blocks and gaps between them add to the moment of `slope_sums`, (d,).
-
-    A width counts for the pairs with one point before the block and one after it, a gap for those
-    with one before the gap and one after it: a product of sums for each k.
-    """
-    width = _finite(x[-1] - x[0])
-    gap = pad(_finite(x[0, 1:] - x[-1, :-1]), (0, 0, 1, 0))
-    span = _powers_of_decay(width, strength, len(factors))
-    (ones, w), (own_ones, own_w) = carried, own
-    ones_before, w_before = ones[0] * factors, w[0] * factors
-    ones_after, w_after = span * ones[1], span * w[1]
-    moment = width * (ones_before * w_after - w_before * ones_after).sum(0)
-    ones_after += own_ones
-    w_after += own_w
-    moment += gap * (ones_before * w_after - w_before * ones_after).sum(0)
-    return moment.sum(0)
-
-
-def _near_sums(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the other points of a block contribute, from before and from after."""
-    before, after = torch.zeros_like(x), torch.zeros_like(x)
-    for i in range(1, len(x)):
-        share = (x[:i] - x[i]).mul_(strength).sigmoid_()
-        before[i] = share.sum(0)
-        after[:i] += share
-    return before, after
+def _near_sums(x: Tensor, strength: Tensor) -> Tensor:
+    """Return what the other points of a block contribute, from before and from after: (2, ...)."""
+    sums = x.new_zeros((2, *x.shape))
+    before, after = sums
+    for reach in range(1, len(x)):
+        share = (x[:-reach] - x[reach:]).mul_(strength).sigmoid_()
+        before[reach:].add_(share)
+        after[:-reach].add_(share)
+    return sums
 
 
 def _near_slopes(x: Tensor, w: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what pairs of a block contribute to `slope_sums`."""
+    """Return what pairs of a block contribute to `slope_sums`, the moment at the later point."""
     total, moment = torch.zeros_like(x), torch.zeros_like(x)
-    for i in range(1, len(x)):
-        distance = x[i] - x[:i]
-        share = (distance * -strength).sigmoid_()
-        share.addcmul_(share, share, value=-1).mul_(w[i] - w[:i])
-        total[i] += share.sum(0)
-        total[:i] -= share
-        torch.sum(share.mul_(distance), 0, out=moment[i])
+    rate = -strength
+    for reach in range(1, len(x)):
+        distance = x[reach:] - x[:-reach]
+        share = (distance * rate).sigmoid_()
+        share.addcmul_(share, share, value=-1).mul_(w[reach:] - w[:-reach])
+        total[reach:].add_(share)
+        total[:-reach].sub_(share)
+        moment[reach:].addcmul_(share, distance)
     return total, moment
 
 
-def _decays(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """Return exp(-gap) from the first point of each block, and to its last."""
-    return (x[0] - x).mul_(strength).exp_(), (x - x[-1]).mul_(strength).exp_()
-
-
-def _from_end(x: Tensor, end: int) -> Tensor:
-    """Return x less the first (0) or the last (-1) point of its block, 0 where that is a filler."""
-    return _finite(x - x[end])
+def _distances(x: Tensor) -> Tensor:
+    """Return the distances from the first point of each block and to its last: (2, BLOCK, m, d)."""
+    return torch.stack([x - x[0], x[-1] - x])
 
 
 def _finite(distance: Tensor) -> Tensor:
@@ -164,51 +136,72 @@ def _finite(distance: Tensor) -> Tensor:
     return distance.masked_fill_(distance.isinf(), 0.0)
 
 
-def _powers_of_decay(distance: Tensor, strength: Tensor, terms: int) -> Tensor:
-    """Return exp(-k strength distance), k = 1..K, for distances (..., 1, m, d): (..., K, m, d)."""
-    k = torch.arange(1, terms + 1, device=distance.device).view(-1, 1, 1)
-    return (distance * strength * -k).exp_()  # in this order: k times a strength may overflow
+def _power_sums(decays: Tensor, terms: int, weights: Tensor | None = None) -> Tensor:
+    """Return sum_j w_j decay_j^k over each block, seen from its last and its first point.
+
+    The first serves the blocks after it, the second those before it: (2, K, m, d).
+    """
+    power = decays.clone() if weights is None else decays * weights
+    sums = [power.sum(1)]
+    for _ in range(1, terms):
+        sums.append(power.mul_(decays).sum(1))
+    return torch.stack(sums, 1).flip(0)
 
 
-def _both_ways(
-    up: Tensor, down: Tensor, coefficients: Tensor, weights: Tensor | None = None
-) -> Tensor:
-    """Return the power sums of each block from its last point and from its first: (2, K, m, d)."""
-    return torch.stack([_power_sums(decay, coefficients, weights) for decay in (down, up)])
-
-
-def _power_sums(decay: Tensor, coefficients: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return sum_j w_j decay_j^k over each block, k = 1..K: (K, m, d)."""
-    power = decay.clone() if weights is None else decay * weights
-    sums = [power.sum(0)]
-    for _ in coefficients[1:]:
-        sums.append(power.mul_(decay).sum(0))
-    return torch.stack(sums)
+def _powers_of_decay(distance: Tensor, strength: Tensor, k: Tensor) -> Tensor:
+    """Return exp(k strength distance), k = -1..-K, for distances (..., 1, m, d): (..., K, m, d)."""
+    return (distance * strength * k).exp_()  # in this order: k times a strength may overflow
 
 
 def _carried(sums: Tensor, x: Tensor, strength: Tensor) -> Tensor:
-    """Return S_k at the near end of each block, from all blocks on that side: (2, K, m, d).
+    """Return S_k at the near end of each block, from all blocks on that side.
 
-    sums[0] are those of each block seen from its last point, for the blocks after it; sums[1] those
-    seen from its first, for the blocks before it.
+    `sums` (..., 2, K, m, d) are those of each block by itself, as `_power_sums` has them; what is
+    returned, of the same shape, is that from before at its first point and from after at its last.
     """
     forth, back = torch.stack([x[0], x[-1]]), torch.stack([-x[-1].flip(0), -x[0].flip(0)])
     first, last = torch.stack([forth, back], 1)[:, :, None]  # (2, 1, m, d) each
-    state = torch.stack([sums[0], sums[1].flip(1)])
-    terms, reach = state.shape[1], 1
+    state = torch.stack([sums[..., 0, :, :, :], sums[..., 1, :, :, :].flip(-2)], -4)
+    k = _exponents(state.shape[-3], x)
+    reach = 1
     while reach < x.shape[1]:
-        decay = _powers_of_decay(last[:, :, reach:] - last[:, :, :-reach], strength, terms)
-        moved = decay.mul_(state[:, :, :-reach])
-        state = torch.cat([state[:, :, :reach], moved.add_(state[:, :, reach:])], 2)
+        decay = _powers_of_decay(last[:, :, reach:] - last[:, :, :-reach], strength, k)
+        moved = (state[..., :-reach, :] * decay).add_(state[..., reach:, :])
+        state = torch.cat([state[..., :reach, :], moved], -2)
         reach *= 2
-    decay = _powers_of_decay(first[:, :, 1:] - last[:, :, :-1], strength, terms)
-    carried = pad(decay.mul_(state[:, :, :-1]), (0, 0, 1, 0))
-    return torch.stack([carried[0], carried[1].flip(1)])
+    decay = _powers_of_decay(first[:, :, 1:] - last[:, :, :-1], strength, k)
+    carried = pad(state[..., :-1, :] * decay, (0, 0, 1, 0))
+    return torch.stack([carried[..., 0, :, :, :], carried[..., 1, :, :, :].flip(-2)], -4)
+
+
+def _exponents(terms: int, like: Tensor) -> Tensor:
+    """Return -1, ..., -K as (K, 1, 1)."""
+    return torch.arange(-1, -terms - 1, -1, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
 
 def _polynomial(coefficients: Tensor, q: Tensor) -> Tensor:
-    """Return sum_k coefficients_k q^k by Horner's scheme."""
-    value = q * coefficients[-1]
-    for c in coefficients[:-1].flip(0):
+    """Return sum_k coefficients_k q^k by Horner's scheme, of (2, K, m, d) and (2, BLOCK, m, d)."""
+    last, *others = coefficients[:, :, None].flip(1).unbind(1)
+    value = q * last
+    for c in others:
         value.add_(c).mul_(q)
     return value
+
+
+def _moment_across(
+    x: Tensor, strength: Tensor, factors: Tensor, carried: Tensor, own: Tensor
+) -> Tensor:
+    """Return what widths of blocks and gaps between them add to the moment of `slope_sums`, (d,).
+
+    A width counts for the pairs with one point before the block and one after it, a gap for those
+    with one before the gap and one after it: a product of sums for each k. `carried` and `own` are
+    sums of ones and of weights; `own` is seen from the first point of each block.
+    """
+    width = _finite(x[-1] - x[0])
+    gap = pad(_finite(x[0, 1:] - x[-1, :-1]), (0, 0, 1, 0))
+    ones_before, w_before = carried[:, 0] * factors
+    after = carried[:, 1] * _powers_of_decay(width, strength, _exponents(len(factors), x))
+    moment = width * (ones_before * after[1] - w_before * after[0]).sum(0)
+    after += own
+    moment += gap * (ones_before * after[1] - w_before * after[0]).sum(0)
+    return moment.sum(0)

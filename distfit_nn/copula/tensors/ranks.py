@@ -182,15 +182,16 @@ class _Soft(Function):
         given = grads[: _count(ctx.mode)]
         if all(g is None for g in given):
             return None, None, None
-        slopes = _Slopes.apply(ctx.mode, *given, *ctx.saved_tensors)
-        return (*slopes, None)
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        return (*slopes(ctx.mode, *given, *ctx.saved_tensors), None)
 
 
 class _Slopes(Function):
     """The gradients, which have none of their own."""
 
     @staticmethod
-    def forward(mode: int, *parts: Tensor) -> Tensors:
+    def forward(mode: int, *parts: Any) -> Tensors:
         given, (x, strength, *kept) = parts[: _count(mode)], parts[_count(mode) :]
         return _backward(x, strength, mode, given, tuple(kept))
 
