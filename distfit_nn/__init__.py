@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfit_nn import errors, maxent, stats, transforms
+    from distfit_nn import copula, errors, maxent, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
 
@@ -18,6 +18,7 @@ __all__ = [
     "Analysis",
     "__version__",
     "analyze",
+    "copula",
     "errors",
     "maxent",
     "record",
@@ -30,7 +31,7 @@ _HOME = {
     "analyze": "distfit_nn.analysis",
     "record": "distfit_nn.capture.recorder",
 }
-_SUBMODULES = ("errors", "maxent", "stats", "transforms")
+_SUBMODULES = ("copula", "errors", "maxent", "stats", "transforms")
 
 
 def __getattr__(name: str) -> object:
