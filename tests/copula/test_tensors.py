@@ -270,7 +270,7 @@ def test_under_autocast(dtype: torch.dtype) -> None:
     assert x.grad.isfinite().all()
 
 
-def test_compiled_and_functional() -> None:
+def test_the_gradient_as_a_function() -> None:
     x = normal(20, 3).requires_grad_()
 
     def loss(x: Tensor) -> Tensor:
@@ -281,12 +281,13 @@ def test_compiled_and_functional() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("error:Dynamo")
 def test_torch_compile_gives_the_same_numbers() -> None:
     x = normal(20, 3).requires_grad_()
 
     def loss(x: Tensor) -> Tensor:
-        return (soft_rank(2 * x, 1.5) * x).sum()
+        scores = ranks.soft_normal_scores(x, 2.0)
+        return (soft_rank(2 * x, 1.5) * x + hard_rank(x) * scores).sum()
 
     value = loss(x)
     compiled = torch.compile(loss, backend="aot_eager")(x)

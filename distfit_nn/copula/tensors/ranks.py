@@ -4,13 +4,15 @@ On the CPU the compiled kernels work on the memory of the tensors; on every othe
 operators do. Either way a forward pass keeps the sorted columns, if a gradient may be asked for,
 and a backward pass needs no sorting.
 
-`torch.func.grad` goes through, `vmap` does not: columns are the batch here. `torch.compile` leaves
-the ranks as they are, between two graphs.
+`torch.func.grad` goes through, `vmap` does not: columns are the batch here. `torch.compile` breaks
+its graph and calls the ranks as they are.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +29,27 @@ from distfit_nn.maxent.tensors.checks import plain
 BELOW, BOTH, NORMAL = range(3)  # what is returned, as in `rank_kernel`
 
 Tensors = tuple[Tensor, ...]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
+def _uncompiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Keep torch.compile from looking into a function: it cannot see what kernels do.
+
+    Not as a plain `torch.compiler.disable`, which imports the compiler for those who never use it.
+    """
+
+    @wraps(function)
+    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if torch.compiler.is_compiling():
+            whole: Callable[Arguments, Result] = torch.compiler.disable(function)
+            return whole(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return called
+
+
+@_uncompiled
 def soft_rank(x: Any, strength: Any, dim: int = 0) -> Tensor:
     """Return the soft ranks of a tensor: see `distfit_nn.copula.soft_rank`.
 
@@ -42,6 +63,7 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Tensor:
     return _shaped(below, x, axis)
 
 
+@_uncompiled
 def hard_rank(x: Tensor, dim: int = 0) -> Tensor:
     """Return the hard ranks of a tensor: see `distfit_nn.copula.hard_rank`. They have no gradient.
 
@@ -56,6 +78,7 @@ def hard_rank(x: Tensor, dim: int = 0) -> Tensor:
         return _shaped(below, x, axis)
 
 
+@_uncompiled
 def soft_counts(x: Any, strength: Any) -> tuple[Tensor, Tensor]:
     """Return the soft counts below and above each value of the columns of x (n, d).
 
@@ -67,6 +90,7 @@ def soft_counts(x: Any, strength: Any) -> tuple[Tensor, Tensor]:
     return below, above
 
 
+@_uncompiled
 def soft_normal_scores(x: Any, strength: Any) -> Tensor:
     """Return the normal quantiles of s / n of the columns of x (n, d), as one operation.
 
@@ -78,6 +102,7 @@ def soft_normal_scores(x: Any, strength: Any) -> Tensor:
     return scores
 
 
+@_uncompiled
 def hard_counts(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the counts below and above each value of the columns of x (n, d), ties half each.
 
