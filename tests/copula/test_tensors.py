@@ -270,14 +270,12 @@ def test_under_autocast(dtype: torch.dtype) -> None:
     assert x.grad.isfinite().all()
 
 
-def test_the_gradient_as_a_function() -> None:
-    x = normal(20, 3).requires_grad_()
-
-    def loss(x: Tensor) -> Tensor:
-        return (soft_rank(2 * x, 1.5) * x).sum()
-
-    (wanted,) = torch.autograd.grad(loss(x), x)
-    torch.testing.assert_close(torch.func.grad(loss)(x.detach()), wanted)
+def test_transforms_of_functions_are_refused() -> None:
+    x = normal(20, 3)
+    with pytest.raises(RuntimeError, match="setup_context"):
+        torch.func.grad(lambda x: soft_rank(x, 1.5).sum())(x)
+    with pytest.raises(RuntimeError):
+        torch.func.vmap(lambda x: soft_rank(x, 1.5))(x[None])
 
 
 @pytest.mark.slow
