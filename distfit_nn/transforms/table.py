@@ -33,6 +33,8 @@ class Table:
     ----------
     values, scores : (d, k)
         The knots, ascending along a row, and their scores; NaN after the last of a row.
+    middles : (d, k)
+        The scores of values that are knots: for the last knot of an atom, that of its middle.
     counts : (d,) int64
         How many knots a row holds; 0 of a column without a value.
     slopes : (2, d)
@@ -43,6 +45,7 @@ class Table:
 
     values: Array
     scores: Array
+    middles: Array
     counts: NDArray[np.int64]
     slopes: Array
     ends: Array
@@ -50,26 +53,21 @@ class Table:
     def forward(self, x: Floats) -> Floats:
         """Return the scores of x (n, d), float32 or float64; NaN stays."""
         largest = float(np.finfo(x.dtype).max)
+        rates = np.divide(1.0, self.slopes, out=np.zeros_like(self.slopes), where=self.slopes > 0)
         limits = np.clip(self.ends, -largest, largest)
-
-        def look_up(rows: Floats, first: int, last: int) -> None:
-            table = (part[first:last] for part in (self.values, self.scores, self.counts))
-            sides = (part[:, first:last] for part in (self.slopes, limits))
-            table_kernel.forward(rows, *table, *sides, np.empty(AT_ONCE, np.uint32))
-
-        return _by_rows(x, look_up)
+        return _looked_up(x, self.values, self.scores, self.middles, self.counts, rates, limits)
 
     def inverse(self, y: Floats) -> Floats:
-        """Return the values of the scores y (n, d), float32 or float64; NaN stays."""
+        """Return the values of the scores y (n, d), float32 or float64; NaN stays.
+
+        Those beyond the ends of the target count as these ends.
+        """
         largest = float(np.finfo(y.dtype).max)
         limits = np.array([-largest, largest])[:, None] * np.ones_like(self.ends)
-
-        def look_up(rows: Floats, first: int, last: int) -> None:
-            table = (part[first:last] for part in (self.values, self.scores, self.counts))
-            sides = (part[:, first:last] for part in (self.slopes, self.ends, limits))
-            table_kernel.inverse(rows, *table, *sides, np.empty(AT_ONCE, np.uint32))
-
-        return _by_rows(y, look_up)
+        inside = np.clip(y, *self.ends.astype(y.dtype))
+        return _looked_up(
+            inside, self.scores, self.values, self.values, self.counts, self.slopes, limits
+        )
 
 
 def places(n: int, size: int) -> NDArray[np.int64]:
@@ -131,27 +129,34 @@ def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
     _in_batches(n, d, task)
     in_order = [knots[first] for first in sorted(knots)]
     values, below = (_stacked(part) for part in zip(*in_order, strict=True))
-    scores = of_counts(law, below.T, (sample.present[:, None] - below).T, sample.present).T
+    above = sample.present[:, None] - below
+    scores = np.ascontiguousarray(of_counts(law, below.T, above.T, sample.present).T)
     slopes = np.zeros((2, d))
     if extrapolate:
         slopes = end_slopes(law, sample.present, sample.low.T, sample.high.T)
     ends = np.stack([np.broadcast_to(end, d) for end in law.ends()]).astype(np.float64)
-    return Table(values, np.ascontiguousarray(scores), sample.counts, slopes, ends)
+    middles = scores.copy()
+    atom = values[:, 2:] == values[:, :-2]
+    middles[:, 2:][atom] = scores[:, 1:-1][atom]
+    return Table(values, scores, middles, sample.counts, slopes, ends)
 
 
 def _chosen(ordered: Floats, size: int, sample: Sample) -> list[Array]:
     """Return the knots of sorted rows and the counts below them, and write the sample."""
     m, n = ordered.shape
     room = 3 * min(n, size)
-    values, below = np.full((m, room), np.nan), np.full((m, room), np.nan)
-    sample.present[:] = n - np.count_nonzero(np.isnan(ordered), axis=1)
+    values, below = np.empty((m, room)), np.empty((m, room))
+    holes = np.isnan(ordered[:, -1])
+    sample.present[:] = n
+    sample.present[holes] -= np.count_nonzero(np.isnan(ordered[holes]), axis=1)
     for count in np.unique(sample.present).tolist():
         rows, outer = np.flatnonzero(sample.present == count), lines.outer(count)
         table_kernel.choose(ordered, rows, count, places(count, size), values, below, sample.counts)
         sample.low[rows, :outer] = ordered[rows, :outer]
         sample.high[rows, :outer] = ordered[rows, count - outer : count][:, ::-1]
     width = int(sample.counts.max())
-    return [values[:, :width].copy(), below[:, :width].copy()]
+    after = np.arange(width) >= sample.counts[:, None]
+    return [np.where(after, np.nan, part[:, :width]) for part in (values, below)]
 
 
 def _stacked(parts: Sequence[Array]) -> Array:
@@ -164,14 +169,34 @@ def _stacked(parts: Sequence[Array]) -> Array:
     return out
 
 
-def _by_rows(x: Floats, change: Callable[[Floats, int, int], None]) -> Floats:
-    """Return x (n, d) after change(rows, first, last) of its columns, as rows, in place."""
+def _looked_up(
+    x: Floats,
+    knots: Array,
+    to: Array,
+    at: Array,
+    counts: NDArray[np.int64],
+    rates: Array,
+    limits: Array,
+) -> Floats:
+    """Return what a table makes of x (n, d): see `table_kernel.look_up`."""
     out = np.empty(x.shape, x.dtype)
 
     def task(first: int, last: int) -> None:
-        rows = x[:, first:last].T.copy()
-        change(rows, first, last)
-        out[:, first:last] = rows.T
+        here = slice(first, last)
+        rows = x[:, here].T.copy()
+        found = np.empty_like(rows)
+        table_kernel.look_up(
+            rows,
+            knots[here],
+            counts[here],
+            to[here],
+            at[here],
+            rates[:, here],
+            limits[:, here],
+            np.empty(AT_ONCE, np.uint32),
+            found,
+        )
+        out[:, here] = found.T
 
     _in_batches(len(x), x.shape[1], task)
     return out

@@ -1,8 +1,9 @@
-"""Compiled tables of knots: chosen from sorted columns, then looked up forward and back.
+"""Compiled tables of knots: chosen from sorted columns, and looked up.
 
-Columns lie in rows here, of values (m, n) and of tables (m, k). Row j of a table holds counts[j]
-ascending knots. A value that stands once among the data is one knot; an atom, a value that stands
-several times, is three: with the scores of its lower end, its middle and its upper end.
+Columns lie in rows here, of values (m, n) and of tables (m, k), which hold as many ascending knots
+as there are, from the start of a row. A value that stands once among the data is one knot; an atom,
+a value that stands several times, is three: for the scores of its lower end, its middle and its
+upper end.
 """
 
 from __future__ import annotations
@@ -73,17 +74,16 @@ def _locate(x, j, first, last, knots, count, below):  # type: ignore[no-untyped-
 
 
 @compiled
-def _between(start, stop, share):  # type: ignore[no-untyped-def]
-    """Return the point between two, which may be far apart; share lies in [0, 1]."""
-    point = start + 2.0 * share * (0.5 * stop - 0.5 * start)
-    return min(max(point, start), stop)
+def _along(value, low, high, start, stop):  # type: ignore[no-untyped-def]
+    """Return what the line from (low, start) to (high, stop) has at a value between low and high.
 
-
-@compiled
-def _share(low, high, value):  # type: ignore[no-untyped-def]
-    """Return where a value lies between two that differ, which may be far apart."""
+    Either pair may be far apart, or one number.
+    """
     whole = 0.5 * high - 0.5 * low
-    return (0.5 * value - 0.5 * low) / whole if whole > 0.0 else 0.5
+    share = (0.5 * value - 0.5 * low) / (whole if whole > 0.0 else 1.0)
+    point = start + 2.0 * share * (0.5 * stop - 0.5 * start)
+    point = point if point > start else start
+    return point if point < stop else stop
 
 
 @compiled
@@ -92,72 +92,47 @@ def _clipped(value, limits, j):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(x, values, scores, counts, slopes, limits, below):  # type: ignore[no-untyped-def]
-    """Replace the values x (m, n) by their scores, each row by its own table.
+def look_up(x, knots, ends, to, at, rates, limits, below, out):  # type: ignore[no-untyped-def]
+    """Write what the values x (m, n) are mapped to, each row by its own table.
 
-    A value that is a knot gets its score, an atom that of its middle; others get those of straight
-    lines. Beyond the ends lines of slopes (2, m) dx/dy go on until limits (2, m); where a slope is
-    0 the end's score is held. Rows without knots become NaN, and NaN stays. `below` is room for
-    whole numbers, as many as are searched for at once.
+    Parameters
+    ----------
+    x : (m, n)
+        NaN stays.
+    knots, to, at : (m, k)
+        Between two knots a value is mapped to the straight line between their entries of `to`; a
+        knot itself to its entry of `at`, the last one if there are several.
+    ends : (m,)
+        How many knots a row has; rows without any become NaN.
+    rates, limits : (2, m)
+        Beyond the first and the last knot lines of these slopes go on, within limits.
+    below : (b,) uint32
+        Room: so many values are searched for at once.
+    out : (m, n)
     """
     m, n = x.shape
     for j in range(m):
-        end = counts[j] - 1
+        end = ends[j] - 1
         if end < 0:
-            x[j, :] = float("nan")
+            out[j, :] = float("nan")
             continue
         for first in range(0, n, len(below)):
             last = min(first + len(below), n)
-            _locate(x, j, first, last, values, end + 1, below)
+            _locate(x, j, first, last, knots, end + 1, below)
+            for i in range(first, last):  # without branches, as most values lie inside
+                value, k = float(x[j, i]), np.int64(below[i - first])
+                k = k - 1 if k > 0 else k
+                after = k + 1 if k < end else k
+                low, exact = knots[j, k], at[j, k]
+                point = _along(value, low, knots[j, after], to[j, k], to[j, after])
+                out[j, i] = exact if low == value else point
             for i in range(first, last):
                 value, k = float(x[j, i]), np.int64(below[i - first]) - 1
-                if k < 0:
-                    if value == value:
-                        step = (value - values[j, 0]) / slopes[0, j] if slopes[0, j] > 0.0 else 0.0
-                        x[j, i] = _clipped(scores[j, 0] + step, limits, j)
-                elif values[j, k] == value:
-                    atom = k > 1 and values[j, k - 2] == value
-                    x[j, i] = scores[j, k - 1 if atom else k]
-                elif k == end:
-                    step = (value - values[j, k]) / slopes[1, j] if slopes[1, j] > 0.0 else 0.0
-                    x[j, i] = _clipped(scores[j, k] + step, limits, j)
-                else:
-                    share = _share(values[j, k], values[j, k + 1], value)
-                    x[j, i] = _between(scores[j, k], scores[j, k + 1], share)
-
-
-@compiled
-def inverse(y, values, scores, counts, slopes, ends, limits, below):  # type: ignore[no-untyped-def]
-    """Replace the scores y (m, n) by their values: the inverse of `forward`.
-
-    Scores within those of an atom give its value. Those beyond the target's ends (2, m) count as
-    these ends; values stay within limits (2, m).
-    """
-    m, n = y.shape
-    for j in range(m):
-        end = counts[j] - 1
-        if end < 0:
-            y[j, :] = float("nan")
-            continue
-        for first in range(0, n, len(below)):
-            last = min(first + len(below), n)
-            for i in range(first, last):
-                if y[j, i] == y[j, i]:
-                    y[j, i] = _clipped(y[j, i], ends, j)
-            _locate(y, j, first, last, scores, end + 1, below)
-            for i in range(first, last):
-                score, k = float(y[j, i]), np.int64(below[i - first]) - 1
-                if k < 0:
-                    if score == score:
-                        y[j, i] = _clipped(
-                            values[j, 0] + (score - scores[j, 0]) * slopes[0, j], limits, j
-                        )
-                elif scores[j, k] == score:
-                    y[j, i] = values[j, k]
-                elif k == end:
-                    y[j, i] = _clipped(
-                        values[j, k] + (score - scores[j, k]) * slopes[1, j], limits, j
-                    )
-                else:
-                    share = _share(scores[j, k], scores[j, k + 1], score)
-                    y[j, i] = _between(values[j, k], values[j, k + 1], share)
+                if k < 0 and value == value:
+                    step = (value - knots[j, 0]) * rates[0, j]
+                    out[j, i] = _clipped(to[j, 0] + step, limits, j)
+                elif k < 0:
+                    out[j, i] = value
+                elif k == end and knots[j, k] != value:
+                    step = (value - knots[j, k]) * rates[1, j]
+                    out[j, i] = _clipped(to[j, k] + step, limits, j)
