@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from distfit_nn.copula import hard_kernel, rank_kernel, slope_kernel, sort_kernel
 from distfit_nn.copula.logistic_sum import logistic_sum
 from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL, PIECE
+from distfit_nn.copula.sort_kernel import TILE
 from distfit_nn.copula.sweep_kernel import LANES
 
 __all__ = ["BELOW", "BOTH", "NORMAL", "Sorted", "hard_scores", "soft_counts", "soft_slopes"]
@@ -33,7 +34,7 @@ __all__ = ["BELOW", "BOTH", "NORMAL", "Sorted", "hard_scores", "soft_counts", "s
 Array = NDArray[Any]
 T = TypeVar("T")
 
-BATCH = 1 << 17  # values that one task works on: with their keys they stay in the cache
+BATCH = 1 << 16  # values that one task works on: with their keys they stay in the cache
 KEYS = 1 << 15  # values that are sorted at once, or one column
 WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to start than to work
 TERMS = {np.dtype(np.float32): 10, np.dtype(np.float64): 12}
@@ -65,13 +66,11 @@ def in_rooms(
 
     Several threads share the batches; each has a room of its own, which it uses for all of them.
     """
-    width = max(1, BATCH // max(n, 1))
-    if width > LANES:
-        width -= width % LANES
     workers = min(workers, -(-d // LANES)) if n * d >= WORTH_A_THREAD else 1
+    grain = TILE if d >= TILE * workers else LANES
+    width = max(1, BATCH // max(n, 1) // grain) * grain
     if workers > 1:
-        width = min(width, -(-d // (LANES * workers)) * LANES)
-    width = max(width, min(d, LANES))
+        width = min(width, -(-d // (grain * workers)) * grain)
     starts = iter(range(0, d, width))
 
     def work(_: int = 0) -> None:
@@ -110,7 +109,7 @@ class Room:
 
     def __init__(self, m: int, n: int, dtype: Any, rows: int) -> None:
         self.keys = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
-        self.tile = np.empty((sort_kernel.TILE, sort_kernel.TILE), dtype)
+        self.tile = np.empty((TILE, TILE), dtype)
         self.spare = np.empty(n, dtype)
         self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
 
@@ -218,8 +217,7 @@ def soft_slopes(
         sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
         if scores is not None:
             sort_kernel.copy_columns(scores, first, room.tile, rows[1])
-            slope_kernel.through_scores(rows[0], rows[1], work)
-        slope_kernel.line_up(rows[0], ordered.order, room.spare)
+        slope_kernel.line_up(rows[0], rows[-1], scores is not None, ordered.order, work, room.spare)
         slope_kernel.soft_slopes(
             ordered.values,
             strength[first:last],

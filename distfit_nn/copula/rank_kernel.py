@@ -168,7 +168,8 @@ def soft_counts(  # type: ignore[no-untyped-def]
                 places[lane] = chains[lane, START] + at + 0.5
             count_down(coefficients, ratios, down, places, float(n), low, high, count)
             if mode == NORMAL:
-                normal_quantiles(low.reshape(-1), high.reshape(-1), 1.0 / n, count * LANES)
+                flat = low.reshape(-1), high.reshape(-1), ratios.reshape(-1)
+                normal_quantiles(*flat, 1.0 / n, count * LANES)
             unload(low, chains, at, count, first_out)
             if mode == BOTH:
                 unload(high, chains, at, count, second_out)

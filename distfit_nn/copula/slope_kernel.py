@@ -39,26 +39,30 @@ ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 
 @compiled
-def through_scores(gradients, scores, work):  # type: ignore[no-untyped-def]
-    """Replace gradients by z = ndtri(s / n) of columns (m, n) by those by s: over n phi(z)."""
-    density = work[0].reshape(-1)
-    m, n = gradients.shape
-    for j in range(m):
-        for at in range(0, n, len(density)):
-            count = min(len(density), n - at)
-            for i in range(count):
-                z = np.float64(scores[j, at + i])
-                density[i] = 0.5 * z * z
-            decay(density, count)
-            for i in range(count):
-                gradients[j, at + i] *= ROOT_TWO_PI / n / density[i]
+def through_scores(gradients, scores, inverse):  # type: ignore[no-untyped-def]
+    """Replace gradients by z = ndtri(s / n) by those by s: over n phi(z)."""
+    factor = ROOT_TWO_PI / len(scores)
+    for at in range(0, len(scores), len(inverse)):
+        count = min(len(inverse), len(scores) - at)
+        for i in range(count):
+            z = np.float64(scores[at + i])
+            inverse[i] = -0.5 * z * z
+        decay(inverse, count)
+        for i in range(count):
+            gradients[at + i] *= inverse[i] * factor
 
 
 @compiled
-def line_up(gradients, order, spare):  # type: ignore[no-untyped-def]
-    """Put gradients (m, n) in the order of the sorted columns, less their means."""
+def line_up(gradients, scores, through, order, work, spare):  # type: ignore[no-untyped-def]
+    """Put gradients by counts (m, n) in the order of the sorted columns, less their means.
+
+    Those that are given are by scores if they are to go through these.
+    """
+    block = work[0].reshape(-1)
     m, n = gradients.shape
     for j in range(m):
+        if through:
+            through_scores(gradients[j], scores[j], block)
         for i in range(n):
             spare[i] = gradients[j, order[j, i]]
         centre = mean(spare)

@@ -16,7 +16,7 @@ from distfit_nn.copula.vector_math import compiled
 
 SIGN32, HALF32, ALL32 = np.uint32(1 << 31), np.uint64(32), np.uint64((1 << 32) - 1)
 SIGN64 = np.uint64(1 << 63)
-TILE = 8  # rows and columns that are turned at once, in a place of their own: 16 are no faster
+TILE = 16  # rows and columns that are turned at once: 16 float32 are a line of memory
 PATIENCE = 16  # moves a value after which a column is sorted anew
 
 
@@ -54,8 +54,8 @@ def _of_bits32(_typing, _number):  # type: ignore[no-untyped-def]
 def copy_columns(x, first, tile, columns):  # type: ignore[no-untyped-def]
     """Write columns first, first + 1, ... of x (n, d) to the rows of `columns` (m, n)."""
     m, n = columns.shape
-    for low in range(0, m, TILE):
-        for at in range(0, n, TILE):
+    for at in range(0, n, TILE):
+        for low in range(0, m, TILE):
             if low + TILE <= m and at + TILE <= n:
                 for i in range(TILE):
                     for j in range(TILE):
@@ -73,8 +73,8 @@ def copy_columns(x, first, tile, columns):  # type: ignore[no-untyped-def]
 def copy_back(columns, first, tile, x):  # type: ignore[no-untyped-def]
     """Write the rows of `columns` (m, n) to columns first, first + 1, ... of x (n, d)."""
     m, n = columns.shape
-    for low in range(0, m, TILE):
-        for at in range(0, n, TILE):
+    for at in range(0, n, TILE):
+        for low in range(0, m, TILE):
             if low + TILE <= m and at + TILE <= n:
                 for j in range(TILE):
                     for i in range(TILE):

@@ -27,6 +27,13 @@ E4, E5, E6 = 0.0416666666664881, 0.008333333333319601, 0.0013888888952314775
 E7, E8, E9 = 0.00019841269890047113, 2.4801485482328494e-05, 2.755724091857897e-06
 E10, E11 = 2.763263963904103e-07, 2.5110037605963777e-08
 
+# log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...); at abs(s) <= (sqrt 2 - 1)^2, what is
+# left out after s^21 is 1e-19.
+LOG_2_WHOLE = 0.6931471805599453
+T1, T2, T3, T4, T5 = 1.0 / 3, 1.0 / 5, 1.0 / 7, 1.0 / 9, 1.0 / 11
+T6, T7, T8, T9, T10 = 1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21
+HALF_OCTAVE = (1 << 52) - 0x6A09E667F3BCD  # added to the bits of sqrt 2, it makes those of 2
+
 # Below exp(-FAR) = 1e-20 a term is nothing beside the 1/2 that a point counts for itself; and its
 # 14th power is still a normal number, which takes a processor a sixth of the time of a subnormal.
 FAR = 46.0
@@ -81,7 +88,7 @@ def mean(values):  # type: ignore[no-untyped-def]
 
 @fused
 def decay(gaps, count):  # type: ignore[no-untyped-def]
-    """Replace each gap >= 0 by exp(-gap), by 0 where that is below 1e-20."""
+    """Replace each gap > -700 by exp(-gap), by 0 where that is below 1e-20."""
     for j in range(count):
         gap = gaps[j]
         x = -min(gap, FAR)
@@ -104,10 +111,10 @@ def decay(gaps, count):  # type: ignore[no-untyped-def]
 
 
 @fused
-def normal_quantiles(below, above, inverse, count):  # type: ignore[no-untyped-def]
+def normal_quantiles(below, above, spare, inverse, count):  # type: ignore[no-untyped-def]
     """Replace `below` by the normal quantile of below * inverse; `above` * inverse is 1 minus it.
 
-    The smaller of the two counts is used; it must be above 1e-11. Replaces `above`, too.
+    The smaller of the two counts is used; it must be above 1e-11. Replaces `above` and `spare`.
     """
     for j in range(count):
         p = min(below[j], above[j]) * inverse
@@ -118,9 +125,32 @@ def normal_quantiles(below, above, inverse, count):  # type: ignore[no-untyped-d
         z = q * top / low
         below[j] = z if below[j] <= above[j] else -z
         above[j] = p
+    tails = 0  # they are brought together, for a loop without a choice
     for j in range(count):
-        if above[j] < TAIL:
-            r = math.sqrt(-math.log(above[j])) - SHIFT
-            top = ((((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2) * r + C1) * r + C0
-            low = ((((((D7 * r + D6) * r + D5) * r + D4) * r + D3) * r + D2) * r + D1) * r + 1.0
-            below[j] = math.copysign(top / low, below[j])
+        p = above[j]
+        above[tails], spare[tails] = p, j
+        tails += 1 if p < TAIL else 0
+    tail_quantiles(above, tails)
+    for i in range(tails):
+        place = np.int64(spare[i])
+        below[place] = math.copysign(above[i], below[place])
+
+
+@fused
+def tail_quantiles(p, count):  # type: ignore[no-untyped-def]
+    """Replace probabilities below 0.075 by the sizes of their normal quantiles."""
+    for i in range(count):
+        bits = np.int64(_as_bits(p[i]))  # type: ignore[call-arg]
+        # p = 2^power * (1 + s) / (1 - s), with a quotient between 1 / sqrt 2 and sqrt 2.
+        power = ((bits + HALF_OCTAVE) >> MANTISSA) - BIAS
+        quotient = _of_bits(bits - (power << MANTISSA))
+        s = (quotient - 1.0) / (quotient + 1.0)
+        t = s * s
+        series = T10
+        for c in (T9, T8, T7, T6, T5, T4, T3, T2, T1):
+            series = series * t + c
+        log_p = power * LOG_2_WHOLE + 2.0 * (s + s * t * series)
+        r = math.sqrt(-log_p) - SHIFT
+        top = ((((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2) * r + C1) * r + C0
+        low = ((((((D7 * r + D6) * r + D5) * r + D4) * r + D3) * r + D2) * r + D1) * r + 1.0
+        p[i] = top / low
