@@ -91,6 +91,23 @@ def test_a_gradient_by_one_count_alone(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [100, 400])
+def test_what_a_gradient_has_in_common_costs_no_digits(n: int) -> None:
+    x, g = pairs.columns(n)[:, :3].float(), torch.randint(0, 9, (n, 3)).float()
+    *_, saved = operators.soft_counts(x, torch.tensor(2.0))
+    wanted, _ = operators.soft_counts_backward(saved, g, None)
+    got, _ = operators.soft_counts_backward(saved, g + 2.0**20, None)  # exact
+    _, size = pairs.gradients(x, torch.tensor(2.0), g)[0]
+    assert_within(got, wanted.double(), 2 * slope_tolerance(n, torch.float32) * size)
+
+
+def test_the_errors_of_the_sums_are_those_stated() -> None:
+    for dtype, value, slope in ((torch.float32, 1.3e-8, 8.6e-7), (torch.float64, 1.1e-11, 1.2e-9)):
+        found = logistic_sum(TERMS[dtype])
+        assert found.value == pytest.approx(value, rel=0.1)
+        assert found.relative_slope == pytest.approx(slope, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [100, 400])
 def test_strengths_of_columns_are_their_own(n: int) -> None:
     x = pairs.columns(n)
     strength = torch.logspace(-2, 3, x.shape[1], dtype=torch.float64)
@@ -218,6 +235,18 @@ def test_the_same_bits_every_time(n: int) -> None:
         runs.append([below, above, *slopes, *operators.hard_counts(x)])
     for first, second in zip(*runs, strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("n", [DIRECT, DIRECT + 1])
+def test_nothing_waits_for_the_device(n: int) -> None:
+    x = torch.empty(n, 3, device="meta")  # on which no value can be looked at
+    below, above, saved = operators.soft_counts(x, torch.ones(3, device="meta"))
+    dx, dstrength = operators.soft_counts_backward(saved, below, above)
+    scores = operators.normal_scores(below, above)
+    slopes = operators.normal_scores_backward(scores, dx)
+    for result in (*operators.hard_counts(x), slopes):
+        assert result.shape == (n, 3)
+    assert dstrength.shape == (3,)
 
 
 values = st.floats(-50, 50, width=32).map(lambda v: round(v * 64) / 64)
