@@ -82,7 +82,6 @@ def _along(value, low, high, start, stop):  # type: ignore[no-untyped-def]
     whole = 0.5 * high - 0.5 * low
     share = (0.5 * value - 0.5 * low) / (whole if whole > 0.0 else 1.0)
     point = start + 2.0 * share * (0.5 * stop - 0.5 * start)
-    point = point if point > start else start
     return point if point < stop else stop
 
 

@@ -265,6 +265,12 @@ def test_values_far_apart_do_not_overflow():
     assert (np.diff(y) > 0).all()
 
 
+def test_slopes_of_values_too_far_apart_to_subtract():
+    values = np.array([-1.7e308, 1.6e308, 1.7e308])[:, None]
+    slope = lines.slopes(values, np.array([0.0, 10.0, 20.0])[:, None], np.ones(1))
+    np.testing.assert_allclose(slope, 1.7e307, rtol=1e-14)
+
+
 def test_the_line_of_few_values():
     assert lines.outer(3) == 3
     i, j = lines.pairs(1)
