@@ -315,7 +315,10 @@ class GaussianCopula:
 
     def _filled(self) -> Array:
         """Return R with INVALID units made independent of all."""
-        return np.where(self._usable & self._usable[:, None], self.correlation, np.eye(len(self)))
+        r = self.correlation.copy()
+        r[~self._usable] = r[:, ~self._usable] = 0.0
+        np.fill_diagonal(r, 1.0)
+        return r
 
     @cached_property
     def _factor(self) -> Array:
