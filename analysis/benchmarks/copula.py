@@ -27,7 +27,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from distfit_nn.copula import columns, ranks, vector_math
+from distfit_nn.copula import columns, vector_math
+from distfit_nn.copula.tensors.lines import weighted_scores
 
 try:
     import torchsort
@@ -47,7 +48,7 @@ Call = Callable[[], object]
 
 def transform(x: Tensor, strength: Tensor, theta: Tensor, beta: Tensor) -> Tensor:
     """Return theta Phi^-1(s / n) + beta of the columns of x."""
-    return torch.addcmul(beta, ranks.soft_normal_scores(x, strength), theta)
+    return weighted_scores(x, strength, theta, beta)
 
 
 def both_ways(forward: Callable[[], Tensor], leaves: list[Tensor], g: Tensor) -> Call:

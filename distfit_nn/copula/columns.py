@@ -7,6 +7,8 @@ strides, n, d >= 1, with `strength` float64 (d,), positive and finite:
     scores, *kept = soft_counts(x, strength, NORMAL, keep=True)
     dx, dstrength = soft_slopes(Sorted(*kept), strength, g)              # g: by below less by above
     dx, dstrength = soft_slopes(Sorted(*kept), strength, g, scores)      # g: by the scores
+    dx, dstrength, dweight, dbias = line_slopes(Sorted(*kept), strength, g, scores, weight)
+                                                        # g: by weight * scores + bias of columns
 
 Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,). What is kept,
 (d, n) values, (d, n) int32 or int64 places and (d,) flags, is not changed by `soft_slopes`.
@@ -29,7 +31,16 @@ from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL, PIECE
 from distfit_nn.copula.sort_kernel import TILE
 from distfit_nn.copula.sweep_kernel import LANES
 
-__all__ = ["BELOW", "BOTH", "NORMAL", "Sorted", "hard_scores", "soft_counts", "soft_slopes"]
+__all__ = [
+    "BELOW",
+    "BOTH",
+    "NORMAL",
+    "Sorted",
+    "hard_scores",
+    "line_slopes",
+    "soft_counts",
+    "soft_slopes",
+]
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -107,8 +118,8 @@ def workspace(n: int, states: int, terms: int) -> tuple[Array, ...]:
 class Room:
     """What one thread works in: m columns of n values, whatever is done to them."""
 
-    def __init__(self, m: int, n: int, dtype: Any, rows: int) -> None:
-        self.keys = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
+    def __init__(self, m: int, n: int, dtype: Any, rows: int, *, sorts: bool = True) -> None:
+        self.keys = np.empty((min(m, max(1, KEYS // n)) if sorts else 0, n), np.uint64)
         self.tile = np.empty((TILE, TILE), dtype)
         self.spare = np.empty(n, dtype)
         self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
@@ -200,6 +211,43 @@ def soft_slopes(
     `gradient` (n, d) is that with respect to the counts below, less that with respect to those
     above; or, with the `scores` that mode NORMAL returned, that with respect to the scores.
     """
+    if scores is not None:
+        return line_slopes(kept, strength, gradient, scores, np.ones(len(strength)))[:2]
+
+    def load(room: Room, rows: list[Array], first: int, _work: tuple[Array, ...]) -> None:
+        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
+
+    return _slopes(kept, strength, load, 1)
+
+
+def line_slopes(
+    kept: Sorted, strength: Array, gradient: Array, scores: Array, weight: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gradients of weight * scores + bias by x (n, d), strength, weight and bias (d,).
+
+    `gradient` (n, d) is that with respect to the sum, `scores` what mode NORMAL returned.
+    """
+    weight = np.array(weight, np.float64)
+    by_weight, by_bias = np.empty(len(weight)), np.empty(len(weight))
+
+    def load(room: Room, rows: list[Array], first: int, work: tuple[Array, ...]) -> None:
+        here = slice(first, first + len(rows[0]))
+        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
+        sort_kernel.copy_columns(scores, first, room.tile, rows[1])
+        slope_kernel.through_lines(
+            rows[0], rows[1], weight[here], work, by_weight[here], by_bias[here]
+        )
+
+    return (*_slopes(kept, strength, load, 2), by_weight, by_bias)
+
+
+def _slopes(
+    kept: Sorted,
+    strength: Array,
+    load: Callable[[Room, list[Array], int, tuple[Array, ...]], None],
+    rows: int,
+) -> tuple[Array, Array]:
+    """Return the gradients by x and strength, of those by counts that are loaded into a row."""
     d, n = kept.values.shape
     dtype = kept.values.dtype
     strength = np.array(strength, np.float64)
@@ -208,28 +256,26 @@ def soft_slopes(
 
     def room(m: int) -> tuple[Room, Array, tuple[Array, ...]]:
         work = workspace(n, 2 * len(factors), len(factors))
-        return Room(m, n, dtype, 1 if scores is None else 2), np.empty(m), work
+        return Room(m, n, dtype, rows, sorts=False), np.empty(m), work
 
     def task(mine: tuple[Room, Array, tuple[Array, ...]], first: int, last: int) -> None:
         room, halves, work = mine
         ordered = slices(kept, first, last)
-        rows = [each[: last - first] for each in room.rows]
-        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
-        if scores is not None:
-            sort_kernel.copy_columns(scores, first, room.tile, rows[1])
-        slope_kernel.line_up(rows[0], rows[-1], scores is not None, ordered.order, work, room.spare)
+        inside = [each[: last - first] for each in room.rows]
+        load(room, inside, first, work)
+        slope_kernel.line_up(inside[0], ordered.order, room.spare)
         slope_kernel.soft_slopes(
             ordered.values,
             strength[first:last],
             ordered.bad,
             factors,
             work,
-            rows[0],
+            inside[0],
             halves,
             dstrength[first:last],
         )
-        sort_kernel.put_back(ordered.order, room.spare, rows[0])
-        sort_kernel.copy_back(rows[0], first, room.tile, dx)
+        sort_kernel.put_back(ordered.order, room.spare, inside[0])
+        sort_kernel.copy_back(inside[0], first, room.tile, dx)
 
     in_rooms(n, d, room, task, threads())
     return dx, dstrength

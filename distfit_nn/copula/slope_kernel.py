@@ -33,15 +33,15 @@ from distfit_nn.copula.sweep_kernel import (
     slopes_down,
     slopes_up,
 )
-from distfit_nn.copula.vector_math import compiled, decay, mean, summing
+from distfit_nn.copula.vector_math import compiled, decay, dot, mean, summing
 
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 
 @compiled
-def through_scores(gradients, scores, inverse):  # type: ignore[no-untyped-def]
-    """Replace gradients by z = ndtri(s / n) by those by s: over n phi(z)."""
-    factor = ROOT_TWO_PI / len(scores)
+def through_scores(gradients, scores, weight, inverse):  # type: ignore[no-untyped-def]
+    """Replace gradients by weight * z, z = ndtri(s / n), by those by s: over n phi(z)."""
+    factor = weight * ROOT_TWO_PI / len(scores)
     for at in range(0, len(scores), len(inverse)):
         count = min(len(inverse), len(scores) - at)
         for i in range(count):
@@ -53,16 +53,22 @@ def through_scores(gradients, scores, inverse):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def line_up(gradients, scores, through, order, work, spare):  # type: ignore[no-untyped-def]
-    """Put gradients by counts (m, n) in the order of the sorted columns, less their means.
+def through_lines(gradients, scores, weight, work, by_weight, by_bias):  # type: ignore[no-untyped-def]
+    """Replace gradients by weight * score + bias (m, n) by those by counts.
 
-    Those that are given are by scores if they are to go through these.
+    Write those by weight and bias (m,), too.
     """
-    block = work[0].reshape(-1)
+    for j in range(len(gradients)):
+        by_weight[j] = dot(gradients[j], scores[j])
+        by_bias[j] = len(scores[j]) * mean(gradients[j])
+        through_scores(gradients[j], scores[j], weight[j], work[0].reshape(-1))
+
+
+@compiled
+def line_up(gradients, order, spare):  # type: ignore[no-untyped-def]
+    """Put gradients by counts (m, n) in the order of the sorted columns, less their means."""
     m, n = gradients.shape
     for j in range(m):
-        if through:
-            through_scores(gradients[j], scores[j], block)
         for i in range(n):
             spare[i] = gradients[j, order[j, i]]
         centre = mean(spare)

@@ -86,6 +86,15 @@ def mean(values):  # type: ignore[no-untyped-def]
     return total / len(values)
 
 
+@summing
+def dot(a, b):  # type: ignore[no-untyped-def]
+    """Return the sum of the products of two arrays, in float64."""
+    total = 0.0
+    for i in range(len(a)):
+        total += np.float64(a[i]) * np.float64(b[i])
+    return total
+
+
 @fused
 def decay(gaps, count):  # type: ignore[no-untyped-def]
     """Replace each gap > -700 by exp(-gap), by 0 where that is below 1e-20."""

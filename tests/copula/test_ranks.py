@@ -162,6 +162,21 @@ def test_slopes_are_differences(dtype, rng):
         np.testing.assert_allclose(dstrength, by_strength, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_slopes_of_weighted_scores_are_the_chain_rule(dtype, rng):
+    x, g = (rng.standard_normal((3000, 20)).astype(dtype) for _ in range(2))
+    strength, weight = rng.uniform(0.5, 20, 20), rng.standard_normal(20)
+    z, *kept = columns.soft_counts(x, strength, NORMAL, True)
+    dx, dstrength, dweight, dbias = columns.line_slopes(Sorted(*kept), strength, g, z, weight)
+    expected = columns.soft_slopes(Sorted(*kept), strength, g, z)
+    size = np.abs(weight)
+    assert (np.abs(dx - weight * expected[0]).max(axis=0) <= 40 * eps(dtype) * size * 3000).all()
+    np.testing.assert_allclose(dstrength, weight * expected[1], rtol=1e4 * eps(dtype))
+    wide = g.astype(np.float64)
+    np.testing.assert_allclose(dweight, (wide * z).sum(axis=0), atol=3000 * eps() * 20)
+    np.testing.assert_allclose(dbias, wide.sum(axis=0), atol=3000 * eps() * 20)
+
+
 def test_slopes_leave_what_is_kept_as_it_is(rng):
     x, strength = rng.standard_normal((50, 3)), np.ones(3)
     _, *kept = columns.soft_counts(x, strength, BELOW, True)
