@@ -101,7 +101,7 @@ def test_what_a_gradient_has_in_common_costs_no_digits(n: int) -> None:
 
 
 def test_the_errors_of_the_sums_are_those_stated() -> None:
-    for dtype, value, slope in ((torch.float32, 1.3e-8, 8.6e-7), (torch.float64, 1.1e-11, 1.2e-9)):
+    for dtype, value, slope in ((torch.float32, 1.3e-8, 1.0e-6), (torch.float64, 1.1e-11, 1.2e-9)):
         found = logistic_sum(TERMS[dtype])
         assert found.value == pytest.approx(value, rel=0.1)
         assert found.relative_slope == pytest.approx(slope, rel=0.1)
