@@ -15,7 +15,6 @@ more.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -228,4 +227,6 @@ def _tensors(*values: Any) -> ModuleType | None:
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is None or not any(isinstance(value, torch.Tensor) for value in values):
         return None
-    return importlib.import_module("distfit_nn.copula.tensors.ranks")
+    from distfit_nn.copula.tensors import ranks as tensors
+
+    return tensors
