@@ -127,6 +127,8 @@ def test_kendall_of_drawn_rows(rng):
     assert (off[0, 1] > 0) & (off <= tolerances.STANDARD_ERRORS / np.sqrt(400)).all()
     again = kendall_matrix(x, rows=400, random_state=np.random.default_rng(1))
     np.testing.assert_array_equal(again.statistic, part.statistic)
+    other = kendall_matrix(x, rows=400, random_state=2)
+    assert (other.statistic != part.statistic)[0, 1:].all()
     np.testing.assert_array_equal(kendall_matrix(x, rows=3000).statistic, whole.statistic)
 
 

@@ -240,10 +240,21 @@ def test_units_without_information(rng):
     np.testing.assert_allclose(found.figures, rest.figures, rtol=limit)
     assert np.isfinite(found.baseline).all()
     assert not {1, 3} & {*found.strongest().first, *found.strongest().second}
-    merged = found + dependence(x[:30, [0, 0, 2, 4, 4, 5]], permutations=2)
-    assert merged.status.tolist() == [0, 0, 0, Status.INVALID, 0, 0]
+    assert np.isfinite(found.products).all()
+    valid = dependence(x[:30, [0, 0, 2, 4, 4, 5]], permutations=2)
+    for merged in (found + valid, valid + found):
+        assert merged.status.tolist() == [0, 0, 0, Status.INVALID, 0, 0]
     reference = x[:, ::-1]
     assert dependence(x, reference=reference).status.tolist()[2:4] == [Status.INVALID] * 2
+
+
+def test_rounding_neither_exceeds_one_nor_looks_like_variance(rng):
+    for n in range(3, 80):
+        x = np.repeat(rng.normal(size=(n, 1)), 3, axis=1)
+        assert np.abs(dependence(x, permutations=0).correlation).max() == 1
+        x[:, 1] = x[0, 1]
+        found = dependence(x, permutations=0, reference=rng.normal(size=(9, 3)))
+        assert found.status[1] == Status.DEGENERATE
 
 
 @pytest.mark.parametrize("count", [1, 4, 15, 100])
