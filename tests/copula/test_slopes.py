@@ -142,3 +142,16 @@ def test_threads_do_not_matter(rng, monkeypatch):
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_gradients_have_in_common_does_not_matter(dtype, rng):
+    x, g = rng.standard_normal((500, 2)).astype(dtype), rng.standard_normal((500, 2))
+    strength, common = np.array([1.0, 10.0]), 2.0**16
+    g = (np.round(g * 64) / 64).astype(dtype)  # the sum with what is common is exact
+    _, *kept = columns.soft_counts(x, strength, BELOW, True)
+    plain, plain_strength = columns.soft_slopes(Sorted(*kept), strength, g)
+    shifted, shifted_strength = columns.soft_slopes(Sorted(*kept), strength, g + dtype(common))
+    scale = strength * 500 * 4 * 4 * eps(dtype)  # of g, below 4, less its mean; few roundings
+    assert (np.abs(plain - shifted).max(axis=0) <= scale).all()
+    assert (np.abs(plain_strength - shifted_strength) <= 500 * 4 * scale).all()
