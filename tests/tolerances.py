@@ -306,7 +306,7 @@ slopes of lines that meet, below 1e6."""
 
 
 SOFT_SHARE = 1e-9
-"""What is asked of s / n in float64; the sums of 12 and 14 exponentials are off by less than half."""
+"""What is asked of s / n in float64; sums of 12 and 14 exponentials are off by less than half."""
 
 SOFT_GRADIENT = 1e-7
 """What is asked of gradients in float64, relative to the sum of the sizes of their terms."""

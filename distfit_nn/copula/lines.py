@@ -7,8 +7,9 @@ show. There the quantile goes on as a straight line in the score,
 
 and likewise above. The slope b is the median of the slopes between any two of the 16 outermost
 values x_(i), with scores F^{-1}((i - 1/2) / n) (Theil, 1950; Sen, 1968): one outlier among them, or
-a tie or two, does not decide. Where most of them are tied the median is 0, and b is the slope from
-the smallest to the largest value instead, so that it is positive unless all values are equal.
+a tie or two, does not decide. Where most of them are tied the median is 0, and the sample is taken
+to have a bound there: the zeros of a ReLU, the levels at which a quantiser saturates. So is that of
+equal values.
 """
 
 from __future__ import annotations
@@ -36,30 +37,21 @@ def outer(n: int) -> int:
     return min(n, OUTER)
 
 
-def slopes(values: Array, scores: Array, whole: Array) -> Array:
-    """Return the slopes dx/dy of the lines beyond one end, (d,).
+def slopes(values: Array, scores: Array) -> Array:
+    """Return the slopes dx/dy of the lines beyond one end, (d,); 0 where the values have a bound.
 
     Parameters
     ----------
     values, scores : (k, d)
         The outermost values and their scores; NaN where a column has fewer. One column of scores
         may serve all.
-    whole : (d,)
-        Slopes from the smallest to the largest value.
     """
     with np.errstate(all="ignore"):
         i, j = pairs(len(values))
         rise = 2 * ((values[j] / 2 - values[i] / 2) / (scores[j] - scores[i]))
         known = np.sort(np.where(np.isfinite(rise), rise, np.nan), axis=0)
-        middle = np.maximum(np.count_nonzero(~np.isnan(known), axis=0) - 1, 0) // 2
         if len(known) == 0:
-            return whole
+            return np.zeros(values.shape[1])
+        middle = np.maximum(np.count_nonzero(~np.isnan(known), axis=0) - 1, 0) // 2
         slope = np.take_along_axis(known, middle[None], axis=0)[0]
-        return np.where(slope > 0, slope, whole)
-
-
-def whole_slope(low: Array, high: Array, score_low: Array, score_high: Array) -> Array:
-    """Return the slopes from the smallest to the largest value; 0 where they are one, or inf."""
-    with np.errstate(all="ignore"):
-        slope = 2 * ((high / 2 - low / 2) / (score_high - score_low))
-    return np.where(slope > 0, np.minimum(slope, LARGEST), 0.0)
+        return np.where(slope > 0, slope, 0.0)

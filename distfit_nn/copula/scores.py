@@ -104,8 +104,8 @@ def inverse_scores(
     the target the mass above y serves, and the values are counted from above.
 
     Scores beyond those of the smallest and the largest value, with a mass below 1 / (2 n), go on
-    along a straight line in y: see `distfit_nn.copula.lines` for its slope, which is positive
-    unless x is constant.
+    along a straight line in y, whose slope is the median of those between any two of the 16
+    outermost values. Where most of these are tied it is 0, and the value is taken for a bound.
 
     Parameters
     ----------
@@ -313,6 +313,4 @@ def end_slopes(law: Marginal, n: Any, low: Array, high: Array) -> Array:
     below, above = (
         np.asarray(law.quantile(mass, np.full(mass.shape, side))) for side in (False, True)
     )
-    whole = lines.whole_slope(low[0], high[0], below[0], above[0])
-    slopes = [lines.slopes(low, below, whole), lines.slopes(high, above, whole)]
-    return np.where(whole > 0, slopes, 0.0)
+    return np.stack([lines.slopes(low, below), lines.slopes(high, above)])

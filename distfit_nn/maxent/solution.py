@@ -130,7 +130,8 @@ class Solution:
         Newton decrement sqrt(g' H^-1 g) at the last evaluation: invariant under affine maps.
     quadrature_error : (d,)
         What the rule may be off by, relative to E_p abs(h_i): a bound (of a Gauss rule on each
-        panel, by the size of log p on an ellipse around it), or the change when every panel is halved.
+        panel, by the size of log p on an ellipse around it), or the change when every panel is
+        halved.
     epsilon : (d,)
         0 where OK; how far a REGULARISED column was drawn from its moments, in (0, 1].
     """

@@ -50,8 +50,9 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     outside : {"extrapolate", "clip"}
         What becomes of data beyond the training range. The map goes on along a straight line whose
         slope is the median of the slopes between any two of the 16 outermost training values and
-        their scores (that of the whole range where most of these are tied); or such data count as
-        the smallest and the largest training value.
+        their scores; where most of these are tied, as the zeros of a ReLU are, that value is taken
+        for a bound, and the slope is 0. Or ("clip") such data count as the smallest and the largest
+        training value.
 
     Attributes
     ----------

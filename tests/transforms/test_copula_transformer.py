@@ -195,12 +195,22 @@ def test_new_data_beyond_the_old_keep_their_order_and_come_back(rng):
     wide = np.linspace(-1e4, 1e4, 2001)[:, None] * np.ones(3)
     y = made.transform(wide)
     assert np.isfinite(y).all()
-    outside = (wide < x.min(axis=0)) | (wide > x.max(axis=0))
+    above, below = wide > x.max(axis=0), wide < x.min(axis=0)
     for j in range(3):
         assert (np.diff(y[:, j]) >= 0).all()
-        assert (np.diff(y[wide[:, j] > x[:, j].max(), j]) > 0).all()
+        assert (np.diff(y[above[:, j], j]) > 0).all()
     back = made.inverse_transform(y)
+    outside = above | below & (x.min(axis=0) < 0)
     np.testing.assert_allclose(back[outside], wide[outside], rtol=SCORE_LOOKUP, atol=1e-6)
+    assert (back[below & (x.min(axis=0) == 0)] == 0).all()  # the zeros of a ReLU are a bound
+
+
+def test_a_bound_is_not_left(rng):
+    x = np.clip(rng.normal(size=(1000, 1)), 0.0, 1.0)  # as ReLU1 gives, with an atom at either end
+    made = CopulaTransformer().fit(x)
+    drawn = made.inverse_transform(rng.normal(size=(100_000, 1)))
+    assert (drawn.min(), drawn.max()) == (0.0, 1.0)
+    np.testing.assert_array_equal(inverse_scores(np.array([[-9.0], [9.0]]), x), [[0.0], [1.0]])
 
 
 def test_where_quantile_transformer_clips(rng):

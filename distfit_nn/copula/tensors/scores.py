@@ -150,23 +150,20 @@ def _end_lines(ordered: Tensor, law: Target) -> tuple[Tensor, Tensor, Tensor]:
         ]
     )
     first, score = values[:, 0], at[:, 0]
-    whole = _rise(first[0], first[1], score[0], score[1])
-    whole = torch.where(whole > 0, whole, 0.0).clamp(max=lines.LARGEST)
-    slope = torch.stack([_slopes(*side, whole) for side in zip(values, at, strict=True)])
-    return first, score, torch.where(whole > 0, slope, 0.0)
+    return first, score, torch.stack([_slopes(*side) for side in zip(values, at, strict=True)])
 
 
-def _slopes(values: Tensor, at: Tensor, whole: Tensor) -> Tensor:
+def _slopes(values: Tensor, at: Tensor) -> Tensor:
     """Return the slopes of the lines beyond one end: see `lines.slopes`."""
     i, j = (torch.as_tensor(index, device=values.device) for index in lines.pairs(len(values)))
     rise = _rise(values[i], values[j], at[i], at[j])
     if len(rise) == 0:
-        return whole
+        return torch.zeros_like(values[0])
     finite = rise.isfinite()
     known = torch.where(finite, rise, torch.inf).sort(dim=0).values
     middle = (finite.sum(dim=0) - 1).clamp(min=0) // 2
     slope = known.gather(0, middle[None])[0]
-    return torch.where((slope > 0) & slope.isfinite(), slope, whole)
+    return torch.where((slope > 0) & slope.isfinite(), slope, 0.0)
 
 
 def _rise(start: Tensor, stop: Tensor, at_start: Tensor, at_stop: Tensor) -> Tensor:
