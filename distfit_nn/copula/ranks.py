@@ -198,7 +198,7 @@ def _columns(x: ArrayLike, dim: Any, by_order: bool = False) -> tuple[Array, tup
     columns = moved.reshape(len(moved), -1)
     if by_order and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         columns = _exact(columns)
-    plain = np.float32 if np.can_cast(columns.dtype, np.float32) else np.float64
+    plain = np.float32 if dtype.itemsize <= 4 else np.float64
     with np.errstate(over="ignore"):  # a long double may become inf
         return columns.astype(plain, copy=False), shape, dtype
 

@@ -79,8 +79,6 @@ def normal_scores(x: Any, target: Any = "normal", strength: Any = None, dim: int
     if torch is not None and isinstance(x, torch.Tensor):
         return _tensors().normal_scores(x, target, strength, dim)
     columns, shape, dtype = ranks._columns(x, dim, by_order=strength is None)
-    if dtype == np.float64:  # short integers are ranked in float32
-        columns = columns.astype(np.float64, copy=False)
     law = target_for(target, columns.shape[1])
     if strength is None:
         out = hard_scores(law, columns, dtype)
