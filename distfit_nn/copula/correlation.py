@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def shrunk_correlation(
 
 def _share(shrinkage: Any) -> float:
     """Return the shrinkage if it is a number in [0, 1]."""
-    number = isinstance(shrinkage, (int, float, np.number)) and not isinstance(shrinkage, bool)
+    number = isinstance(shrinkage, Real) and not isinstance(shrinkage, bool)
     if not number or not 0 <= shrinkage <= 1:
         raise InputError(f"shrinkage must be a number in [0, 1], got {shrinkage!r}")
     return float(shrinkage)

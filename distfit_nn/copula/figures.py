@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distfit_nn.copula.correlation import SINGULAR
 from distfit_nn.copula.units import Array
 
+FLAT = 1e-12  # share of u^2 that rounding may leave where adjusted squares cancel
 ROUNDING = 1e-20  # mean square of centred scores that rounding alone may leave: they are below 10
 
 
@@ -22,7 +23,8 @@ class Figures(NamedTuple):
         to about u / (1 + u / n).
     adjusted_dimension
         The same with r^2 adjusted, for i != j, to 1 - (1 - r^2) f / (f - 1), f the degrees of
-        freedom, whose mean is 0 for independent units: about u for these, whatever n.
+        freedom, whose mean is 0 for independent units: about u for these, whatever n. inf where
+        the adjustment takes all: units spread as evenly as f dimensions allow.
     mean_correlation, largest_correlation
         Mean and largest of abs(r_ij), i < j. NaN where u < 2.
     total_correlation
@@ -62,14 +64,22 @@ def figures(r: Array, freedom: int) -> Figures:
     size = np.abs(r)
     np.fill_diagonal(size, 0.0)
     squares = float(np.vdot(size, size))
-    excess = squares + (squares - pairs) / (freedom - 1) if freedom > 1 else float("nan")
     return Figures(
         effective_dimension=u**2 / (u + squares),
-        adjusted_dimension=u**2 / (u + excess) if u + excess != 0 else float("inf"),
+        adjusted_dimension=_adjusted_dimension(u, squares, freedom),
         mean_correlation=float(size.sum()) / pairs if pairs else float("nan"),
         largest_correlation=float(size.max()) if pairs else float("nan"),
         total_correlation=_total_correlation(r),
     )
+
+
+def _adjusted_dimension(u: int, squares: float, freedom: int) -> float:
+    """Return the adjusted dimension of u units, `squares` the sum of r_ij^2 over i != j."""
+    if freedom < 2:
+        return float("nan")
+    adjusted = squares + (squares - u * (u - 1)) / (freedom - 1)
+    # Not negative but by rounding, as the rank of r is at most the freedom.
+    return u**2 / (u + adjusted) if u + adjusted > FLAT * u**2 else float("inf")
 
 
 def _total_correlation(r: Array) -> float:

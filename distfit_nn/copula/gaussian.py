@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,20 +13,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
-from distfit_nn.copula import archive, units
+from distfit_nn._archive import Format
+from distfit_nn.copula import units
 from distfit_nn.copula.correlation import SINGULAR, shrunk_correlation
 from distfit_nn.copula.units import Array, Seed
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
 SYMMETRY = 1e-8  # by which a given correlation matrix may miss symmetry and unit diagonal
-WHAT = "a Gaussian copula"
-DTYPES = {
-    "correlation": np.float64,
-    "shrinkage": np.float64,
-    "n": np.int64,
-    "status": np.int8,
-}
+FAR = 1e100  # scores beyond it are brought down to it, so that their squares are finite
+FILE = Format(
+    name="Gaussian copula",
+    what="a Gaussian copula",
+    version=1,
+    dtypes={"correlation": np.float64, "shrinkage": np.float64, "n": np.int64, "status": np.int8},
+)
 
 Bool = NDArray[np.bool_]
 
@@ -98,7 +99,9 @@ class GaussianCopula:
             constant one DEGENERATE, and neither touches its neighbours. About 24 n d + 16 d^2
             bytes are needed.
         shrinkage : float in [0, 1], optional
-            The share s; by default Ledoit and Wolf's, or 1e-6 where that is less.
+            The share s; by default Ledoit and Wolf's, or 1e-6 where that is less. They see no
+            error where all products of scores have the same size, as those of any two rows have:
+            then give a share, or more rows.
 
         Raises
         ------
@@ -111,9 +114,7 @@ class GaussianCopula:
         O. Ledoit and M. Wolf, A well-conditioned estimator for large-dimensional covariance
         matrices, J. Multivariate Analysis 88 (2004). Computed by scikit-learn.
         """
-        copula = cls(*shrunk_correlation(x, shrinkage))
-        copula._factor  # noqa: B018 - raises where the matrix is singular
-        return copula
+        return cls(*shrunk_correlation(x, shrinkage))._definite()
 
     @classmethod
     def from_correlation(cls, correlation: ArrayLike) -> Self:
@@ -135,9 +136,7 @@ class GaussianCopula:
         r += r.T
         r /= 2
         np.fill_diagonal(r, 1.0)
-        copula = cls(r, 0.0, 0, np.full(len(r), Status.OK, np.int8))
-        copula._factor  # noqa: B018 - raises where the matrix is not positive definite
-        return copula
+        return cls(r, 0.0, 0, np.full(len(r), Status.OK, np.int8))._definite()
 
     def __len__(self) -> int:
         return len(self.status)
@@ -175,7 +174,8 @@ class GaussianCopula:
         """Return log c(u), the density on the unit cube: of shape (...) for u (..., d).
 
         -inf outside the open cube, NaN where a coordinate is NaN. With ``scores=True`` the points
-        are given as z = Phi^{-1}(u) (the density stays that of u): any finite z will do.
+        are given as z = Phi^{-1}(u) (the density stays that of u), which may be any finite numbers;
+        where their squares are not, it is -inf or inf.
         """
         from scipy.special import ndtri
 
@@ -278,8 +278,7 @@ class GaussianCopula:
         FileError
             The file cannot be written.
         """
-        arrays = {name: np.asarray(getattr(self, name), dtype) for name, dtype in DTYPES.items()}
-        return archive.save(path, WHAT, arrays)
+        return FILE.save(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -290,22 +289,17 @@ class GaussianCopula:
         FileError
             There is no such file, it is damaged, or it is something else.
         """
-        read = archive.load(path, WHAT, DTYPES)
+        read = FILE.load(path)
         r, status = read["correlation"], read["status"]
-        if (
-            status.ndim != 1
-            or r.shape != (len(status), len(status))
-            or read["n"].shape != ()
-            or read["shrinkage"].shape != ()
-            or not np.isin(status, list(Status)).all()
-        ):
+        d = status.size
+        shapes = {"status": (d,), "correlation": (d, d), "n": (), "shrinkage": ()}
+        fitting = d > 0 and all(read[name].shape == shape for name, shape in shapes.items())
+        if not fitting or not np.isin(status, list(Status)).all():
             raise FileError(f"{path} is damaged: its arrays do not fit each other")
-        copula = cls(r, float(read["shrinkage"]), int(read["n"]), status)
         try:
-            copula._factor  # noqa: B018 - raises where the matrix is not positive definite
+            return cls(r, float(read["shrinkage"]), int(read["n"]), status)._definite()
         except InputError as error:
             raise FileError(f"{path} is damaged: {error}") from None
-        return copula
 
     # How the above is computed
 
@@ -313,25 +307,28 @@ class GaussianCopula:
     def _usable(self) -> Bool:
         return np.asarray(self.status != Status.INVALID)
 
+    def _definite(self) -> Self:
+        """Return this copula, or raise InputError if R is not positive definite."""
+        if not np.diag(self._factor).min() ** 2 > SINGULAR:
+            raise InputError("correlation is not positive definite: shrink it")
+        return self
+
     def _filled(self) -> Array:
-        """Return R with INVALID units made independent of all."""
-        r = self.correlation.copy()
+        """Return R with INVALID units made independent of all, in the order of LAPACK."""
+        r = self.correlation.copy(order="F")
         r[~self._usable] = r[:, ~self._usable] = 0.0
         np.fill_diagonal(r, 1.0)
         return r
 
     @cached_property
     def _factor(self) -> Array:
-        """The lower Cholesky factor of R."""
+        """The lower Cholesky factor of R; zeros if R has none."""
         from scipy.linalg import LinAlgError, cholesky
 
         try:
-            factor = np.asarray(cholesky(self._filled(), lower=True, overwrite_a=True))
-        except (LinAlgError, ValueError):
-            factor = np.zeros((1, 1))
-        if not np.diag(factor).min() ** 2 > SINGULAR:
-            raise InputError("correlation is not positive definite: shrink it")
-        return factor
+            return np.asarray(cholesky(self._filled(), lower=True, overwrite_a=True))
+        except (LinAlgError, ValueError):  # not positive definite, or not finite
+            return np.zeros_like(self.correlation)
 
     @cached_property
     def _precision(self) -> Array:
@@ -344,10 +341,12 @@ class GaussianCopula:
         """Return log c at scores z (m, d); rows that are not finite are for the caller to mend."""
         from scipy.linalg import solve_triangular
 
-        z = np.where(np.isfinite(z), z, 0.0)
+        z, unit = _near(np.where(np.isfinite(z), z, 0.0))
         white = solve_triangular(self._factor, z.T, lower=True)
         quadratic = np.einsum("ij,ij->j", white, white) - np.einsum("ij,ij->i", z, z)
-        return np.asarray(-np.log(np.diag(self._factor)).sum() - 0.5 * quadratic)
+        with np.errstate(over="ignore"):
+            exponent = -0.5 * quadratic * unit * unit
+        return np.asarray(exponent - np.log(np.diag(self._factor)).sum())
 
     def _predicted(self, z: Array, target: Bool, source: Bool) -> Array:
         """Return E[z_target | z_source] for rows of z (m, sources)."""
@@ -356,16 +355,17 @@ class GaussianCopula:
         if not target.any() or not source.any():
             return np.zeros((len(z), int(target.sum())))
         infinite = np.logical_not(np.isfinite(z).all(axis=1))
-        z = np.where(infinite[:, None], 0.0, z)
+        z, unit = _near(np.where(infinite[:, None], 0.0, z))
         if target.sum() <= source.sum():
             p = self._precision
-            out = -solve(
-                p[np.ix_(target, target)], p[np.ix_(target, source)] @ z.T, assume_a="pos"
-            ).T
+            pull = p[np.ix_(target, source)] @ z.T
+            out = -solve(p[np.ix_(target, target)], pull, assume_a="pos").T
         else:
             r = self.correlation
             white = solve(r[np.ix_(source, source)], z.T, assume_a="pos")
             out = (r[np.ix_(target, source)] @ white).T
+        with np.errstate(over="ignore"):
+            out *= unit[:, None]
         out[infinite] = np.nan
         return np.asarray(out)
 
@@ -383,6 +383,12 @@ class GaussianCopula:
                 f"got {mask.dtype} of shape {mask.shape}"
             )
         return np.broadcast_to(mask, shape)
+
+
+def _near(z: Array) -> tuple[Array, Array]:
+    """Return rows of scores in units, 1 for most, in which none is beyond `FAR`; and the units."""
+    unit = np.maximum(np.abs(z).max(axis=1) / FAR, 1.0)
+    return z / unit[:, None], unit
 
 
 def _blocks(rows: Array) -> Iterator[slice]:

@@ -12,26 +12,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
+from distfit_nn._archive import Format
 from distfit_nn._files import plain
-from distfit_nn.copula import archive, units
+from distfit_nn.copula import units
 from distfit_nn.copula.figures import Figures, correlation, figures, has_variance
 from distfit_nn.copula.units import Array, Seed
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
-WHAT = "a summary of dependence"
 QUANTILES = (0.05, 0.5, 0.95)
 COLUMNS = 64  # that one thread shuffles at a time
-DTYPES = {
-    "n": np.int64,
-    "freedom": np.int64,
-    "shards": np.int64,
-    "products": np.float64,
-    "mean": np.float64,
-    "permuted": np.float32,
-    "invalid": np.bool_,
-    "reference": np.float64,
-}
+FILE = Format(
+    name="dependence",
+    what="a summary of dependence",
+    version=1,
+    dtypes={
+        "n": np.int64,
+        "shards": np.int64,
+        "products": np.float64,
+        "mean": np.float64,
+        "permuted": np.float32,
+        "invalid": np.bool_,
+        "reference": np.float64,
+    },
+)
 
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
@@ -55,8 +59,6 @@ class Dependence:
     ----------
     n : int
         Number of rows.
-    freedom : int
-        Degrees of freedom of the correlations: rows less one for each mean that was removed.
     shards : int
         How many calls of `dependence` are merged here.
     products : (d, d) float64
@@ -72,7 +74,6 @@ class Dependence:
     """
 
     n: int
-    freedom: int
     shards: int
     products: Array
     mean: Array
@@ -93,6 +94,12 @@ class Dependence:
     def permutations(self) -> int:
         """How many times the columns were shuffled."""
         return len(self.permuted)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the correlations: rows less one for each mean that was removed,
+        one for all shards with a reference and one a shard without."""
+        return self.n - (1 if len(self.reference) else self.shards)
 
     @cached_property
     def status(self) -> NDArray[np.int8]:
@@ -118,11 +125,12 @@ class Dependence:
 
     @cached_property
     def baseline(self) -> Figures:
-        """The same of independent units: of each permutation, an array (permutations,) a figure."""
+        """The same of independent units: of each permutation, an array (permutations,) a figure.
+        Rows were shuffled within shards, so the degrees of freedom are ``n - shards``."""
         table = np.empty((self.permutations, len(Figures._fields)))
         for row, products in zip(table, self.permuted, strict=True):
             r = correlation(products[self._pairs_ok].astype(np.float64), self.n)
-            row[:] = figures(r, self.freedom)
+            row[:] = figures(r, self.n - self.shards)
         return Figures(*table.T)
 
     def strongest(self, count: int = 10) -> Pairs:
@@ -192,7 +200,6 @@ class Dependence:
         between = step * np.sqrt(self.n * other.n / n)
         return Dependence(
             n=n,
-            freedom=self.freedom + other.freedom + (len(self.reference) > 0),
             shards=self.shards + other.shards,
             products=self.products + other.products + np.outer(between, between),
             mean=self.mean + step * (other.n / n),
@@ -212,10 +219,7 @@ class Dependence:
         FileError
             The file cannot be written.
         """
-        arrays: archive.Arrays = {
-            name: np.asarray(getattr(self, name), dtype) for name, dtype in DTYPES.items()
-        }
-        return archive.save(path, WHAT, arrays)
+        return FILE.save(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -226,15 +230,14 @@ class Dependence:
         FileError
             There is no such file, it is damaged, or it is something else.
         """
-        read: dict[str, Any] = archive.load(path, WHAT, DTYPES)
+        read: dict[str, Any] = FILE.load(path)
         d = read["mean"].size
-        expected = {"mean": (d,), "products": (d, d), "invalid": (d,), "n": ()}
-        expected |= {"freedom": (), "shards": ()}
+        expected = {"mean": (d,), "products": (d, d), "invalid": (d,), "n": (), "shards": ()}
         expected |= {"permuted": (*read["permuted"].shape[:1], d, d)}
         expected |= {"reference": (*read["reference"].shape[:1], d)}
         if any(read[name].shape != shape for name, shape in expected.items()):
             raise FileError(f"{path} is damaged: its arrays do not fit each other")
-        for name in ("n", "freedom", "shards"):
+        for name in ("n", "shards"):
             read[name] = int(read[name])
         return cls(**{field.name: read[field.name] for field in fields(cls)})
 
@@ -341,7 +344,7 @@ def dependence(
     for out in permuted:
         _shuffle(shuffled, rng)
         np.matmul(shuffled, shuffled.T, out=out)
-    return Dependence(n, n - 1, 1, products, mean, permuted, invalid, sample)
+    return Dependence(n, 1, products, mean, permuted, invalid, sample)
 
 
 def _sorted_reference(reference: ArrayLike | None, d: int) -> Array:

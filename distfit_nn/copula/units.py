@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
+from distfit_nn.copula import ranks, scores
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
+from distfit_nn.targets.arrays import Normal
 
 Array = NDArray[np.float64]
 Seed = np.random.Generator | int | None
@@ -54,7 +56,7 @@ def centred_ranks(x: NDArray[Any]) -> Array:
 
 def hard_scores(x: NDArray[Any]) -> Array:
     """Return the normal scores Phi^{-1}(r / n) of the mid-ranks of each column; 0 beside NaN."""
-    return _ranked(x, _normal_table(len(x)))
+    return _ranked(x, scores.table(Normal(), len(x)))
 
 
 def reference_scores(x: NDArray[Any], reference: Array) -> Array:
@@ -63,7 +65,7 @@ def reference_scores(x: NDArray[Any], reference: Array) -> Array:
     Equal ones count half.
     """
     n, d = x.shape
-    table = _normal_table(len(reference) + 1)
+    table = scores.table(Normal(), len(reference) + 1)
     columns = np.empty((d, n))
 
     def score(j: int) -> None:
@@ -96,19 +98,9 @@ def spread(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
         list(pool.map(task, parts))
 
 
-def _normal_table(n: int) -> Array:
-    """Return Phi^{-1}(r / n) for r = 1/2, 1, 3/2, ..., n - 1/2."""
-    from scipy.special import ndtri
-
-    lower = ndtri(np.arange(1, n) / (2 * n))
-    return np.concatenate([lower, [0.0], -lower[::-1]])
-
-
 def _ranked(x: NDArray[Any], table: Array) -> Array:
     """Return, for each value, table[2 r - 1] at its mid-rank r, from 1/2 to n - 1/2."""
-    from distfit_nn.copula import ranks
-
     columns, _, _ = ranks._columns(x, 0, by_order=True)
-    scores = ranks.hard_scores(columns.astype(np.float64, copy=False), table)
-    scores[:, np.isnan(scores[0])] = 0.0  # the ranks of a column with NaN are all NaN
-    return scores
+    out = ranks.hard_scores(columns.astype(np.float64, copy=False), table)
+    out[:, np.isnan(out[0])] = 0.0  # the ranks of a column with NaN are all NaN
+    return out

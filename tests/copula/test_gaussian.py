@@ -116,6 +116,16 @@ def test_density_at_the_edges():
     assert np.isnan(logpdf[2])
 
 
+def test_density_of_scores_whose_squares_overflow():
+    copula = GaussianCopula.from_correlation([[1, 0.5], [0.5, 1]])
+    z = np.array([[1e200, 1e200], [1e200, -1e200], [-1.7e308, 0], [1e150, 1e150]])
+    logpdf = copula.logpdf(z, scores=True)
+    np.testing.assert_array_equal(logpdf[:3], [np.inf, -np.inf, -np.inf])
+    assert logpdf[3] == pytest.approx(1e300 / 3, rel=1e-14)
+    mean = copula.conditional_mean([[1.7e308, np.nan], [np.nan, -1e200]], scores=True)
+    np.testing.assert_allclose(mean, [[1.7e308, 0.85e308], [-0.5e200, -1e200]], rtol=1e-14)
+
+
 def test_density_integrates_to_one():
     copula = GaussianCopula.from_correlation([[1, -0.6], [-0.6, 1]])
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -295,7 +305,9 @@ def test_wrong_files(rng, tmp_path):
     for change, message in [
         ({"status": np.zeros(2, np.int8)}, "do not fit"),
         ({"status": np.full(3, 9, np.int8)}, "do not fit"),
-        ({"n": np.float64(3)}, "lacks n"),
+        ({"status": np.int8(0), "correlation": np.float64(1)}, "do not fit"),
+        ({"status": np.zeros(0, np.int8), "correlation": np.zeros((0, 0))}, "do not fit"),
+        ({"n": np.float64(3)}, "n is float64, not int64"),
         ({"version": np.int64(9)}, "version 9"),
         ({"correlation": np.ones((3, 3))}, "not positive definite"),
         ({"status": np.array([0, 0, None])}, "damaged"),

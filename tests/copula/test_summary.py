@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -101,6 +103,10 @@ def test_a_reference_gives_the_scores(rng):
 # Merging
 
 
+def sum_of(shards: Iterable[Dependence]) -> Dependence:
+    return functools.reduce(Dependence.merge, shards)
+
+
 def parts(x: np.ndarray, **options) -> list[Dependence]:
     cuts = (0, 30, 70, len(x))
     return [dependence(x[a:b], random_state=a, **options) for a, b in itertools.pairwise(cuts)]
@@ -139,7 +145,7 @@ def test_merged_shards_with_a_reference_are_the_whole(rng):
 def test_merged_shards_are_averages_within_shards(rng):
     x = mixed(rng, 120, 5)
     x[:30, 2] = 4.0  # constant in one shard: that tells nothing
-    merged = sum(parts(x, permutations=0)[1:], parts(x, permutations=0)[0])
+    merged = sum_of(parts(x, permutations=0))
     z = [hard_scores(part) for part in (x[:30], x[30:70], x[70:])]
     z = [
         (part - part.mean(0)) / np.where(np.ptp(part, 0) > 0, part.std(0, ddof=1), 1) for part in z
@@ -156,7 +162,7 @@ def test_what_a_drift_between_shards_does():
     level = np.repeat(np.arange(10.0), 500)
     x = rng.normal(size=(5000, 3)) + 5 * level[:, None]
     shards = np.split(x, 10)
-    within = sum((dependence(s) for s in shards[1:]), dependence(shards[0]))
+    within = sum_of(map(dependence, shards))
     overall = dependence(x)
     noise = tolerances.STANDARD_ERRORS / np.sqrt(within.freedom)
     assert within.figures.largest_correlation < noise
@@ -166,7 +172,7 @@ def test_what_a_drift_between_shards_does():
 def test_random_shards_estimate_the_whole(rng):
     x = rng.normal(size=(4000, 3)) @ [[1, 1, 0], [0, 1, 1], [0, 0, 1]]
     shards = np.split(np.exp(x), 10)
-    merged = sum((dependence(s) for s in shards[1:]), dependence(shards[0]))
+    merged = sum_of(map(dependence, shards))
     off = np.abs(merged.correlation - dependence(x).correlation)
     assert (off < 2 / 400).all()  # ranks among 400 rows: a bias of about 1 / 400
 
@@ -195,6 +201,31 @@ def test_the_baseline_has_the_variance_of_shuffled_columns(rng, shards):
     assert mean_square(found.baseline, d) == pytest.approx(1 / freedom, abs=limit)
     assert found.baseline.adjusted_dimension.mean() == pytest.approx(d, rel=0.02)
     assert found.baseline.largest_correlation.max() < 0.8
+
+
+@pytest.mark.parametrize("referred", [False, True])
+def test_the_merged_baseline_is_that_of_shuffles_within_shards(rng, referred):
+    d, count, shards = 30, 20, 10
+    x = rng.normal(size=(5 * shards, d))
+    options = {"reference": x[::2]} if referred else {}
+    found = sum_of(
+        dependence(part, permutations=count, random_state=i, **options)
+        for i, part in enumerate(np.split(x, shards))
+    )
+    freedom = 4 * shards
+    error = np.sqrt(2 / (count * d * (d - 1) / 2)) / freedom
+    limit = tolerances.STANDARD_ERRORS * error
+    assert mean_square(found.baseline, d) == pytest.approx(1 / freedom, abs=limit)
+    inverse = np.mean(1 / found.baseline.adjusted_dimension)  # has no bias, as r^2 has none
+    assert inverse == pytest.approx(1 / d, abs=limit)
+
+
+def test_units_as_even_as_can_be_have_no_adjusted_dimension():
+    x = np.array(list(itertools.permutations(range(5)))).T
+    for order in range(4):  # rounding of either sign
+        found = dependence(np.roll(x, order, axis=0), permutations=0).figures
+        assert found.effective_dimension == pytest.approx(4, rel=tolerances.sum_error(len(x.T)))
+        assert found.adjusted_dimension == np.inf
 
 
 def test_a_shuffle_keeps_the_scores_of_each_column(rng):
@@ -344,9 +375,11 @@ def test_wrong_files(rng, tmp_path):
         ({"permuted": np.zeros((2, 3, 2), "f4")}, "do not fit"),
         ({"reference": np.zeros(3)}, "do not fit"),
         ({"n": np.arange(2)}, "do not fit"),
-        ({"n": np.float64(3)}, "lacks n"),
+        ({"n": np.float64(3)}, "n is float64, not int64"),
+        ({"mean": None}, "lacks mean"),
     ]:
-        np.savez(path, **(good | change))
+        changed = {name: v for name, v in (good | change).items() if v is not None}
+        np.savez(path, **changed)
         with pytest.raises(FileError, match=message):
             Dependence.load(path)
 

@@ -183,7 +183,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"scale": np.ones(3)}, "scale is float64 of shape"),
         ({"coefficients": np.ones((4, 5), np.float32)}, "coefficients is float32"),
         ({"coefficients": np.array(1.0)}, "is damaged"),
-        ({"single": np.array(1)}, "single is no truth value"),
+        ({"single": np.array(1)}, "single is int64, not bool"),
         ({"single": np.array(True)}, "a single density of 5 columns"),
         ({"status": np.full(5, 9, np.int8)}, "unknown status"),
     ],
