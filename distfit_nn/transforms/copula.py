@@ -64,10 +64,11 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     Notes
     -----
     NaN counts as missing: left out in `fit`, kept in `transform`. A feature without any value gives
-    NaN, a constant one the median of the target for all data. Infinite values and sparse matrices
+    NaN. A constant one gives the median of the target for its value and, as any atom does, the
+    scores of ranks 1/2 and n - 1/2 for data below and above it. Infinite values and sparse matrices
     are refused. A short dtype stays, and what would be beyond its range becomes its largest number.
     A score beyond the target's ends counts as the end. Fitting takes the time of a sort, and up to
-    48 `n_quantiles` bytes a feature are kept, a third of it without ties.
+    72 `n_quantiles` bytes a feature are kept, a third of it without ties.
 
     See Also
     --------

@@ -52,9 +52,10 @@ class Table:
 
     def forward(self, x: Floats) -> Floats:
         """Return the scores of x (n, d), float32 or float64; NaN stays."""
-        largest = float(np.finfo(x.dtype).max)
-        rates = np.divide(1.0, self.slopes, out=np.zeros_like(self.slopes), where=self.slopes > 0)
-        limits = np.clip(self.ends, -largest, largest)
+        rates = np.zeros_like(self.slopes)
+        with np.errstate(over="ignore"):
+            np.divide(1.0, self.slopes, out=rates, where=self.slopes > 0)
+        limits = _within(self.ends, x.dtype)
         return _looked_up(x, self.values, self.scores, self.middles, self.counts, rates, limits)
 
     def inverse(self, y: Floats) -> Floats:
@@ -62,9 +63,8 @@ class Table:
 
         Those beyond the ends of the target count as these ends.
         """
-        largest = float(np.finfo(y.dtype).max)
-        limits = np.array([-largest, largest])[:, None] * np.ones_like(self.ends)
-        inside = np.clip(y, *self.ends.astype(y.dtype))
+        inside = np.clip(y, *_within(self.ends, y.dtype).astype(y.dtype))
+        limits = _within(np.broadcast_to([[-np.inf], [np.inf]], self.ends.shape), y.dtype)
         return _looked_up(
             inside, self.scores, self.values, self.values, self.counts, self.slopes, limits
         )
@@ -167,6 +167,12 @@ def _stacked(parts: Sequence[Array]) -> Array:
         out[first : first + len(part), : part.shape[1]] = part
         first += len(part)
     return out
+
+
+def _within(ends: Array, dtype: np.dtype[Any]) -> Array:
+    """Return ends, at most as far as the largest number of a dtype."""
+    largest = float(np.finfo(dtype).max)
+    return np.clip(ends, -largest, largest)
 
 
 def _looked_up(

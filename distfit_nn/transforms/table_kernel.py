@@ -104,7 +104,8 @@ def look_up(x, knots, ends, to, at, rates, limits, below, out):  # type: ignore[
     ends : (m,)
         How many knots a row has; rows without any become NaN.
     rates, limits : (2, m)
-        Beyond the first and the last knot lines of these slopes go on, within limits.
+        Beyond the first and the last knot lines of these slopes go on. All stays within limits, so
+        that it is finite in the dtype of `out`.
     below : (b,) uint32
         Room: so many values are searched for at once.
     out : (m, n)
@@ -124,7 +125,7 @@ def look_up(x, knots, ends, to, at, rates, limits, below, out):  # type: ignore[
                 after = k + 1 if k < end else k
                 low, exact = knots[j, k], at[j, k]
                 point = _along(value, low, knots[j, after], to[j, k], to[j, after])
-                out[j, i] = exact if low == value else point
+                out[j, i] = _clipped(exact if low == value else point, limits, j)
             for i in range(first, last):
                 value, k = float(x[j, i]), np.int64(below[i - first]) - 1
                 if k < 0 and value == value:
