@@ -124,8 +124,10 @@ def inverse_scores(
     ndarray or tensor of the shape of y
         Of the dtype of x where that is a floating one, as for `normal_scores`. NaN where y is NaN,
         and in columns in which x has any. ``inverse_scores(normal_scores(x), x)`` is x: a mass
-        within rounding of one of x counts as that. For tensors, with a gradient with respect to y,
-        x and the parameters of the target.
+        within rounding of one of x counts as that. It is x but for rounding where scores have fewer
+        digits than ranks: float16 beyond some 100 values, or a target whose mean is large against
+        its spread. For tensors, with a gradient with respect to y, x and the parameters of the
+        target.
 
     Raises
     ------

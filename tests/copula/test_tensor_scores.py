@@ -205,6 +205,25 @@ def test_gradient_of_the_way_back(target, rng):
     )
 
 
+def test_gradients_pass_by_what_is_missing_or_infinite(rng):
+    x = torch.tensor(rng.normal(size=(20, 3)))
+    tame = x.clone()
+    x[3, 1] = torch.nan
+    low, high = int(x[:, 2].argmin()), int(x[:, 2].argmax())
+    x[low, 2], x[high, 2] = -torch.inf, torch.inf
+    y = torch.tensor([-4.0, 0.1, 4.0], dtype=torch.float64)[:, None].expand(3, 3)
+
+    def slopes(x: Tensor) -> tuple[Tensor, ...]:
+        loc, scale = (number(value).requires_grad_() for value in (0.2, 0.9))
+        given, points = x.clone().requires_grad_(), y.clone().requires_grad_()
+        back = inverse_scores(points, given, D.Normal(loc, scale))
+        used = back[:, 0].sum() + back[1, 2]  # of the last column none that an infinite one moves
+        return torch.autograd.grad(used, (loc, scale, given, points))
+
+    for made, expected in zip(slopes(x), slopes(tame), strict=True):
+        torch.testing.assert_close(made, expected)
+
+
 def test_the_way_back_of_a_constant_and_of_one_value():
     for n in (1, 4):
         x = torch.full((n,), 2.0, dtype=torch.float64, requires_grad=True)

@@ -49,6 +49,7 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
     law = as_target(target, columns.shape[1], x.device)
     ordered = columns.sort(dim=0).values  # NaN last
     missing = points.isnan() | ordered[-1].isnan()
+    ordered = torch.where(ordered[-1].isnan(), 0.0, ordered)  # NaN would pass to every gradient
     unit = torch.finfo(y.dtype).eps if y.is_floating_point() else 0.0
     error = scores.roundings(unit, len(columns))
     with torch.no_grad():
@@ -117,10 +118,10 @@ def _carried(y: Tensor, ordered: Tensor, law: Target, error: float, extrapolate:
 
 def _between(start: Tensor, stop: Tensor, share: Tensor) -> Tensor:
     """Return start + share (stop - start), where both may be infinite, or far apart."""
-    still = (start == stop) | start.isinf() | (stop.isinf() & (share == 0))
-    stop = torch.where(still, start, stop)
-    move = torch.where(still, 0.0, 2 * share * (stop / 2 - start / 2))
-    inside = start + move
+    infinite = start.isinf() | stop.isinf()
+    gap = torch.where(infinite, 0.0, stop / 2 - start / 2)
+    nearest = torch.where(start.isinf() | (share == 0), start, stop)
+    inside = torch.where(infinite, nearest, start + 2 * share * gap)
     low, high = torch.minimum(start, stop), torch.maximum(start, stop)
     return torch.where(inside < low, low, torch.where(inside > high, high, inside))
 
@@ -128,8 +129,7 @@ def _between(start: Tensor, stop: Tensor, share: Tensor) -> Tensor:
 def _beyond(y: Tensor, above: Tensor, ordered: Tensor, law: Target) -> Tensor:
     """Return the points of the lines that leave the smallest and the largest value."""
     start, at, rate = (torch.where(above, part[1], part[0]) for part in _end_lines(ordered, law))
-    flat = (rate == 0) | start.isinf()
-    out = start + torch.where(flat, 0.0, rate * torch.where(flat, 0.0, y - at))
+    out = start + rate * torch.where((rate == 0) | start.isinf(), 0.0, y - at)
     ahead = torch.where(above, out >= start, out <= start)
     out = torch.where(ahead, out, start)
     endless = y.isinf() | start.isinf()
@@ -169,7 +169,6 @@ def _slopes(values: Tensor, at: Tensor) -> Tensor:
 def _rise(start: Tensor, stop: Tensor, at_start: Tensor, at_stop: Tensor) -> Tensor:
     """Return the slope between two points, NaN where there is none."""
     run = at_stop - at_start
-    still = run == 0
-    return torch.where(
-        still, torch.nan, 2 * ((stop / 2 - start / 2) / torch.where(still, 1.0, run))
-    )
+    none = (run == 0) | start.isinf() | stop.isinf()
+    gap = torch.where(none, 0.0, stop / 2 - start / 2)
+    return torch.where(none, torch.nan, 2 * (gap / torch.where(none, 1.0, run)))
