@@ -252,7 +252,8 @@ class GaussianCopula:
         Notes
         -----
         Rows that lack the same units are solved together; each such pattern takes the cube of the
-        number of its known or of its unknown units, whichever is less.
+        number of its known or of its unknown units, whichever is less; and the first pattern that
+        lacks no more units than it has, once, the cube of d.
         """
         z = np.array(self._points(u, "u") if scores else self.to_scores(u))
         unknown = np.isnan(z)

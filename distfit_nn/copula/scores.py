@@ -165,7 +165,7 @@ def inverse_scores(
     ordered = np.sort(columns, axis=0).astype(np.float64, copy=False)  # NaN last
     ordered[:, np.isnan(ordered[-1])] = np.nan
     unit = float(np.finfo(given.dtype).eps) if given.dtype.kind == "f" else 0.0
-    flat = np.array(points, np.float64).reshape(len(points), -1)
+    flat = np.array(points, np.float64).reshape(len(points), columns.shape[1])
     out = _carried(flat, ordered, law, roundings(unit, len(columns)), extrapolate)
     return ranks._restored(cast(out, dtype), points.shape, dim, dtype)
 

@@ -98,7 +98,8 @@ class Dependence:
     @property
     def freedom(self) -> int:
         """Degrees of freedom of the correlations: rows less one for each mean that was removed,
-        one for all shards with a reference and one a shard without."""
+        one for all shards with a reference and one a shard without. A unit that is constant in
+        some of the latter has fewer, which `baseline` knows and `adjusted_dimension` does not."""
         return self.n - (1 if len(self.reference) else self.shards)
 
     @cached_property
@@ -251,8 +252,11 @@ class Dependence:
         out: dict[str, Any] = {"permutations": self.permutations, "n": self.n}
         for name, values in self.baseline._asdict().items():
             out[name] = {"mean": plain(float(values.mean()))}
-            for q in QUANTILES:
-                out[name][str(q)] = plain(float(np.quantile(values, q)))
+            with np.errstate(invalid="ignore"):  # between infinite figures
+                quantiles = np.quantile(values, QUANTILES)
+            out[name] |= {
+                str(q): plain(float(v)) for q, v in zip(QUANTILES, quantiles, strict=True)
+            }
         return out
 
 

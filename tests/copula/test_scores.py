@@ -248,6 +248,11 @@ def test_lines_go_on_up_to_the_ends_of_the_target():
     assert far[1] > 219
 
 
+def test_no_scores_give_no_values():
+    back = inverse_scores(np.empty((4, 0, 2)), np.ones((4, 3, 2)), dim=1)
+    assert back.shape == (4, 0, 2)
+
+
 def test_one_outlier_does_not_decide_the_line():
     x = np.arange(101.0)
     tame = inverse_scores(np.array([4.0]), x)

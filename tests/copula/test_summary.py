@@ -307,6 +307,14 @@ def test_few_rows_or_units(rng, n, d, finite):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_dict_of_infinite_figures(rng):
+    found = dependence(rng.normal(size=(3, 3)), permutations=30, random_state=0)
+    assert np.isinf(found.baseline.adjusted_dimension).any()
+    got = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert got["baseline"]["adjusted_dimension"]["mean"] is None
+    assert got["baseline"]["effective_dimension"]["0.5"] > 1
+
+
 def test_as_a_dict(rng):
     x = mixed(rng, 80, 6)
     x[:, 1] = 3.0

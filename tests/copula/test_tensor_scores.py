@@ -224,6 +224,10 @@ def test_gradients_pass_by_what_is_missing_or_infinite(rng):
         torch.testing.assert_close(made, expected)
 
 
+def test_no_scores_give_no_values():
+    assert inverse_scores(torch.empty(4, 0, 2), torch.ones(4, 3, 2), dim=1).shape == (4, 0, 2)
+
+
 def test_the_way_back_of_a_constant_and_of_one_value():
     for n in (1, 4):
         x = torch.full((n,), 2.0, dtype=torch.float64, requires_grad=True)

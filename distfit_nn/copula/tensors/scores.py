@@ -45,7 +45,8 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
     if y.device != x.device:
         raise InputError(f"y must be on {x.device}, as x is, got {y.device}")
     axis = scores.check_alike(tuple(plain(y, "y").shape), tuple(plain(x, "x").shape), dim)
-    columns, points = (ranks._flattened(part, axis).to(torch.float64) for part in (x, y))
+    columns = ranks._flattened(x, axis).to(torch.float64)
+    points = y.movedim(axis, 0).reshape(y.shape[axis], columns.shape[1]).to(torch.float64)
     law = as_target(target, columns.shape[1], x.device)
     ordered = columns.sort(dim=0).values  # NaN last
     missing = points.isnan() | ordered[-1].isnan()
