@@ -10,27 +10,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from distfit_nn.copula import dependence
 from distfit_nn.copula.correlation import LEAST_SHRINKAGE
 from distfit_nn.copula.gaussian import GaussianCopula
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 from tests import tolerances
+from tests.copula.columns import hard_scores, mixed
 
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def mixed(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
-    """Correlated columns, each with another distribution."""
-    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d))
-    x[:, ::3] = np.exp(x[:, ::3])
-    x[:, 1::3] = x[:, 1::3].clip(0)  # half of it ties
-    return x
-
-
-def hard_scores(x: np.ndarray) -> np.ndarray:
-    """The oracle: mid-ranks by comparison of all pairs, and SciPy's quantiles."""
-    below = (x[:, None] > x).sum(axis=1) + (x[:, None] == x).sum(axis=1) / 2
-    return stats.norm.ppf(below / len(x))
 
 
 def by_scipy(copula: GaussianCopula, z: np.ndarray) -> np.ndarray:
@@ -288,17 +276,9 @@ def test_file(rng, tmp_path):
 
 
 def test_wrong_files(rng, tmp_path):
-    path = tmp_path / "copula.npz"
-    with pytest.raises(FileError, match="cannot read"):
-        GaussianCopula.load(path)
-    path.write_text("text")
+    path = dependence(mixed(rng, 30, 3)).save(tmp_path / "copula.npz")
     with pytest.raises(FileError, match="does not hold a Gaussian copula"):
         GaussianCopula.load(path)
-    np.savez(path, correlation=np.eye(2))
-    with pytest.raises(FileError, match="does not hold a Gaussian copula"):
-        GaussianCopula.load(path)
-    with pytest.raises(InputError, match="path must be"):
-        GaussianCopula.load(3)
     GaussianCopula.fit(mixed(rng, 30, 3)).save(path)
     with np.load(path) as archive:
         good = dict(archive)
@@ -308,16 +288,11 @@ def test_wrong_files(rng, tmp_path):
         ({"status": np.int8(0), "correlation": np.float64(1)}, "do not fit"),
         ({"status": np.zeros(0, np.int8), "correlation": np.zeros((0, 0))}, "do not fit"),
         ({"n": np.float64(3)}, "n is float64, not int64"),
-        ({"version": np.int64(9)}, "version 9"),
         ({"correlation": np.ones((3, 3))}, "not positive definite"),
-        ({"status": np.array([0, 0, None])}, "damaged"),
     ]:
         np.savez(path, **(good | change))
         with pytest.raises(FileError, match=message):
             GaussianCopula.load(path)
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(FileError):
-        GaussianCopula.load(path)
 
 
 @pytest.mark.parametrize(
