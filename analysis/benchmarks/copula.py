@@ -27,7 +27,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from distfit_nn.copula import columns, vector_math
+from distfit_nn.copula import chain_kernel, columns, vector_math
 from distfit_nn.copula.tensors.lines import weighted_scores
 
 try:
@@ -88,11 +88,11 @@ def limit_calls(n: int, d: int) -> dict[str, Call]:
     x = rng.standard_normal((n, d), dtype=np.float32)
     rows = np.ascontiguousarray(x.T)
     shares = rng.uniform(1e-6, 1.0, (d, n)).astype(np.float32)
-    room, ordered = columns.Room(d, n, np.float32, 1), columns.empty_sorted(n, d, np.float32)
-    block = np.empty(columns.PIECE * columns.LANES)
+    tile, ordered = columns.Room(0, n, np.float32, 0).tile, columns.empty_sorted(n, d, np.float32)
+    block = np.empty(chain_kernel.PIECE * columns.LANES)
 
     def own() -> None:
-        columns.sort_columns(x, 0, room, ordered)
+        columns.sort_columns(x, 0, tile, ordered)
         for at in range(0, n * d, block.size):
             count = min(block.size, n * d - at)
             block[:count] = shares.reshape(-1)[at : at + count]

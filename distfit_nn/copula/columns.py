@@ -16,18 +16,19 @@ Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numba import get_num_threads
 from numpy.typing import NDArray
 
 from distfit_nn.copula import hard_kernel, rank_kernel, slope_kernel, sort_kernel
+from distfit_nn.copula.chain_kernel import Work, workspace
 from distfit_nn.copula.logistic_sum import logistic_sum
-from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL, PIECE
+from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL
 from distfit_nn.copula.sort_kernel import TILE
 from distfit_nn.copula.sweep_kernel import LANES
 
@@ -60,14 +61,10 @@ class Sorted(NamedTuple):
 
 
 def threads() -> int:
-    """Return how many threads Numba is set to use."""
-    numba = sys.modules.get("numba")
-    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
-
-
-def in_batches(n: int, d: int, task: Callable[[int, int], None], workers: int) -> None:
-    """Call task(first, last) for batches of columns, several at a time."""
-    in_rooms(n, d, lambda _: None, lambda _, first, last: task(first, last), workers)
+    """Return how many threads Numba is set to use, and torch, where it is loaded: the fewer."""
+    torch = sys.modules.get("torch")
+    most = int(get_num_threads())
+    return most if torch is None else min(most, int(torch.get_num_threads()))
 
 
 def in_rooms(
@@ -102,26 +99,11 @@ def coefficients(dtype: Any, slopes: bool = False) -> tuple[float, ...]:
     return tuple(k * c for k, c in enumerate(found, 1)) if slopes else found
 
 
-def workspace(n: int, states: int, terms: int) -> tuple[Array, ...]:
-    """Return the arrays that the sweeps work in."""
-    rows = min(n, PIECE)
-    return (
-        *(np.empty((rows, LANES)) for _ in range(3)),
-        np.empty(LANES),
-        np.empty((LANES, 3), np.int64),
-        *(np.empty((states, LANES)) for _ in range(3)),
-        np.empty((terms, LANES)),
-        np.empty((-(-n // PIECE), states, LANES)),
-    )
-
-
 class Room:
-    """What one thread works in: m columns of n values, whatever is done to them."""
+    """What one thread works in: rows of m columns of n values, whatever is done to them."""
 
-    def __init__(self, m: int, n: int, dtype: Any, rows: int, *, sorts: bool = True) -> None:
-        self.keys = np.empty((min(m, max(1, KEYS // n)) if sorts else 0, n), np.uint64)
+    def __init__(self, m: int, n: int, dtype: Any, rows: int) -> None:
         self.tile = np.empty((TILE, TILE), dtype)
-        self.spare = np.empty(n, dtype)
         self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
 
 
@@ -136,20 +118,22 @@ def slices(kept: Sorted, first: int, last: int) -> Sorted:
     return Sorted(*(part[first:last] for part in kept))
 
 
-def sort_columns(x: Array, first: int, room: Room, into: Sorted) -> None:
+def sort_columns(x: Array, first: int, tile: Array, into: Sorted) -> None:
     """Sort columns first, first + 1, ... of x (n, d), float32 or float64."""
-    m, step = len(into.values), len(room.keys)
-    plain = into.values if x.dtype == np.float32 else room.rows[0][:m]
-    sort_kernel.copy_columns(x, first, room.tile, plain)
-    for low in range(0, m, step):
-        some = slices(into, low, low + step)
-        keys = room.keys[: len(some.values)]
-        if x.dtype == np.float32:
+    m, n = into.values.shape
+    single = x.dtype == np.float32
+    plain = into.values if single else np.empty((m, n))
+    sort_kernel.copy_columns(x, first, tile, plain)
+    room = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
+    for low in range(0, m, len(room)):
+        some = slices(into, low, low + len(room))
+        keys = room[: len(some.values)]
+        if single:
             sort_kernel.keys32(some.values, keys, some.bad)
             keys.sort(axis=1)
             sort_kernel.sorted32(some.values, keys, some.order)
         else:
-            _sort64(plain[low : low + step], keys, some)
+            _sort64(plain[low : low + len(room)], keys, some)
 
 
 def _sort64(plain: Array, keys: Array, into: Sorted) -> None:
@@ -170,37 +154,63 @@ def soft_counts(x: Array, strength: Array, mode: int, keep: bool) -> tuple[Array
     With `keep`, what `soft_slopes` needs follows: the three parts of `Sorted`.
     """
     n, d = x.shape
-    strength = np.array(strength, np.float64)  # of one layout: another would be compiled anew
-    factors = coefficients(x.dtype)
     outs = [np.empty((n, d), x.dtype) for _ in range(2 if mode == BOTH else 1)]
     kept = empty_sorted(n, d, x.dtype) if keep else None
+    same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
+    _ranked(x, strength, mode, kept, outs, None, same)
+    return (*outs, *(kept or ()))
 
-    def room(m: int) -> tuple[Room, Sorted, tuple[Array, ...]]:
+
+def line_scores(
+    x: Array, strength: Array, weight: Array, bias: Array
+) -> tuple[Array, Array, Array, Array, NDArray[np.bool_]]:
+    """Return weight * scores + bias (n, d), and what `line_slopes` needs.
+
+    That is the scores (d, n), and the three parts of `Sorted`.
+    """
+    n, d = x.shape
+    line = np.array(weight, x.dtype), np.array(bias, x.dtype)
+    out, scores, kept = (
+        np.empty((n, d), x.dtype),
+        np.empty((d, n), x.dtype),
+        empty_sorted(n, d, x.dtype),
+    )
+    _ranked(x, strength, NORMAL, kept, [out], scores, line)
+    return out, scores, *kept
+
+
+def _ranked(
+    x: Array,
+    strength: Array,
+    mode: int,
+    kept: Sorted | None,
+    outs: list[Array],
+    scores: Array | None,
+    line: tuple[Array, Array],
+) -> None:
+    """Write the results of `mode` on a line to `outs`, and, if asked for, as they are (d, n)."""
+    n, d = x.shape
+    strength = np.array(strength, np.float64)  # of one layout: another would be compiled anew
+    factors = coefficients(x.dtype)
+    rows = len(outs) if scores is None else 0
+
+    def room(m: int) -> tuple[Room, Sorted, Work]:
         inside = kept or empty_sorted(n, m, x.dtype)
-        return Room(m, n, x.dtype, len(outs)), inside, workspace(n, len(factors), len(factors))
+        return Room(m, n, x.dtype, rows), inside, workspace(n, len(factors), len(factors))
 
-    def task(mine: tuple[Room, Sorted, tuple[Array, ...]], first: int, last: int) -> None:
+    def task(mine: tuple[Room, Sorted, Work], first: int, last: int) -> None:
         room, inside, work = mine
-        at = first if keep else 0
-        ordered = slices(inside, at, at + last - first)
-        sort_columns(x, first, room, ordered)
-        rows = [each[: last - first] for each in room.rows]
+        here = slice(first, last)
+        ordered = slices(inside, first, last) if kept else slices(inside, 0, last - first)
+        sort_columns(x, first, room.tile, ordered)
+        results = [row[: last - first] for row in room.rows] if scores is None else [scores[here]]
         rank_kernel.soft_counts(
-            ordered.values,
-            strength[first:last],
-            ordered.bad,
-            factors,
-            mode,
-            work,
-            rows[0],
-            rows[-1],
+            *ordered, strength[here], factors, mode, work, results[0], results[-1]
         )
-        for row, out in zip(rows, outs, strict=True):
-            sort_kernel.put_back(ordered.order, room.spare, row)
-            sort_kernel.copy_back(row, first, room.tile, out)
+        for result, out in zip(results, outs, strict=True):
+            sort_kernel.copy_back(result, line[0][here], line[1][here], first, room.tile, out)
 
     in_rooms(n, d, room, task, threads())
-    return (*outs, *(kept or ()))
 
 
 def soft_slopes(
@@ -212,12 +222,8 @@ def soft_slopes(
     above; or, with the `scores` that mode NORMAL returned, that with respect to the scores.
     """
     if scores is not None:
-        return line_slopes(kept, strength, gradient, scores, np.ones(len(strength)))[:2]
-
-    def load(room: Room, rows: list[Array], first: int, _work: tuple[Array, ...]) -> None:
-        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
-
-    return _slopes(kept, strength, load, 1)
+        return line_slopes(kept, strength, gradient, scores.T, np.ones(len(strength)))[:2]
+    return _slopes(kept, strength, gradient, lambda *_: None)
 
 
 def line_slopes(
@@ -225,57 +231,49 @@ def line_slopes(
 ) -> tuple[Array, Array, Array, Array]:
     """Return the gradients of weight * scores + bias by x (n, d), strength, weight and bias (d,).
 
-    `gradient` (n, d) is that with respect to the sum, `scores` what mode NORMAL returned.
+    `gradient` (n, d) is that with respect to the sum, `scores` (d, n) what `line_scores` returned.
     """
     weight = np.array(weight, np.float64)
     by_weight, by_bias = np.empty(len(weight)), np.empty(len(weight))
 
-    def load(room: Room, rows: list[Array], first: int, work: tuple[Array, ...]) -> None:
-        here = slice(first, first + len(rows[0]))
-        sort_kernel.copy_columns(gradient, first, room.tile, rows[0])
-        sort_kernel.copy_columns(scores, first, room.tile, rows[1])
-        slope_kernel.through_lines(
-            rows[0], rows[1], weight[here], work, by_weight[here], by_bias[here]
-        )
+    def through(rows: Array, first: int, work: Work) -> None:
+        here = slice(first, first + len(rows))
+        inside = np.ascontiguousarray(scores[here])
+        slope_kernel.through_lines(rows, inside, weight[here], work, by_weight[here], by_bias[here])
 
-    return (*_slopes(kept, strength, load, 2), by_weight, by_bias)
+    return (*_slopes(kept, strength, gradient, through), by_weight, by_bias)
 
 
 def _slopes(
-    kept: Sorted,
-    strength: Array,
-    load: Callable[[Room, list[Array], int, tuple[Array, ...]], None],
-    rows: int,
+    kept: Sorted, strength: Array, gradient: Array, through: Callable[[Array, int, Work], None]
 ) -> tuple[Array, Array]:
-    """Return the gradients by x and strength, of those by counts that are loaded into a row."""
+    """Return the gradients by x and strength, of those that `through` makes those by counts."""
     d, n = kept.values.shape
     dtype = kept.values.dtype
     strength = np.array(strength, np.float64)
     factors = coefficients(dtype, slopes=True)
     dx, dstrength = np.empty((n, d), dtype), np.empty(d)
+    same = np.ones(d, dtype), np.zeros(d, dtype)
 
-    def room(m: int) -> tuple[Room, Array, tuple[Array, ...]]:
+    def room(m: int) -> tuple[Room, Array, Work]:
         work = workspace(n, 2 * len(factors), len(factors))
-        return Room(m, n, dtype, rows, sorts=False), np.empty(m), work
+        return Room(m, n, dtype, 1), np.empty((2, m)), work
 
-    def task(mine: tuple[Room, Array, tuple[Array, ...]], first: int, last: int) -> None:
-        room, halves, work = mine
-        ordered = slices(kept, first, last)
-        inside = [each[: last - first] for each in room.rows]
-        load(room, inside, first, work)
-        slope_kernel.line_up(inside[0], ordered.order, room.spare)
+    def task(mine: tuple[Room, Array, Work], first: int, last: int) -> None:
+        room, columns, work = mine
+        rows, here = room.rows[0][: last - first], slice(first, last)
+        sort_kernel.copy_columns(gradient, first, room.tile, rows)
+        through(rows, first, work)
         slope_kernel.soft_slopes(
-            ordered.values,
-            strength[first:last],
-            ordered.bad,
+            *slices(kept, first, last),
+            strength[here],
             factors,
             work,
-            inside[0],
-            halves,
-            dstrength[first:last],
+            rows,
+            *columns,
+            dstrength[here],
         )
-        sort_kernel.put_back(ordered.order, room.spare, inside[0])
-        sort_kernel.copy_back(inside[0], first, room.tile, dx)
+        sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, dx)
 
     in_rooms(n, d, room, task, threads())
     return dx, dstrength
@@ -285,18 +283,18 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
     """Return, for each table (2 n - 1,), its entries 2 r - 1 at the mid-ranks r of x (n, d)."""
     n, d = x.shape
     outs = [np.empty((n, d), x.dtype) for _ in tables]
+    same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
 
     def room(m: int) -> tuple[Room, Sorted]:
         return Room(m, n, x.dtype, 1), empty_sorted(n, m, x.dtype)
 
     def task(mine: tuple[Room, Sorted], first: int, last: int) -> None:
         room, ordered = mine[0], slices(mine[1], 0, last - first)
-        sort_columns(x, first, room, ordered)
-        rows = room.rows[0][: last - first]
+        sort_columns(x, first, room.tile, ordered)
+        rows, here = room.rows[0][: last - first], slice(first, last)
         for table, out in zip(tables, outs, strict=True):
-            hard_kernel.look_up(ordered.values, ordered.bad, table, rows)
-            sort_kernel.put_back(ordered.order, room.spare, rows)
-            sort_kernel.copy_back(rows, first, room.tile, out)
+            hard_kernel.look_up(*ordered, table, rows)
+            sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, out)
 
     in_rooms(n, d, room, task, threads())
     return outs

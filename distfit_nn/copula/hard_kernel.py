@@ -6,8 +6,10 @@ from distfit_nn.copula.vector_math import compiled
 
 
 @compiled
-def look_up(ordered, bad, table, out):  # type: ignore[no-untyped-def]
-    """Write, in place of sorted columns (m, n), table[2 r - 1], r being the mid-rank of each value.
+def look_up(ordered, order, bad, table, out):  # type: ignore[no-untyped-def]
+    """Write table[2 r - 1], r being the mid-rank of each value of sorted columns (m, n).
+
+    To where the value came from.
 
     Equal values at places a, ..., b - 1 share the rank (a + b) / 2, from 1/2 to n - 1/2. A column
     with a NaN becomes NaN.
@@ -24,5 +26,5 @@ def look_up(ordered, bad, table, out):  # type: ignore[no-untyped-def]
                 end += 1
             value = table[first + end - 1]
             for i in range(first, end):
-                out[j, i] = value
+                out[j, order[j, i]] = value
             first = end

@@ -15,16 +15,17 @@ import math
 
 import numpy as np
 
-from distfit_nn.copula.rank_kernel import (
-    LENGTH,
+from distfit_nn.copula.chain_kernel import (
     PIECE,
-    ROW,
-    START,
+    add_reached,
+    copy_state,
     fill_ratios,
-    inherit,
     lay_chains,
-    measure_spans,
-    remember,
+    measure_reach,
+    pass_on,
+    points,
+    scatter,
+    side_by_side,
 )
 from distfit_nn.copula.sweep_kernel import (
     LANES,
@@ -33,23 +34,36 @@ from distfit_nn.copula.sweep_kernel import (
     slopes_down,
     slopes_up,
 )
+from distfit_nn.copula.turn_kernel import BLOCK, from_lanes, to_lanes
 from distfit_nn.copula.vector_math import compiled, decay, dot, mean, summing
 
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 
 @compiled
-def through_scores(gradients, scores, weight, inverse):  # type: ignore[no-untyped-def]
+def through_scores(gradients, scores, weight, spare):  # type: ignore[no-untyped-def]
     """Replace gradients by weight * z, z = ndtri(s / n), by those by s: over n phi(z)."""
     factor = weight * ROOT_TWO_PI / len(scores)
-    for at in range(0, len(scores), len(inverse)):
-        count = min(len(inverse), len(scores) - at)
-        for i in range(count):
-            z = np.float64(scores[at + i])
-            inverse[i] = -0.5 * z * z
-        decay(inverse, count)
-        for i in range(count):
-            gradients[at + i] *= inverse[i] * factor
+    for at in range(0, len(scores), len(spare)):
+        count = min(len(spare), len(scores) - at)
+        write_exponents(scores[at : at + count], spare)
+        decay(spare, count)
+        multiply(gradients[at : at + count], spare, factor)
+
+
+@compiled
+def write_exponents(scores, exponents):  # type: ignore[no-untyped-def]
+    """Write -z^2 / 2."""
+    for i in range(len(scores)):
+        z = np.float64(scores[i])
+        exponents[i] = -0.5 * z * z
+
+
+@compiled
+def multiply(gradients, by, factor):  # type: ignore[no-untyped-def]
+    """Multiply gradients by the entries of another array and a factor."""
+    for i in range(len(gradients)):
+        gradients[i] *= by[i] * factor
 
 
 @compiled
@@ -61,55 +75,54 @@ def through_lines(gradients, scores, weight, work, by_weight, by_bias):  # type:
     for j in range(len(gradients)):
         by_weight[j] = dot(gradients[j], scores[j])
         by_bias[j] = len(scores[j]) * mean(gradients[j])
-        through_scores(gradients[j], scores[j], weight[j], work[0].reshape(-1))
+        through_scores(gradients[j], scores[j], weight[j], work.block.reshape(-1))
 
 
 @compiled
-def line_up(gradients, order, spare):  # type: ignore[no-untyped-def]
-    """Put gradients by counts (m, n) in the order of the sorted columns, less their means."""
-    m, n = gradients.shape
-    for j in range(m):
-        for i in range(n):
-            spare[i] = gradients[j, order[j, i]]
-        centre = mean(spare)
-        for i in range(n):
-            gradients[j, i] = spare[i] - centre
-
-
-@compiled
-def fill_weights(gradients, chains, at, count, weights):  # type: ignore[no-untyped-def]
-    """Write the gradients of steps at, ..., at + count - 1 of each chain; 0 beyond its end."""
-    for lane in range(LANES):
-        row = chains[lane, ROW]
-        start = chains[lane, START] + at
-        known = max(0, min(count, chains[lane, LENGTH] - at))
-        for i in range(known):
-            weights[i, lane] = gradients[row, start + i]
-        for i in range(known, count):
-            weights[i, lane] = 0.0
-
-
-@compiled
-def start_chains(  # type: ignore[no-untyped-def]
-    ordered, strength, gradients, coefficients, parts, pieces, steps, work
+def fill_weights(  # type: ignore[no-untyped-def]
+    gradients, order, centres, chains, at, count, block, weights
 ):
-    """Write the states in which the chains start, up and down."""
-    ratios, weights, _, _, chains, up, down, local, spans, _ = work
-    measure_spans(ordered, strength, chains, spans)
-    local[:] = 0.0
+    """Write the gradients of steps at, ..., at + count - 1 of each chain; 0 beyond its end."""
+    for low in range(0, count, BLOCK):
+        size = min(BLOCK, count - low)
+        for lane in range(LANES):
+            row, start, end = points(chains, lane, at + low, size)
+            gather(gradients[row], order[row, start:end], centres[row], block[lane])
+        to_lanes(block, low, size, weights)
+
+
+@compiled
+def gather(row, places, centre, values):  # type: ignore[no-untyped-def]
+    """Write the entries at places of a row, less its centre, and zeros after them."""
+    for i in range(len(places)):
+        values[i] = row[np.uint64(places[i])] - centre
+    values[len(places) :] = 0.0
+
+
+@compiled
+def start(  # type: ignore[no-untyped-def]
+    ordered, order, strength, gradients, coefficients, parts, pieces, steps, centres, work
+):
+    """Write the states before each piece on the way up, and where the way down starts."""
+    ratios, weights, chains, block = work.ratios, work.low, work.chains, work.block
+    up, own_down, down = work.own_up, work.own_down, work.down
+    up[:] = 0.0
+    down[:] = 0.0
+    own_down[:] = 0.0
     for piece in range(pieces):
+        copy_state(up, work.marks[piece])
+        if parts == 1 and piece == pieces - 1:
+            return
         at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
-        fill_ratios(ordered, strength, chains, at, count, ratios)
-        fill_weights(gradients, chains, at, count, weights)
-        carry_slopes_up(coefficients, ratios, weights, local, weights, count)
-    inherit(local, spans, parts, True, up)
-    local[:] = 0.0
-    for piece in range(pieces - 1, -1, -1):
-        at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
-        fill_ratios(ordered, strength, chains, at, count, ratios)
-        fill_weights(gradients, chains, at, count, weights)
-        carry_slopes_down(coefficients, ratios, weights, local, weights, count)
-    inherit(local, spans, parts, False, down)
+        fill_ratios(ordered, strength, chains, at, count, block, ratios)
+        fill_weights(gradients, order, centres, chains, at, count, block, weights)
+        carry_slopes_up(coefficients, ratios, weights, up, weights, count)
+        if parts > 1:
+            down[:] = 0.0
+            carry_slopes_down(coefficients, ratios, weights, down, weights, count)
+            measure_reach(ordered, strength, chains, at, work.reach)
+            add_reached(down, work.reach, own_down)
+    pass_on(ordered, strength, parts, pieces, steps, work)
 
 
 @compiled
@@ -125,60 +138,82 @@ def half_middle(ordered):  # type: ignore[no-untyped-def]
 
 
 @summing
-def unload_slopes(  # type: ignore[no-untyped-def]
-    slopes, ordered, strength, halves, chains, at, count, out, by_strength
-):
-    """Write a piece of dL/dx to the rows of sorted columns, and add to dL/dstrength.
+def moment(slopes, values, half):  # type: ignore[no-untyped-def]
+    """Return the sum of slopes times values / 2 - half; what is infinite has no part in it."""
+    total = 0.0
+    for i in range(len(values)):
+        distance = 0.5 * values[i] - half
+        total += distance * slopes[i] if abs(distance) < np.inf else 0.0
+    return total
 
-    What is infinite has no part in that. (Of finite numbers, the difference of halves is finite.)
+
+@compiled
+def put_back(  # type: ignore[no-untyped-def]
+    slopes, ordered, order, strength, halves, chains, at, count, block, out, by_strength
+):
+    """Write a piece of dL/dx to the rows it came from, and add to dL/dstrength.
+
+    With halves: of finite numbers, the difference of halves is finite.
     """
-    for lane in range(LANES):
-        row = chains[lane, ROW]
-        start = chains[lane, START] + at
-        factor, half, total = strength[row], halves[row], 0.0
-        for i in range(max(0, min(count, chains[lane, LENGTH] - at))):
-            slope = slopes[i, lane]
-            distance = 0.5 * ordered[row, start + i] - half
-            total += distance * slope if abs(distance) < np.inf else 0.0
-            out[row, start + i] = factor * slope
-        by_strength[row] += 2.0 * total
+    for low in range(0, count, BLOCK):
+        size = min(BLOCK, count - low)
+        from_lanes(slopes, low, size, block)
+        for lane in range(LANES):
+            row, start, end = points(chains, lane, at + low, size)
+            by_strength[row] += 2.0 * moment(block[lane], ordered[row, start:end], halves[row])
+            scatter(block[lane], strength[row], order[row, start:end], out[row])
 
 
 @compiled
 def soft_slopes(  # type: ignore[no-untyped-def]
-    ordered, strength, bad, coefficients, work, gradients, halves, by_strength
+    ordered, order, bad, strength, coefficients, work, gradients, centres, halves, by_strength
 ):
-    """Replace gradients by counts of sorted columns (m, n) by dL/dx, and write dL/dstrength.
+    """Replace gradients by counts of columns (m, n) by dL/dx, and write dL/dstrength.
 
-    The coefficients are k c_k, those of the derivative. Columns with a NaN become NaN.
+    The columns are sorted, the gradients are not. The coefficients are k c_k, those of the
+    derivative. Columns with a NaN become NaN.
     """
-    ratios, weights, slopes, _, chains, up, down, _, _, marks = work
+    ratios, weights, slopes = work.ratios, work.low, work.high
+    chains, block = work.chains, work.block
     m, n = ordered.shape
     for j in range(m):
         halves[j] = half_middle(ordered[j])
+        centres[j] = mean(gradients[j])
         by_strength[j] = 0.0
-    for first in range(0, m, LANES):
-        parts, steps = lay_chains(first, min(LANES, m - first), n, chains)
+    group = side_by_side(n)
+    for first in range(0, m, group):
+        parts, steps = lay_chains(first, min(group, m - first), n, chains)
         pieces = (steps + PIECE - 1) // PIECE
-        up[:] = 0.0
-        down[:] = 0.0
-        if parts > 1:
-            start_chains(ordered, strength, gradients, coefficients, parts, pieces, steps, work)
-        for piece in range(pieces):
-            remember(up, marks[piece])
-            if piece < pieces - 1:
-                at = piece * PIECE
-                fill_ratios(ordered, strength, chains, at, PIECE, ratios)
-                fill_weights(gradients, chains, at, PIECE, weights)
-                carry_slopes_up(coefficients, ratios, weights, up, weights, PIECE)
+        start(
+            ordered,
+            order,
+            strength,
+            gradients,
+            coefficients,
+            parts,
+            pieces,
+            steps,
+            centres,
+            work,
+        )
         for piece in range(pieces - 1, -1, -1):
             at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
-            fill_ratios(ordered, strength, chains, at, count, ratios)
-            fill_weights(gradients, chains, at, count, weights)
-            slopes_up(coefficients, ratios, weights, marks[piece], slopes, count)
-            slopes_down(coefficients, ratios, weights, down, slopes, count)
-            unload_slopes(
-                slopes, ordered, strength, halves, chains, at, count, gradients, by_strength
+            fill_ratios(ordered, strength, chains, at, count, block, ratios)
+            fill_weights(gradients, order, centres, chains, at, count, block, weights)
+            slopes_up(coefficients, ratios, weights, work.marks[piece], slopes, count)
+            slopes_down(coefficients, ratios, weights, work.down, slopes, count)
+            put_back(
+                slopes,
+                ordered,
+                order,
+                strength,
+                halves,
+                chains,
+                at,
+                count,
+                block,
+                gradients,
+                by_strength,
             )
     for j in range(m):
         if bad[j]:

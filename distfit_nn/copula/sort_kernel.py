@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from distfit_nn.copula.vector_math import compiled
@@ -17,6 +18,7 @@ from distfit_nn.copula.vector_math import compiled
 SIGN32, HALF32, ALL32 = np.uint32(1 << 31), np.uint64(32), np.uint64((1 << 32) - 1)
 SIGN64 = np.uint64(1 << 63)
 TILE = 16  # rows and columns that are turned at once: 16 float32 are a line of memory
+AHEAD = 3 * TILE  # rows between one that is turned and one that is asked for
 PATIENCE = 16  # moves a value after which a column is sorted anew
 
 
@@ -50,13 +52,33 @@ def _of_bits32(_typing, _number):  # type: ignore[no-untyped-def]
     return types.float32(types.uint32), generate
 
 
+@intrinsic
+def _prefetch(_typing, array, _i, _j):  # type: ignore[no-untyped-def]
+    """Ask for the line of memory that holds an entry."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = signature.args[0]
+        inside = context.make_array(kind)(context, builder, arguments[0])
+        pointer = cgutils.get_item_pointer(context, builder, kind, inside, arguments[1:])
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        ask = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+        read, near, data = word(0), word(3), word(1)
+        builder.call(ask, [builder.bitcast(pointer, byte), read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), generate
+
+
 @compiled
 def copy_columns(x, first, tile, columns):  # type: ignore[no-untyped-def]
     """Write columns first, first + 1, ... of x (n, d) to the rows of `columns` (m, n)."""
     m, n = columns.shape
-    for at in range(0, n, TILE):
-        for low in range(0, m, TILE):
+    for low in range(0, m, TILE):
+        for at in range(0, n, TILE):
             if low + TILE <= m and at + TILE <= n:
+                for i in range(at + AHEAD, min(at + AHEAD + TILE, n)):
+                    _prefetch(x, i, first + low)  # type: ignore[call-arg]
                 for i in range(TILE):
                     for j in range(TILE):
                         tile[i, j] = x[at + i, first + low + j]
@@ -70,33 +92,27 @@ def copy_columns(x, first, tile, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def copy_back(columns, first, tile, x):  # type: ignore[no-untyped-def]
-    """Write the rows of `columns` (m, n) to columns first, first + 1, ... of x (n, d)."""
+def copy_back(columns, factors, terms, first, tile, x):  # type: ignore[no-untyped-def]
+    """Write the rows of `columns` (m, n) to columns first, first + 1, ... of x (n, d).
+
+    Each times its factor plus its term (m,).
+    """
     m, n = columns.shape
-    for at in range(0, n, TILE):
-        for low in range(0, m, TILE):
+    for low in range(0, m, TILE):
+        for at in range(0, n, TILE):
             if low + TILE <= m and at + TILE <= n:
+                for i in range(at + AHEAD, min(at + AHEAD + TILE, n)):
+                    _prefetch(x, i, first + low)  # type: ignore[call-arg]
                 for j in range(TILE):
                     for i in range(TILE):
                         tile[i, j] = columns[low + j, at + i]
                 for i in range(TILE):
                     for j in range(TILE):
-                        x[at + i, first + low + j] = tile[i, j]
+                        x[at + i, first + low + j] = tile[i, j] * factors[low + j] + terms[low + j]
                 continue
             for i in range(at, min(at + TILE, n)):
                 for j in range(low, min(low + TILE, m)):
-                    x[i, first + j] = columns[j, i]
-
-
-@compiled
-def put_back(order, spare, rows):  # type: ignore[no-untyped-def]
-    """Move the entries of rows (m, n) to where they came from, with the help of a spare row."""
-    m, n = rows.shape
-    for j in range(m):
-        for i in range(n):
-            spare[order[j, i]] = rows[j, i]
-        for i in range(n):
-            rows[j, i] = spare[i]
+                    x[i, first + j] = columns[j, i] * factors[j] + terms[j]
 
 
 @compiled

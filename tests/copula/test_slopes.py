@@ -96,7 +96,7 @@ def test_slopes_of_weighted_scores_are_the_chain_rule(dtype, rng):
     x, g = (rng.standard_normal((3000, 20)).astype(dtype) for _ in range(2))
     strength, weight = rng.uniform(0.5, 20, 20), rng.standard_normal(20)
     z, *kept = columns.soft_counts(x, strength, NORMAL, True)
-    dx, dstrength, dweight, dbias = columns.line_slopes(Sorted(*kept), strength, g, z, weight)
+    dx, dstrength, dweight, dbias = columns.line_slopes(Sorted(*kept), strength, g, z.T, weight)
     expected = columns.soft_slopes(Sorted(*kept), strength, g, z)
     size = np.abs(weight)
     assert (np.abs(dx - weight * expected[0]).max(axis=0) <= 40 * eps(dtype) * size * 3000).all()

@@ -32,11 +32,13 @@ def weighted_scores(x: Tensor, strength: Tensor, weight: Tensor, bias: Tensor) -
 class _Weighted(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, strength: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        keep = any(ctx.needs_input_grad)
-        scores, *kept = ranks._forward(x, strength, ranks.NORMAL, keep=keep)
-        if keep:
-            ctx.save_for_backward(x, strength, weight, scores, *kept)
-        return torch.addcmul(bias, scores, weight)
+        from distfit_nn.copula import columns
+
+        lent = (part.detach().numpy() for part in (weight, bias))
+        results = columns.line_scores(ranks._lent(x), ranks._numbers(strength, x), *lent)
+        out, *kept = (torch.from_numpy(result) for result in results)
+        ctx.save_for_backward(x, strength, weight, *kept)
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
@@ -49,13 +51,13 @@ class _Slopes(Function):
     """The gradients, which have none of their own."""
 
     @staticmethod
-    def forward(gradient: Tensor, _x: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+    def forward(gradient: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
         from distfit_nn.copula import columns
 
         strength, weight, scores, *kept = (part.detach() for part in saved)
         dx, *each = columns.line_slopes(
             columns.Sorted(*(part.numpy() for part in kept)),
-            ranks._numbers(strength, scores),
+            ranks._numbers(strength, x),
             gradient.detach().contiguous().numpy(),
             scores.numpy(),
             weight.numpy(),
