@@ -140,6 +140,20 @@ def test_draws(rng):
     assert copula.rvs().shape == (1, 4)
 
 
+class Far(np.random.Generator):
+    """Draws scores at which u is 0 or 1 in float64."""
+
+    def standard_normal(self, size: tuple[int, ...]) -> np.ndarray:
+        return np.resize([40.0, -40.0], size)
+
+
+def test_draws_stay_inside_the_cube():
+    copula = GaussianCopula.from_correlation(np.eye(2))
+    u = copula.rvs(3, random_state=Far(np.random.PCG64(0)))
+    assert ((u > 0) & (u < 1)).all()
+    assert np.isfinite(copula.logpdf(u)).all()
+
+
 def test_fit_recovers_what_was_drawn():
     truth = GaussianCopula.from_correlation([[1, 0.7, 0], [0.7, 1, -0.4], [0, -0.4, 1]])
     n = 20_000

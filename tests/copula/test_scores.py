@@ -268,6 +268,19 @@ def test_values_far_apart_do_not_overflow():
     assert (np.diff(y) > 0).all()
 
 
+def test_a_point_between_two_values_is_between_them(rng):
+    start, stop = rng.normal(size=(2, 1000))
+    share = 1 - rng.integers(0, 4, 1000) * eps() / 2
+    inside = scores.between(start, stop, share)
+    assert (inside >= np.minimum(start, stop)).all()
+    assert (inside <= np.maximum(start, stop)).all()
+
+
+def test_values_of_one_score_have_no_slope_between_them():
+    values, at = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0], [0.0], [1.0]])
+    assert lines.slopes(values, at).tolist() == [2.0]  # the lower of 2 and 3
+
+
 def test_slopes_of_values_too_far_apart_to_subtract():
     values = np.array([-1.7e308, 1.6e308, 1.7e308])[:, None]
     slope = lines.slopes(values, np.array([0.0, 10.0, 20.0])[:, None])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distfit_nn import maxent
 from distfit_nn.copula import inverse_scores, normal_scores
+from distfit_nn.copula.tensors import scores
 from distfit_nn.errors import InputError
 from tests import cases
 from tests.devices import DEVICES
@@ -90,6 +91,22 @@ def test_the_way_back_is_that_of_arrays(kind, n, outside, device):
         np.testing.assert_allclose(
             made.cpu(), expected, rtol=SCORE_TENSOR, atol=SCORE_TENSOR * np.abs(x).max()
         )
+
+
+def test_the_way_back_beside_infinite_values_is_that_of_arrays():
+    y = np.concatenate([np.linspace(-3, 3, 61), [-np.inf, np.inf]])
+    for values in ([-np.inf, 0, 1, np.inf], [-np.inf] * 3 + [3, 5], [np.inf] * 3):
+        x = np.array(values, float)
+        made = inverse_scores(torch.tensor(y), torch.tensor(x))
+        np.testing.assert_allclose(made, inverse_scores(y, x), rtol=SCORE_TENSOR, atol=SCORE_TENSOR)
+
+
+def test_a_point_between_two_values_is_between_them(rng):
+    start, stop = torch.tensor(rng.normal(size=(2, 1000)))
+    share = 1 - torch.tensor(rng.integers(0, 4, 1000)) * torch.finfo(torch.float64).eps / 2
+    inside = scores._between(start, stop, share)
+    assert (inside >= torch.minimum(start, stop)).all()
+    assert (inside <= torch.maximum(start, stop)).all()
 
 
 def test_nan_infinities_and_integers():
