@@ -88,11 +88,11 @@ def limit_calls(n: int, d: int) -> dict[str, Call]:
     x = rng.standard_normal((n, d), dtype=np.float32)
     rows = np.ascontiguousarray(x.T)
     shares = rng.uniform(1e-6, 1.0, (d, n)).astype(np.float32)
-    tile, ordered = columns.Room(0, n, np.float32, 0).tile, columns.empty_sorted(n, d, np.float32)
+    room, order = columns.Room(d, n, np.float32, 1), columns.empty_order(n, d)
     block = np.empty(chain_kernel.PIECE * columns.LANES)
 
     def own() -> None:
-        columns.sort_columns(x, 0, tile, ordered)
+        columns.sort_columns(x, 0, room.tile, room.rows[0], *order)
         for at in range(0, n * d, block.size):
             count = min(block.size, n * d - at)
             block[:count] = shares.reshape(-1)[at : at + count]

@@ -1,17 +1,19 @@
 """Columns of an array taken in batches through the compiled kernels, by several threads.
 
-What differentiates goes through three functions, on float32 or float64 arrays (n, d) of any
+What differentiates goes through four functions, on float32 or float64 arrays (n, d) of any
 strides, n, d >= 1, with `strength` float64 (d,), positive and finite:
 
     below, above, *kept = soft_counts(x, strength, BOTH, keep=True)      # or BELOW: below, *kept
     scores, *kept = soft_counts(x, strength, NORMAL, keep=True)
-    dx, dstrength = soft_slopes(Sorted(*kept), strength, g)              # g: by below less by above
-    dx, dstrength = soft_slopes(Sorted(*kept), strength, g, scores)      # g: by the scores
-    dx, dstrength, dweight, dbias = line_slopes(Sorted(*kept), strength, g, scores, weight)
-                                                        # g: by weight * scores + bias of columns
+    dx, dstrength = soft_slopes(Kept(*kept), strength, g)              # g: by below less by above
+    dx, dstrength = soft_slopes(Kept(*kept), strength, g, scores)      # g: by the scores
+    lines, rows, *kept = line_scores(x, strength, weight, bias, keep=True)
+    dx, dstrength, dweight, dbias = line_slopes(Kept(*kept), strength, g, rows, weight)
+                                                        # g: by lines, weight * scores + bias
 
-Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,). What is kept,
-(d, n) values, (d, n) int32 or int64 places and (d,) flags, is not changed by `soft_slopes`.
+Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,); `rows` are the
+scores (d, n). What is kept, x itself, (d, n) int32 or int64 places and (d,) flags, is not changed
+by `soft_slopes`. (The values in order are read anew: to keep them takes as much memory as x.)
 """
 
 from __future__ import annotations
@@ -36,14 +38,16 @@ __all__ = [
     "BELOW",
     "BOTH",
     "NORMAL",
-    "Sorted",
+    "Kept",
     "hard_scores",
+    "line_scores",
     "line_slopes",
     "soft_counts",
     "soft_slopes",
 ]
 
 Array = NDArray[Any]
+Order = tuple[Array, NDArray[np.bool_]]  # (m, n) rows, and which of m columns hold a NaN
 T = TypeVar("T")
 
 BATCH = 1 << 16  # values that one task works on: with their keys they stay in the cache
@@ -52,10 +56,10 @@ WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to s
 TERMS = {np.dtype(np.float32): 10, np.dtype(np.float64): 12}
 
 
-class Sorted(NamedTuple):
-    """Columns in order, each a row: values (d, n), the rows they came from, and which hold NaN."""
+class Kept(NamedTuple):
+    """Columns x (n, d), their rows (d, n) in the order of their values, and which hold a NaN."""
 
-    values: Array
+    x: Array
     order: Array
     bad: NDArray[np.bool_]
 
@@ -107,83 +111,79 @@ class Room:
         self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
 
 
-def empty_sorted(n: int, d: int, dtype: Any) -> Sorted:
-    """Return room for d sorted columns of n values."""
-    index = np.int32 if n < 2**31 else np.int64
-    return Sorted(np.empty((d, n), dtype), np.empty((d, n), index), np.empty(d, np.bool_))
+def empty_order(n: int, d: int) -> Order:
+    """Return room for the order of d columns of n values, and for which hold a NaN."""
+    return np.empty((d, n), np.int32 if n < 2**31 else np.int64), np.empty(d, np.bool_)
 
 
-def slices(kept: Sorted, first: int, last: int) -> Sorted:
-    """Return some of the columns."""
-    return Sorted(*(part[first:last] for part in kept))
-
-
-def sort_columns(x: Array, first: int, tile: Array, into: Sorted) -> None:
-    """Sort columns first, first + 1, ... of x (n, d), float32 or float64."""
-    m, n = into.values.shape
+def sort_columns(
+    x: Array, first: int, tile: Array, values: Array, order: Array, bad: NDArray[np.bool_]
+) -> None:
+    """Sort columns first, first + 1, ... of x (n, d), float32 or float64, as rows (m, n)."""
+    m, n = values.shape
     single = x.dtype == np.float32
-    plain = into.values if single else np.empty((m, n))
+    plain = values if single else np.empty((m, n))
     sort_kernel.copy_columns(x, first, tile, plain)
     room = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
     for low in range(0, m, len(room)):
-        some = slices(into, low, low + len(room))
-        keys = room[: len(some.values)]
+        some = slice(low, low + len(room))
+        keys = room[: m - low]
         if single:
-            sort_kernel.keys32(some.values, keys, some.bad)
+            sort_kernel.keys32(values[some], keys, bad[some])
             keys.sort(axis=1)
-            sort_kernel.sorted32(some.values, keys, some.order)
+            sort_kernel.sorted32(values[some], keys, order[some])
         else:
-            _sort64(plain[low : low + len(room)], keys, some)
+            _sort64(plain[some], keys, values[some], order[some], bad[some])
 
 
-def _sort64(plain: Array, keys: Array, into: Sorted) -> None:
+def _sort64(plain: Array, keys: Array, values: Array, order: Array, bad: NDArray[np.bool_]) -> None:
     """Sort rows of float64."""
     bits = max(plain.shape[1] - 1, 1).bit_length()
     failed = np.empty(len(plain), np.bool_)
-    sort_kernel.keys64(plain, bits, keys, into.bad)
+    sort_kernel.keys64(plain, bits, keys, bad)
     keys.sort(axis=1)
-    sort_kernel.sorted64(plain, bits, keys, into.order, into.values, failed)
-    for j in np.flatnonzero(failed & ~into.bad):
-        into.order[j] = np.argsort(plain[j])
-        into.values[j] = plain[j, into.order[j]]
+    sort_kernel.sorted64(plain, bits, keys, order, values, failed)
+    for j in np.flatnonzero(failed & ~bad):
+        order[j] = np.argsort(plain[j])
+        values[j] = plain[j, order[j]]
 
 
 def soft_counts(x: Array, strength: Array, mode: int, keep: bool) -> tuple[Array, ...]:
     """Return counts or scores (n, d) of columns, as `rank_kernel.soft_counts` has them.
 
-    With `keep`, what `soft_slopes` needs follows: the three parts of `Sorted`.
+    With `keep`, what `soft_slopes` needs follows: the three parts of `Kept`.
     """
     n, d = x.shape
     outs = [np.empty((n, d), x.dtype) for _ in range(2 if mode == BOTH else 1)]
-    kept = empty_sorted(n, d, x.dtype) if keep else None
+    kept = empty_order(n, d) if keep else None
     same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
     _ranked(x, strength, mode, kept, outs, None, same)
-    return (*outs, *(kept or ()))
+    return (*outs, x, *kept) if kept else tuple(outs)
 
 
 def line_scores(
-    x: Array, strength: Array, weight: Array, bias: Array
-) -> tuple[Array, Array, Array, Array, NDArray[np.bool_]]:
-    """Return weight * scores + bias (n, d), and what `line_slopes` needs.
+    x: Array, strength: Array, weight: Array, bias: Array, keep: bool
+) -> tuple[Array, ...]:
+    """Return weight * scores + bias (n, d).
 
-    That is the scores (d, n), and the three parts of `Sorted`.
+    With `keep`, what `line_slopes` needs follows: the scores (d, n), and the three parts of `Kept`.
     """
     n, d = x.shape
     line = np.array(weight, x.dtype), np.array(bias, x.dtype)
-    out, scores, kept = (
-        np.empty((n, d), x.dtype),
-        np.empty((d, n), x.dtype),
-        empty_sorted(n, d, x.dtype),
-    )
+    out = np.empty((n, d), x.dtype)
+    if not keep:
+        _ranked(x, strength, NORMAL, None, [out], None, line)
+        return (out,)
+    scores, kept = np.empty((d, n), x.dtype), empty_order(n, d)
     _ranked(x, strength, NORMAL, kept, [out], scores, line)
-    return out, scores, *kept
+    return out, scores, x, *kept
 
 
 def _ranked(
     x: Array,
     strength: Array,
     mode: int,
-    kept: Sorted | None,
+    kept: Order | None,
     outs: list[Array],
     scores: Array | None,
     line: tuple[Array, Array],
@@ -194,16 +194,18 @@ def _ranked(
     factors = coefficients(x.dtype)
     rows = len(outs) if scores is None else 0
 
-    def room(m: int) -> tuple[Room, Sorted, Work]:
-        inside = kept or empty_sorted(n, m, x.dtype)
-        return Room(m, n, x.dtype, rows), inside, workspace(n, len(factors), len(factors))
+    def room(m: int) -> tuple[Room, Order, Work]:
+        work = workspace(n, len(factors), len(factors))
+        return Room(m, n, x.dtype, 1 + rows), kept or empty_order(n, m), work
 
-    def task(mine: tuple[Room, Sorted, Work], first: int, last: int) -> None:
-        room, inside, work = mine
-        here = slice(first, last)
-        ordered = slices(inside, first, last) if kept else slices(inside, 0, last - first)
-        sort_columns(x, first, room.tile, ordered)
-        results = [row[: last - first] for row in room.rows] if scores is None else [scores[here]]
+    def task(mine: tuple[Room, Order, Work], first: int, last: int) -> None:
+        room, (order, bad), work = mine
+        here, inside = slice(first, last), slice(0, last - first)
+        values, *results = (row[inside] for row in room.rows)
+        ordered = values, *(part[here if kept else inside] for part in (order, bad))
+        sort_columns(x, first, room.tile, *ordered)
+        if scores is not None:
+            results = [scores[here]]
         rank_kernel.soft_counts(
             *ordered, strength[here], factors, mode, work, results[0], results[-1]
         )
@@ -214,7 +216,7 @@ def _ranked(
 
 
 def soft_slopes(
-    kept: Sorted, strength: Array, gradient: Array, scores: Array | None = None
+    kept: Kept, strength: Array, gradient: Array, scores: Array | None = None
 ) -> tuple[Array, Array]:
     """Return the gradients with respect to x (n, d) and strength (d,).
 
@@ -227,7 +229,7 @@ def soft_slopes(
 
 
 def line_slopes(
-    kept: Sorted, strength: Array, gradient: Array, scores: Array, weight: Array
+    kept: Kept, strength: Array, gradient: Array, scores: Array, weight: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Return the gradients of weight * scores + bias by x (n, d), strength, weight and bias (d,).
 
@@ -245,27 +247,33 @@ def line_slopes(
 
 
 def _slopes(
-    kept: Sorted, strength: Array, gradient: Array, through: Callable[[Array, int, Work], None]
+    kept: Kept, strength: Array, gradient: Array, through: Callable[[Array, int, Work], None]
 ) -> tuple[Array, Array]:
     """Return the gradients by x and strength, of those that `through` makes those by counts."""
-    d, n = kept.values.shape
-    dtype = kept.values.dtype
+    x, order, bad = kept
+    n, d = x.shape
     strength = np.array(strength, np.float64)
-    factors = coefficients(dtype, slopes=True)
-    dx, dstrength = np.empty((n, d), dtype), np.empty(d)
-    same = np.ones(d, dtype), np.zeros(d, dtype)
+    factors = coefficients(x.dtype, slopes=True)
+    dx, dstrength = np.empty((n, d), x.dtype), np.empty(d)
+    same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
 
     def room(m: int) -> tuple[Room, Array, Work]:
         work = workspace(n, 2 * len(factors), len(factors))
-        return Room(m, n, dtype, 1), np.empty((2, m)), work
+        return Room(m, n, x.dtype, 2 if d > 1 else 1), np.empty((2, m)), work
 
     def task(mine: tuple[Room, Array, Work], first: int, last: int) -> None:
         room, columns, work = mine
-        rows, here = room.rows[0][: last - first], slice(first, last)
+        here, inside = slice(first, last), slice(0, last - first)
+        values = room.rows[0][inside]
+        rows = room.rows[1][inside] if d > 1 else dx.reshape(1, n)
+        sort_kernel.copy_columns(x, first, room.tile, rows)
+        sort_kernel.take(rows, order[here], values)
         sort_kernel.copy_columns(gradient, first, room.tile, rows)
         through(rows, first, work)
         slope_kernel.soft_slopes(
-            *slices(kept, first, last),
+            values,
+            order[here],
+            bad[here],
             strength[here],
             factors,
             work,
@@ -273,7 +281,8 @@ def _slopes(
             *columns,
             dstrength[here],
         )
-        sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, dx)
+        if d > 1:  # one column is a row
+            sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, dx)
 
     in_rooms(n, d, room, task, threads())
     return dx, dstrength
@@ -285,15 +294,16 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
     outs = [np.empty((n, d), x.dtype) for _ in tables]
     same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
 
-    def room(m: int) -> tuple[Room, Sorted]:
-        return Room(m, n, x.dtype, 1), empty_sorted(n, m, x.dtype)
+    def room(m: int) -> tuple[Room, Order]:
+        return Room(m, n, x.dtype, 2), empty_order(n, m)
 
-    def task(mine: tuple[Room, Sorted], first: int, last: int) -> None:
-        room, ordered = mine[0], slices(mine[1], 0, last - first)
-        sort_columns(x, first, room.tile, ordered)
-        rows, here = room.rows[0][: last - first], slice(first, last)
+    def task(mine: tuple[Room, Order], first: int, last: int) -> None:
+        room, here, inside = mine[0], slice(first, last), slice(0, last - first)
+        values, rows = (row[inside] for row in room.rows)
+        order, bad = (part[inside] for part in mine[1])
+        sort_columns(x, first, room.tile, values, order, bad)
         for table, out in zip(tables, outs, strict=True):
-            hard_kernel.look_up(*ordered, table, rows)
+            hard_kernel.look_up(values, order, bad, table, rows)
             sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, out)
 
     in_rooms(n, d, room, task, threads())

@@ -116,6 +116,15 @@ def copy_back(columns, factors, terms, first, tile, x):  # type: ignore[no-untyp
 
 
 @compiled
+def take(rows, order, values):  # type: ignore[no-untyped-def]
+    """Write rows (m, n) in their order."""
+    m, n = rows.shape
+    for j in range(m):
+        for i in range(n):
+            values[j, i] = rows[j, np.uint64(order[j, i])]
+
+
+@compiled
 def keys32(columns, keys, bad):  # type: ignore[no-untyped-def]
     """Write the keys of float32 columns (m, n), and which of them hold a NaN."""
     m, n = columns.shape

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.special import expit, ndtri
 
 from distfit_nn.copula import columns, hard_rank, ranks, soft_rank
-from distfit_nn.copula.columns import BELOW, Sorted
+from distfit_nn.copula.columns import BELOW, Kept
 from distfit_nn.errors import InputError
 from tests import tolerances
 from tests.copula.oracle import KINDS, STRENGTHS, direct, sample
@@ -94,7 +94,7 @@ def test_a_column_of_infinities_is_a_column_of_ties():
     np.testing.assert_array_equal(soft_rank(x, 2.0), 3.0)
     np.testing.assert_array_equal(hard_rank(x), 3.0)
     _, *kept = columns.soft_counts(x, np.ones(2), BELOW, True)
-    _, dstrength = columns.soft_slopes(Sorted(*kept), np.ones(2), np.ones((6, 2)))
+    _, dstrength = columns.soft_slopes(Kept(*kept), np.ones(2), np.ones((6, 2)))
     np.testing.assert_array_equal(dstrength, 0.0)
 
 
@@ -109,7 +109,7 @@ def test_nan_poisons_its_own_column_only(n, rng):
         warnings.simplefilter("error")
         found = soft_rank(x, 3.0), hard_rank(x), ranks.soft_normal_scores(x, 3.0)
         _, *kept = columns.soft_counts(x, strength, BELOW, True)
-        slopes = columns.soft_slopes(Sorted(*kept), strength, np.ones((n, 10)))
+        slopes = columns.soft_slopes(Kept(*kept), strength, np.ones((n, 10)))
     for ranked, was in zip(found, clean, strict=True):
         assert np.isnan(ranked[:, [4, 7]]).all()
         np.testing.assert_array_equal(ranked[:, others], was[:, others])

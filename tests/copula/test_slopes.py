@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
 from distfit_nn.copula import columns
-from distfit_nn.copula.columns import BELOW, BOTH, NORMAL, Sorted
+from distfit_nn.copula.columns import BELOW, BOTH, NORMAL, Kept
 from tests import tolerances
 from tests.copula.oracle import KINDS, STRENGTHS, direct_slopes, sample
 from tests.tolerances import RANK_SLOPE, eps, soft_rank_error
@@ -23,7 +24,7 @@ Array = NDArray[np.float64]
 def test_slopes_are_those_of_the_sum_over_all_pairs(kind, strength, dtype, rng):
     x, g = sample(kind, 500, rng).astype(dtype), rng.standard_normal(500).astype(dtype)
     _, *kept = columns.soft_counts(x[:, None], np.array([strength]), BELOW, True)
-    dx, dstrength = columns.soft_slopes(Sorted(*kept), np.array([strength]), g[:, None])
+    dx, dstrength = columns.soft_slopes(Kept(*kept), np.array([strength]), g[:, None])
     by_x, by_strength, sizes, size = direct_slopes(x, strength, g)
     far = tolerances.RANK_SLOPE_FAR * strength * np.abs(g).max() * 500
     assert dx.dtype == dtype
@@ -43,7 +44,7 @@ def test_shapes_that_lanes_chains_and_pieces_do_not_divide(shape, dtype, rng):
     x, g = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
     strength = np.geomspace(0.3, 30, d)
     below, above, *kept = columns.soft_counts(x, strength, BOTH, True)
-    dx, dstrength = columns.soft_slopes(Sorted(*kept), strength, g)
+    dx, dstrength = columns.soft_slopes(Kept(*kept), strength, g)
     rows = rng.choice(n, min(n, 200), replace=False)  # of long columns, some points are enough
     for j in range(d):
         u = strength[j] * (x[rows, j].astype(np.float64)[:, None] - x[:, j])
@@ -63,9 +64,9 @@ def test_slopes_of_scores_are_the_chain_rule(dtype, rng):
     x, g = (rng.standard_normal((5000, 3)).astype(dtype) for _ in range(2))
     strength = np.array([0.4, 4.0, 40.0])
     z, *kept = columns.soft_counts(x, strength, NORMAL, True)
-    dx, dstrength = columns.soft_slopes(Sorted(*kept), strength, g, z)
+    dx, dstrength = columns.soft_slopes(Kept(*kept), strength, g, z)
     by_count = g / (5000 * stats.norm.pdf(z.astype(np.float64)))
-    expected = columns.soft_slopes(Sorted(*kept), strength, by_count)
+    expected = columns.soft_slopes(Kept(*kept), strength, by_count)
     scale = np.abs(expected[0]).max(axis=0)
     within = 40 * eps(dtype) * max(1.0, float(np.abs(z).max()) ** 2)  # of z^2 / 2 in an exponent
     assert (np.abs(dx - expected[0]).max(axis=0) <= within * scale).all()
@@ -79,7 +80,7 @@ def test_slopes_are_differences(dtype, rng):
     for mode in (BELOW, NORMAL):
         out, *kept = columns.soft_counts(x.astype(dtype), strength, mode, True)
         scores = out if mode == NORMAL else None
-        dx, dstrength = columns.soft_slopes(Sorted(*kept), strength, g.astype(dtype), scores)
+        dx, dstrength = columns.soft_slopes(Kept(*kept), strength, g.astype(dtype), scores)
 
         def value(x: Array, strength: Array, mode: int = mode) -> Array:
             return (columns.soft_counts(x, strength, mode, False)[0] * g).sum(axis=0)
@@ -96,8 +97,8 @@ def test_slopes_of_weighted_scores_are_the_chain_rule(dtype, rng):
     x, g = (rng.standard_normal((3000, 20)).astype(dtype) for _ in range(2))
     strength, weight = rng.uniform(0.5, 20, 20), rng.standard_normal(20)
     z, *kept = columns.soft_counts(x, strength, NORMAL, True)
-    dx, dstrength, dweight, dbias = columns.line_slopes(Sorted(*kept), strength, g, z.T, weight)
-    expected = columns.soft_slopes(Sorted(*kept), strength, g, z)
+    dx, dstrength, dweight, dbias = columns.line_slopes(Kept(*kept), strength, g, z.T, weight)
+    expected = columns.soft_slopes(Kept(*kept), strength, g, z)
     size = np.abs(weight)
     assert (np.abs(dx - weight * expected[0]).max(axis=0) <= 40 * eps(dtype) * size * 3000).all()
     np.testing.assert_allclose(dstrength, weight * expected[1], rtol=1e4 * eps(dtype))
@@ -110,8 +111,8 @@ def test_slopes_leave_what_is_kept_as_it_is(rng):
     x, strength = rng.standard_normal((50, 3)), np.ones(3)
     _, *kept = columns.soft_counts(x, strength, BELOW, True)
     before = [part.copy() for part in kept]
-    first = columns.soft_slopes(Sorted(*kept), strength, x**2)
-    second = columns.soft_slopes(Sorted(*kept), strength, x**2)
+    first = columns.soft_slopes(Kept(*kept), strength, x**2)
+    second = columns.soft_slopes(Kept(*kept), strength, x**2)
     for part, was in zip(kept, before, strict=True):
         np.testing.assert_array_equal(part, was)
     np.testing.assert_array_equal(first[0], second[0])
@@ -121,11 +122,11 @@ def test_slopes_leave_what_is_kept_as_it_is(rng):
 def test_slopes_beside_infinities_are_those_without(dtype, rng):
     x, g = rng.standard_normal((80, 1)).astype(dtype), rng.standard_normal((80, 1)).astype(dtype)
     _, *kept = columns.soft_counts(x, np.array([3.0]), BELOW, True)
-    expected = columns.soft_slopes(Sorted(*kept), np.array([3.0]), g)
+    expected = columns.soft_slopes(Kept(*kept), np.array([3.0]), g)
     ends = np.array([[np.inf], [-np.inf], [-np.inf]], dtype)
     _, *kept = columns.soft_counts(np.vstack([x, ends]), np.array([3.0]), BELOW, True)
     more = np.vstack([g, np.ones((3, 1), dtype)])
-    dx, dstrength = columns.soft_slopes(Sorted(*kept), np.array([3.0]), more)
+    dx, dstrength = columns.soft_slopes(Kept(*kept), np.array([3.0]), more)
     within = 3.0 * 80 * 4 * eps(dtype)  # strength, points, and the largest of g with its mean
     np.testing.assert_allclose(dx[:-3], expected[0], rtol=0, atol=within)
     np.testing.assert_allclose(dx[-3:], 0.0, atol=within)
@@ -138,7 +139,7 @@ def test_threads_do_not_matter(rng, monkeypatch):
     for workers in (1, 2, 3):
         monkeypatch.setattr(columns, "threads", lambda workers=workers: workers)
         s, *kept = columns.soft_counts(x, strength, BELOW, True)
-        found.append((s, *columns.soft_slopes(Sorted(*kept), strength, x)))
+        found.append((s, *columns.soft_slopes(Kept(*kept), strength, x)))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -150,8 +151,17 @@ def test_what_gradients_have_in_common_does_not_matter(dtype, rng):
     strength, common = np.array([1.0, 10.0]), 2.0**16
     g = (np.round(g * 64) / 64).astype(dtype)  # the sum with what is common is exact
     _, *kept = columns.soft_counts(x, strength, BELOW, True)
-    plain, plain_strength = columns.soft_slopes(Sorted(*kept), strength, g)
-    shifted, shifted_strength = columns.soft_slopes(Sorted(*kept), strength, g + dtype(common))
+    plain, plain_strength = columns.soft_slopes(Kept(*kept), strength, g)
+    shifted, shifted_strength = columns.soft_slopes(Kept(*kept), strength, g + dtype(common))
     scale = strength * 500 * 4 * 4 * eps(dtype)  # of g, below 4, less its mean; few roundings
     assert (np.abs(plain - shifted).max(axis=0) <= scale).all()
     assert (np.abs(plain_strength - shifted_strength) <= 500 * 4 * scale).all()
+
+
+def test_torch_bounds_the_threads():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert columns.threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -34,10 +34,12 @@ class _Weighted(Function):
     def forward(ctx: Any, x: Tensor, strength: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         from distfit_nn.copula import columns
 
-        lent = (part.detach().numpy() for part in (weight, bias))
-        results = columns.line_scores(ranks._lent(x), ranks._numbers(strength, x), *lent)
+        line = ranks._lent(weight), ranks._lent(bias)
+        keep = any(ctx.needs_input_grad)
+        results = columns.line_scores(ranks._lent(x), ranks._numbers(strength, x), *line, keep)
         out, *kept = (torch.from_numpy(result) for result in results)
-        ctx.save_for_backward(x, strength, weight, *kept)
+        if keep:
+            ctx.save_for_backward(x, strength, weight, *kept)
         return out
 
     @staticmethod
@@ -56,7 +58,7 @@ class _Slopes(Function):
 
         strength, weight, scores, *kept = (part.detach() for part in saved)
         dx, *each = columns.line_slopes(
-            columns.Sorted(*(part.numpy() for part in kept)),
+            columns.Kept(*(part.numpy() for part in kept)),
             ranks._numbers(strength, x),
             gradient.detach().contiguous().numpy(),
             scores.numpy(),

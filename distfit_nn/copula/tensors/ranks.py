@@ -245,7 +245,7 @@ def _backward(mode: int, given: tuple[Tensor | None, ...], saved: Tensors) -> Te
 
         net = _net(given).contiguous()
         scores = _lent(kept[3]) if mode == NORMAL else None
-        inside = columns.Sorted(*(part.numpy() for part in kept[:3]))
+        inside = columns.Kept(*(part.numpy() for part in kept[:3]))
         slopes = columns.soft_slopes(inside, _numbers(strength, x), _lent(net), scores)
         dx, each = (torch.from_numpy(slope) for slope in slopes)
         dstrength = each if strength.ndim else each.sum()
