@@ -38,6 +38,10 @@ GRID = 12  # points of the search for extrema, for each of the coefficients
 EXCHANGES = 30
 LEVEL = Decimal("1e-6")  # extrema are levelled to this relative difference
 
+TERMS = {"float32": 10, "float64": 14}
+"""K for the work in a dtype. Errors: 1.3e-8 and 1.1e-11 of s / n; 1.0e-6 and 1.2e-9 of the
+derivative, relative to it."""
+
 Numbers = list[Decimal]
 
 

@@ -45,11 +45,13 @@ def counts(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
     return below, above
 
 
-def gradients(x: Tensor, strength: Tensor, g: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+def gradients(
+    x: Tensor, strength: Tensor, g: Tensor, *, apart: bool = False
+) -> tuple[tuple[Tensor, Tensor], ...]:
     """Return the gradients by x (n, d) and strength (d,), each with the sum of its terms' sizes.
 
-    g (n, d) is the gradient by the counts below; a size is that of the two g of a term, less their
-    mean, and not of their difference.
+    g (n, d) is the gradient by the counts below. The size of a term is that of the
+    difference of its two g, or of both `apart`, as it must be where these have nothing in common.
     """
     dx = torch.empty_like(x, dtype=torch.float64)
     size, dstrength = torch.empty_like(dx), torch.empty_like(dx[0])
@@ -58,9 +60,9 @@ def gradients(x: Tensor, strength: Tensor, g: Tensor) -> tuple[tuple[Tensor, Ten
         distance, u = _arguments(x[:, j], each)
         kappa = u.sigmoid() * (-u).sigmoid()
         turn = torch.where(kappa == 0, 0.0, distance) * kappa / 2
-        column = g[:, j].double() - g[:, j].double().mean()
+        column = g[:, j].double()
         rise = column[:, None] - column
-        either = column[:, None].abs() + column.abs()
-        dx[:, j], size[:, j] = each * (kappa * rise).sum(1), each * (kappa * either).sum(1)
-        dstrength[j], dstrength_size[j] = (turn * rise).sum(), (turn.abs() * either).sum()
+        larger = column.abs()[:, None] + column.abs() if apart else rise.abs()
+        dx[:, j], size[:, j] = each * (kappa * rise).sum(1), each * (kappa * larger).sum(1)
+        dstrength[j], dstrength_size[j] = (turn * rise).sum(), (turn.abs() * larger).sum()
     return (dx, size), (dstrength, dstrength_size)

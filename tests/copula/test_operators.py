@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -14,9 +15,9 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from distfit_nn.copula.logistic_sum import logistic_sum
+from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
 from distfit_nn.copula.tensors import operators
-from distfit_nn.copula.tensors.operators import DIRECT, TERMS
+from distfit_nn.copula.tensors.operators import DIRECT
 from tests.copula import pairs
 from tests.devices import DEVICES, one_thread  # noqa: F401
 from tests.tolerances import soft_count_rounding, soft_slope_rounding
@@ -29,16 +30,19 @@ def numpy_dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def approximation(n: int, dtype: torch.dtype) -> float:
+    """Relative error of a slope, which bounds the value's: that is its integral."""
+    return logistic_sum(TERMS[numpy_dtype(dtype)]).relative_slope if n > DIRECT else 0.0
+
+
 def count_tolerance(n: int, dtype: torch.dtype) -> float:
-    """Relative error of a soft count; the slope's bounds the value's, which is its integral."""
-    approximation = logistic_sum(TERMS[dtype]).relative_slope if n > DIRECT else 0.0
-    return approximation + soft_count_rounding(numpy_dtype(dtype))
+    """Relative error of a soft count."""
+    return approximation(n, dtype) + soft_count_rounding(numpy_dtype(dtype))
 
 
 def slope_tolerance(n: int, dtype: torch.dtype) -> float:
     """Error of a gradient relative to the sum of the sizes of its terms."""
-    approximation = logistic_sum(TERMS[dtype]).relative_slope if n > DIRECT else 0.0
-    return approximation + soft_slope_rounding(numpy_dtype(dtype))
+    return approximation(n, dtype) + soft_slope_rounding(numpy_dtype(dtype))
 
 
 def assert_within(got: Tensor, wanted: Tensor, allowed: Tensor) -> None:
@@ -59,18 +63,34 @@ def test_soft_counts_are_sums_over_pairs(n: int, dtype: torch.dtype, device: str
             assert_within(count, wanted, count_tolerance(n, dtype) * wanted)
 
 
+def rough(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradients by either count that have nothing to do with x."""
+    made = torch.randn(2, *x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(len(x)))
+    return made[0], made[1]
+
+
+def smooth(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradients whose differences are small between near points, and up to 1e12 others."""
+    return (x / 2).square(), torch.zeros_like(x)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_gradients_are_sums_over_pairs(n: int, dtype: torch.dtype, device: str) -> None:
+@pytest.mark.parametrize("kind", [rough, smooth])
+def test_gradients_are_sums_over_pairs(
+    kind: Callable[[Tensor], tuple[Tensor, Tensor]], n: int, dtype: torch.dtype, device: str
+) -> None:
     x = pairs.columns(n).to(dtype)
-    g, h = torch.randn(2, *x.shape, dtype=dtype, generator=torch.Generator().manual_seed(n))
+    g, h = kind(x)
     for strength in pairs.STRENGTHS:
         gamma = torch.full((x.shape[1],), strength, dtype=dtype)
         *_, saved = operators.soft_counts(x.to(device), gamma.to(device))
         got = operators.soft_counts_backward(saved, g.to(device), h.to(device))
-        wanted = pairs.gradients(x, gamma, g.double() - h.double())
-        lost = torch.finfo(dtype).tiny * n * 10 * strength  # terms below the least normal number
+        net = g.double() - h.double()
+        wanted = pairs.gradients(x, gamma, net, apart=kind is rough)
+        largest = 1 + float(net.abs().max())
+        lost = torch.finfo(dtype).tiny * n * 10 * strength * largest  # of kappa below the least
         for slope, (value, size) in zip(got, wanted, strict=True):
             assert slope.dtype == dtype
             assert_within(slope, value, slope_tolerance(n, dtype) * size + lost)
@@ -96,12 +116,12 @@ def test_what_a_gradient_has_in_common_costs_no_digits(n: int) -> None:
     *_, saved = operators.soft_counts(x, torch.tensor(2.0))
     wanted, _ = operators.soft_counts_backward(saved, g, None)
     got, _ = operators.soft_counts_backward(saved, g + 2.0**20, None)  # exact
-    _, size = pairs.gradients(x, torch.tensor(2.0), g)[0]
+    _, size = pairs.gradients(x, torch.tensor(2.0), g, apart=True)[0]
     assert_within(got, wanted.double(), 2 * slope_tolerance(n, torch.float32) * size)
 
 
 def test_the_errors_of_the_sums_are_those_stated() -> None:
-    for dtype, value, slope in ((torch.float32, 1.3e-8, 1.0e-6), (torch.float64, 1.1e-11, 1.2e-9)):
+    for dtype, value, slope in (("float32", 1.3e-8, 1.0e-6), ("float64", 1.1e-11, 1.2e-9)):
         found = logistic_sum(TERMS[dtype])
         assert found.value == pytest.approx(value, rel=0.1)
         assert found.relative_slope == pytest.approx(slope, rel=0.1)

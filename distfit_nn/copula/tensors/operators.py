@@ -20,13 +20,10 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
-from distfit_nn.copula.logistic_sum import logistic_sum
+from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
 from distfit_nn.copula.tensors.blocks import one_sided_sums, slope_sums
 
 DIRECT = 256
-TERMS = {torch.float32: 10, torch.float64: 14}
-"""Errors of the sums: 1.3e-8 and 1.1e-11 of n; of the derivative, relative: 1.0e-6 and 1.2e-9."""
-
 LEAST = {torch.float32: 2.0**-100, torch.float64: 2.0**-1000}
 """The smallest power of two that a column is multiplied by: its inverse is finite, too."""
 
@@ -185,7 +182,8 @@ def _scaled(x: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @cache
 def _coefficients(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return c_k and k c_k on a device."""
-    c = torch.tensor(logistic_sum(TERMS[dtype]).coefficients, dtype=torch.float64)
+    terms = TERMS[str(dtype).removeprefix("torch.")]
+    c = torch.tensor(logistic_sum(terms).coefficients, dtype=torch.float64)
     slopes = c * torch.arange(1, len(c) + 1)
     return c.to(device, dtype), slopes.to(device, dtype)
 
@@ -216,13 +214,13 @@ def _ties(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _net(grad_below: Tensor | None, grad_above: Tensor | None, part: slice, like: Tensor) -> Tensor:
-    """Return the gradient by below less that by above, less its mean, which has no effect."""
+    """Return the gradient by below less that by above, in the dtype of the work."""
     g = torch.zeros_like(like)
     if grad_below is not None:
         g += grad_below[:, part]
     if grad_above is not None:
         g -= grad_above[:, part]
-    return g.sub_(g.mean(0))
+    return g
 
 
 def _slopes(x: Tensor, g: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
