@@ -22,15 +22,20 @@ def to_numpy(values: ArrayLike, name: str = "x") -> NDArray[Any]:
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is not None and isinstance(values, torch.Tensor):
         values = _tensor_to_numpy(values, name)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values, name))
     except (ValueError, TypeError) as error:
         raise InputError(f"{name} must be an array of real numbers: {error}") from None
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return array
+
+
+def unmasked(values: Any, name: str) -> Any:
+    """Return `values` as they are, unless they are a masked array with anything masked."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(f"{name} must not be masked; set what is masked to NaN, or leave it out")
+    return values
 
 
 def _tensor_to_numpy(tensor: Any, name: str) -> NDArray[Any]:

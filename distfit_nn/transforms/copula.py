@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from distfit_nn._checks import one_of, whole_number
 from distfit_nn.copula.lines import OUTSIDE
 from distfit_nn.copula.scores import cast, target_for
 from distfit_nn.transforms import table
+from distfit_nn.transforms.features import FeatureTransformer, Floats
 
-Floats = NDArray[np.floating[Any]]
 
-
-class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class CopulaTransformer(FeatureTransformer):
     """Give each feature the target's distribution, by the ranks of the training data.
 
     A training value of rank s among n (from 1/2 to n - 1/2, ties sharing their mean) gets the score
@@ -27,6 +25,10 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     F the target's distribution function: what `copula.normal_scores` returns. It is looked up in a
     table of at most `n_quantiles` values a feature, with straight lines between them. Of the joint
     distribution of the features, all that is left is their copula.
+
+    The lines are straight in the score; those of `copula.inverse_scores` are straight in the mass.
+    At training values both maps agree; between two neighbours their normal scores differ, by less
+    than 0.07, and most beside the ends: 0.04 there for 500 samples, 0.0002 on average.
 
     Compared with scikit-learn's `QuantileTransformer`, the tails are not cut: its scores end at
     -5.2 and 5.2, where the smallest and the largest training value go, whatever n is, and all that
@@ -40,7 +42,8 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     target : "normal", "uniform", Density or distribution, default "normal"
         N(0, 1); the uniform distribution on [0, 1]; densities that `maxent.fit` returned; or any
         object with `cdf` and `ppf`, such as a frozen SciPy distribution or one of
-        `torch.distributions`. One for all features, or one each.
+        `torch.distributions`. One for all features; or one each, in one object whose parameters are
+        arrays of an entry a feature, such as ``scipy.stats.gamma([0.5, 1.0, 4.0])``.
     n_quantiles : int, default 1000
         How many values of a feature the table takes at most, at least 2; an atom among them counts
         once and takes three entries. A feature with no more values is mapped exactly. Otherwise
@@ -51,8 +54,8 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         What becomes of data beyond the training range. The map goes on along a straight line whose
         slope is the median of the slopes between any two of the 16 outermost training values and
         their scores; where most of these are tied, as the zeros of a ReLU are, that value is taken
-        for a bound, and the slope is 0. Or ("clip") such data count as the smallest and the largest
-        training value.
+        for a bound, and data beyond it count as the bound. Or ("clip") all such data count as the
+        smallest and the largest training value.
 
     Attributes
     ----------
@@ -64,11 +67,10 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     Notes
     -----
     NaN counts as missing: left out in `fit`, kept in `transform`. A feature without any value gives
-    NaN. A constant one gives the median of the target for its value and, as any atom does, the
-    scores of ranks 1/2 and n - 1/2 for data below and above it. Infinite values and sparse matrices
-    are refused. A short dtype stays, and what would be beyond its range becomes its largest number.
-    A score beyond the target's ends counts as the end. Fitting takes the time of a sort, and up to
-    72 `n_quantiles` bytes a feature are kept, a third of it without ties.
+    NaN; a constant one, the median of the target for all data. Infinite values, masked arrays and
+    sparse matrices are refused. A short dtype stays, and what would be beyond its range becomes its
+    largest number. A score beyond the target's ends counts as the end. Fitting takes the time of a
+    sort, and up to 72 `n_quantiles` bytes a feature are kept, a third of it without ties.
 
     See Also
     --------
@@ -95,7 +97,6 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     """
 
     table_: table.Table
-    n_features_in_: int
 
     def __init__(
         self, target: Any = "normal", n_quantiles: int = 1000, *, outside: str = "extrapolate"
@@ -124,18 +125,6 @@ class CopulaTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         check_is_fitted(self)
         columns = self._checked(X, reset=False)
         return cast(self.table_.inverse(_wide(columns)), columns.dtype)
-
-    def _checked(self, values: ArrayLike, *, reset: bool) -> Floats:
-        checked: Floats = validate_data(
-            self, values, reset=reset, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"
-        )
-        return checked
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _wide(columns: Floats) -> Floats:

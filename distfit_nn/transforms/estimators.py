@@ -6,19 +6,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from distfit_nn._checks import to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.problem import Support
+from distfit_nn.transforms.features import FeatureTransformer, Floats
 from distfit_nn.transforms.quantile import QuantileMap
 
-Floats = NDArray[np.floating[Any]]
 
-
-class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MaxEntTransformer(FeatureTransformer):
     """Give each feature the target's distribution, by its maximum-entropy density.
 
     Each feature gets the density of largest entropy with its first `order` moments, F1 its
@@ -59,8 +57,8 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     Notes
     -----
     NaN counts as missing: left out in `fit`, kept in `transform`. A feature without any value gives
-    NaN. Infinite values and sparse matrices are refused. float32 stays float32; inside, all is
-    float64.
+    NaN. Infinite values, masked arrays and sparse matrices are refused. float32 stays
+    float32; inside, all is float64.
 
     See Also
     --------
@@ -81,7 +79,6 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     densities_: Density
     status_: NDArray[np.int8]
     map_: QuantileMap
-    n_features_in_: int
 
     def __init__(
         self,
@@ -151,15 +148,3 @@ class MaxEntTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
             largest = np.finfo(dtype).max
             values = np.clip(values, -largest, largest)
         return values.astype(dtype, copy=False)
-
-    def _checked(self, values: ArrayLike, *, reset: bool) -> Floats:
-        checked: Floats = validate_data(
-            self, values, reset=reset, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"
-        )
-        return checked
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

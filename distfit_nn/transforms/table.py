@@ -34,11 +34,12 @@ class Table:
     values, scores : (d, k)
         The knots, ascending along a row, and their scores; NaN after the last of a row.
     middles : (d, k)
-        The scores of values that are knots: for the last knot of an atom, that of its middle.
+        The scores of values that are knots: for the knots of an atom, that of its middle.
     counts : (d,) int64
         How many knots a row holds; 0 of a column without a value.
     slopes : (2, d)
-        dx/dy of the lines below the first and above the last knot; 0 where the end is held.
+        dx/dy of the lines below the first and above the last knot; 0 where what lies beyond counts
+        as that knot.
     ends : (2, d)
         The ends of the target.
     """
@@ -135,10 +136,16 @@ def fit(x: Floats, law: Marginal, size: int, *, extrapolate: bool) -> Table:
     if extrapolate:
         slopes = end_slopes(law, sample.present, sample.low.T, sample.high.T)
     ends = np.stack([np.broadcast_to(end, d) for end in law.ends()]).astype(np.float64)
-    middles = scores.copy()
+    return Table(values, scores, _middles(values, scores), sample.counts, slopes, ends)
+
+
+def _middles(values: Array, scores: Array) -> Array:
+    """Return the scores of the knots, those of an atom's middle for all three of its knots."""
+    out = scores.copy()
     atom = values[:, 2:] == values[:, :-2]
-    middles[:, 2:][atom] = scores[:, 1:-1][atom]
-    return Table(values, scores, middles, sample.counts, slopes, ends)
+    for knot in (out[:, :-2], out[:, 2:]):
+        knot[atom] = scores[:, 1:-1][atom]
+    return out
 
 
 def _chosen(ordered: Floats, size: int, sample: Sample) -> list[Array]:

@@ -86,6 +86,12 @@ def _along(value, low, high, start, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _beyond(value, knot, start, held, rate):  # type: ignore[no-untyped-def]
+    """Return what the line from (knot, start) has at a value, or what is held if it is flat."""
+    return start + (value - knot) * rate if rate > 0.0 else held
+
+
+@compiled
 def _clipped(value, limits, j):  # type: ignore[no-untyped-def]
     return min(max(value, limits[0, j]), limits[1, j])
 
@@ -104,8 +110,8 @@ def look_up(x, knots, ends, to, at, rates, limits, below, out):  # type: ignore[
     ends : (m,)
         How many knots a row has; rows without any become NaN.
     rates, limits : (2, m)
-        Beyond the first and the last knot lines of these slopes go on. All stays within limits, so
-        that it is finite in the dtype of `out`.
+        Beyond the first and the last knot lines of these slopes go on; where a slope is 0, values
+        count as the knot. All stays within limits, so that it is finite in the dtype of `out`.
     below : (b,) uint32
         Room: so many values are searched for at once.
     out : (m, n)
@@ -129,10 +135,12 @@ def look_up(x, knots, ends, to, at, rates, limits, below, out):  # type: ignore[
             for i in range(first, last):
                 value, k = float(x[j, i]), np.int64(below[i - first]) - 1
                 if k < 0 and value == value:
-                    step = (value - knots[j, 0]) * rates[0, j]
-                    out[j, i] = _clipped(to[j, 0] + step, limits, j)
+                    out[j, i] = _clipped(
+                        _beyond(value, knots[j, 0], to[j, 0], at[j, 0], rates[0, j]), limits, j
+                    )
                 elif k < 0:
                     out[j, i] = value
                 elif k == end and knots[j, k] != value:
-                    step = (value - knots[j, k]) * rates[1, j]
-                    out[j, i] = _clipped(to[j, k] + step, limits, j)
+                    out[j, i] = _clipped(
+                        _beyond(value, knots[j, k], to[j, k], at[j, k], rates[1, j]), limits, j
+                    )

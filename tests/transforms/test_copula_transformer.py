@@ -210,6 +210,24 @@ def test_a_bound_is_not_left(rng):
     np.testing.assert_array_equal(inverse_scores(np.array([[-9.0], [9.0]]), x), [[0.0], [1.0]])
 
 
+@pytest.mark.parametrize("outside", ["extrapolate", "clip"])
+def test_data_beyond_a_bound_count_as_the_bound(outside, rng):
+    x = np.clip(rng.normal(size=(1000, 1)), 0.0, 1.0)
+    made = CopulaTransformer(outside=outside).fit(x)
+    y = made.transform([[-np.finfo(float).max], [-1e-12], [0.0], [1.0], [1.5]])[:, 0]
+    shares = (x == 0).mean() / 2, 1 - (x == 1).mean() / 2
+    np.testing.assert_allclose(y, ndtri(np.repeat(shares, [3, 2])), rtol=SCORE_TABLE)
+
+
+def test_clipped_data_count_as_the_ends_tied_or_not(rng):
+    x = np.concatenate([[-4.0, -4.0], rng.normal(size=500).clip(-3, 3), [5.0]])[:, None]
+    made = CopulaTransformer(outside="clip").fit(x)
+    ends = made.transform([[-4.0], [5.0]])
+    np.testing.assert_array_equal(made.transform([[-9.0], [9.0]]), ends)
+    np.testing.assert_allclose(ends[:, 0], ndtri([1 / 503, 502.5 / 503]), rtol=SCORE_TABLE)
+    np.testing.assert_array_equal(made.inverse_transform([[-9.0], [9.0]]), [[-4.0], [5.0]])
+
+
 def test_where_quantile_transformer_clips(rng):
     x = rng.normal(size=(10_000, 1))
     new = np.array([[-8.0], [-6.0], [6.0], [8.0]])
@@ -332,8 +350,8 @@ def test_constants_and_single_samples():
             made = CopulaTransformer(target).fit(x)
             np.testing.assert_array_equal(made.transform([[7.0, 7.0]]), [[median, median]])
             np.testing.assert_array_equal(made.inverse_transform([[-3.0, 0.9]]), [[7.0, 7.0]])
-    spread = CopulaTransformer().fit(np.full((9, 1), 7.0)).transform([[0.0], [7.0], [9.0]])
-    np.testing.assert_allclose(spread[:, 0], ndtri([0.5 / 9, 0.5, 8.5 / 9]), rtol=SCORE_TABLE)
+            for beyond in ([[0.0, -1e300]], [[9.0, 1e300]]):
+                np.testing.assert_array_equal(made.transform(beyond), [[median, median]])
 
 
 def test_wrong_settings():
@@ -359,6 +377,11 @@ def test_wrong_data():
             made.fit(x)
     with pytest.raises(ValueError, match="2 features"):
         made.fit(np.eye(3)).transform(np.eye(2))
+    masked = np.ma.masked_greater(np.arange(6.0)[:, None], 4)
+    for method in (made.fit, made.transform, made.inverse_transform):
+        with pytest.raises(InputError, match="X must not be masked"):
+            method(masked)
+    np.testing.assert_array_equal(made.fit(masked[:5]).transform(masked[2:3]), [[0.0]])
 
 
 # In scikit-learn's company

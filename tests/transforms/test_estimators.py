@@ -161,6 +161,8 @@ def test_what_is_refused(frame):
             call(infinite)
         with pytest.raises(TypeError, match=r"[Ss]parse"):
             call(sparse.csr_matrix(np.eye(4)))
+        with pytest.raises(InputError, match="X must not be masked"):
+            call(np.ma.masked_invalid(infinite))
     with pytest.raises(ValueError, match="features"):
         made.inverse_transform(frame.iloc[:, :2].to_numpy())
     with pytest.raises(NotFittedError):
