@@ -71,14 +71,12 @@ def threads() -> int:
     return most if torch is None else min(most, int(torch.get_num_threads()))
 
 
-def in_rooms(
-    n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None], workers: int
-) -> None:
+def in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]) -> None:
     """Call task(room(width), first, last) for batches of at most `width` columns.
 
     Several threads share the batches; each has a room of its own, which it uses for all of them.
     """
-    workers = min(workers, -(-d // LANES)) if n * d >= WORTH_A_THREAD else 1
+    workers = min(threads(), -(-d // LANES)) if n * d >= WORTH_A_THREAD else 1
     grain = TILE if d >= TILE * workers else LANES
     width = max(1, BATCH // max(n, 1) // grain) * grain
     if workers > 1:
@@ -212,7 +210,7 @@ def _ranked(
         for result, out in zip(results, outs, strict=True):
             sort_kernel.copy_back(result, line[0][here], line[1][here], first, room.tile, out)
 
-    in_rooms(n, d, room, task, threads())
+    in_rooms(n, d, room, task)
 
 
 def soft_slopes(
@@ -284,7 +282,7 @@ def _slopes(
         if d > 1:  # one column is a row
             sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, dx)
 
-    in_rooms(n, d, room, task, threads())
+    in_rooms(n, d, room, task)
     return dx, dstrength
 
 
@@ -306,5 +304,5 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
             hard_kernel.look_up(values, order, bad, table, rows)
             sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, out)
 
-    in_rooms(n, d, room, task, threads())
+    in_rooms(n, d, room, task)
     return outs

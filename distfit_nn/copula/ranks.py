@@ -163,9 +163,9 @@ def hard_scores(x: Array, table: NDArray[np.float64]) -> Array:
 def per_column(strength: Any, shape: tuple[int, ...], columns: int) -> NDArray[np.float64]:
     """Return the strength of each column (d,), from one number or an array of that shape."""
     given = to_numpy(strength, "strength").astype(np.float64)
-    wrong = given[~((given > 0) & np.isfinite(given))]
-    if wrong.size:
-        raise InputError(f"strength must be positive and finite, got {wrong.flat[0]}")
+    good = (given > 0) & (given < np.inf)
+    if not good.all():
+        raise InputError(f"strength must be positive and finite, got {given[~good].flat[0]}")
     try:
         return np.broadcast_to(given, shape).reshape(columns)
     except ValueError:
