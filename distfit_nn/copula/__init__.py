@@ -9,14 +9,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distfit_nn.copula.figures import Figures
     from distfit_nn.copula.gaussian import GaussianCopula
     from distfit_nn.copula.rank_matrices import RankCorrelation, kendall_matrix, spearman_matrix
     from distfit_nn.copula.ranks import hard_rank, soft_rank
-    from distfit_nn.copula.summary import Dependence, dependence
+    from distfit_nn.copula.scores import inverse_scores, normal_scores
+    from distfit_nn.copula.summary import Dependence, Pairs, dependence
 
 __all__ = [
     "Dependence",
+    "Figures",
     "GaussianCopula",
+    "Pairs",
     "RankCorrelation",
     "dependence",
     "hard_rank",
@@ -29,7 +33,9 @@ __all__ = [
 
 _HOME = {
     "Dependence": "distfit_nn.copula.summary",
+    "Figures": "distfit_nn.copula.figures",
     "GaussianCopula": "distfit_nn.copula.gaussian",
+    "Pairs": "distfit_nn.copula.summary",
     "RankCorrelation": "distfit_nn.copula.rank_matrices",
     "dependence": "distfit_nn.copula.summary",
     "hard_rank": "distfit_nn.copula.ranks",

@@ -25,17 +25,18 @@ class Figures(NamedTuple):
         The same with r^2 adjusted, for i != j, to 1 - (1 - r^2) f / (f - 1), f the degrees of
         freedom, whose mean is 0 for independent units: about u for these, whatever n. inf where
         the adjustment takes all: units spread as evenly as f dimensions allow.
-    mean_correlation, largest_correlation
+    mean_absolute_correlation, largest_absolute_correlation
         Mean and largest of abs(r_ij), i < j. NaN where u < 2.
     total_correlation
         -log|r| / 2, in nats: that of the Gaussian copula with these correlations, i.e. the
-        divergence from independent units. NaN where r is singular: always with f < u.
+        divergence from independent units. inf where r is singular, as some units are given by the
+        others, and always with f < u.
     """
 
     effective_dimension: Any
     adjusted_dimension: Any
-    mean_correlation: Any
-    largest_correlation: Any
+    mean_absolute_correlation: Any
+    largest_absolute_correlation: Any
     total_correlation: Any
 
 
@@ -44,10 +45,18 @@ def has_variance(products: Array, n: int) -> NDArray[np.bool_]:
     return np.asarray(np.diag(products) > ROUNDING * n)
 
 
-def correlation(products: Array, n: int) -> Array:
-    """Return correlations from sums of products over n rows: 0 where there is no variance."""
+def correlation(products: Array, n: int, freedom: int | None = None) -> Array:
+    """Return correlations from sums of products over n rows: 0 where there is no variance.
+
+    The sums of squares that they are relative to are on the diagonal. For columns that each shard
+    has standardised these are as large as the freedom, but for columns constant in a shard: there
+    one or more are missing, and counted all the same.
+    """
+    squares = np.diag(products)
+    if freedom is not None:
+        squares = np.where(squares > freedom - 0.5, squares, freedom)
     spread = np.full(len(products), np.inf)
-    np.sqrt(np.diag(products), where=has_variance(products, n), out=spread)
+    np.sqrt(squares, where=has_variance(products, n), out=spread)
     r = np.outer(1 / spread, 1 / spread)
     r *= products
     np.clip(r, -1.0, 1.0, out=r)
@@ -67,9 +76,9 @@ def figures(r: Array, freedom: int) -> Figures:
     return Figures(
         effective_dimension=u**2 / (u + squares),
         adjusted_dimension=_adjusted_dimension(u, squares, freedom),
-        mean_correlation=float(size.sum()) / pairs if pairs else float("nan"),
-        largest_correlation=float(size.max()) if pairs else float("nan"),
-        total_correlation=_total_correlation(r),
+        mean_absolute_correlation=float(size.sum()) / pairs if pairs else float("nan"),
+        largest_absolute_correlation=float(size.max()) if pairs else float("nan"),
+        total_correlation=_total_correlation(r) if u <= freedom else float("inf"),
     )
 
 
@@ -83,11 +92,11 @@ def _adjusted_dimension(u: int, squares: float, freedom: int) -> float:
 
 
 def _total_correlation(r: Array) -> float:
-    """Return -log|r| / 2, or NaN where r is singular."""
+    """Return -log|r| / 2, inf where r is singular."""
     from scipy.linalg import LinAlgError, cholesky
 
     try:
         diagonal = np.diag(cholesky(r, lower=True))
     except LinAlgError:
-        return float("nan")
-    return float(-np.log(diagonal).sum()) if diagonal.min() ** 2 > SINGULAR else float("nan")
+        return float("inf")
+    return float(-np.log(diagonal).sum()) if diagonal.min() ** 2 > SINGULAR else float("inf")

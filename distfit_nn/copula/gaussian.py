@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn._archive import Format
 from distfit_nn.copula import units
-from distfit_nn.copula.correlation import SINGULAR, shrunk_correlation
+from distfit_nn.copula.correlation import SINGULAR, checked_correlation, shrunk_correlation
 from distfit_nn.copula.units import Array, Seed
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 
-SYMMETRY = 1e-8  # by which a given correlation matrix may miss symmetry and unit diagonal
 FAR = 1e100  # scores beyond it are brought down to it, so that their squares are finite
 FILE = Format(
     name="Gaussian copula",
@@ -49,7 +48,7 @@ class GaussianCopula:
     ----------
     correlation : (d, d) float64
         R: unit diagonal, positive definite. 0 beside the diagonal for DEGENERATE units; NaN for
-        INVALID ones, diagonal included.
+        INVALID ones, diagonal included. It cannot be written to, nor can `status`.
     shrinkage : float
         Share of the identity in R, from 0 to 1.
     n : int
@@ -62,7 +61,7 @@ class GaussianCopula:
     Examples
     --------
     >>> import numpy as np
-    >>> from distfit_nn.copula import GaussianCopula
+    >>> from distfit_nn.copula import GaussianCopula, inverse_scores
     >>> rng = np.random.default_rng(0)
     >>> common = rng.normal(size=(1000, 1))
     >>> x = np.exp(common + rng.normal(size=(1000, 3)))
@@ -71,8 +70,10 @@ class GaussianCopula:
     array([[1. , 0.5, 0.5],
            [0.5, 1. , 0.5],
            [0.5, 0.5, 1. ]])
-    >>> copula.rvs(4, random_state=0).shape
-    (4, 3)
+    >>> z = copula.rvs(500, random_state=0, scores=True)
+    >>> simulated = inverse_scores(z, x, outside="clip")
+    >>> bool(simulated.min() > 0)
+    True
     """
 
     correlation: Array
@@ -95,18 +96,18 @@ class GaussianCopula:
         Parameters
         ----------
         x : array-like or torch tensor of real numbers, (n, d)
-            Any real dtype. Infinite values rank as extremes; a column that has NaN is INVALID, a
-            constant one DEGENERATE, and neither touches its neighbours. About 24 n d + 16 d^2
-            bytes are needed.
+            Any real dtype; (n,) is one column. Infinite values rank as extremes; a column that has
+            NaN is INVALID, a constant one DEGENERATE, and neither touches its neighbours. About
+            24 n d + 16 d^2 bytes are needed.
         shrinkage : float in [0, 1], optional
-            The share s; by default Ledoit and Wolf's, or 1e-6 where that is less. They see no
-            error where all products of scores have the same size, as those of any two rows have:
-            then give a share, or more rows.
+            The share s; by default Ledoit and Wolf's, or 1e-6 where that is less; and 1 with two
+            rows or fewer, which tell nothing of dependence. With few rows and units it draws
+            correlations towards 0 by much; 0 turns it off, where there are more rows than units.
 
         Raises
         ------
         InputError
-            x is not an array of real numbers of shape (n, d) or has no rows or columns, or
+            x is not an array of real numbers of shape (n, d) or (n,), or has no rows or columns, or
             `shrinkage` is outside [0, 1] or leaves a singular matrix.
 
         References
@@ -126,17 +127,12 @@ class GaussianCopula:
             It is not symmetric with unit diagonal (to 1e-8), or not positive definite
             (the others leave less than 1e-10 of a unit's variance).
         """
-        r = np.array(_checks.to_numpy(correlation, "correlation"), np.float64)
-        if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) == 0:
-            raise InputError(f"correlation must have shape (d, d), got {r.shape}")
-        if not (np.abs(np.diag(r) - 1) <= SYMMETRY).all():
-            raise InputError("correlation must have a diagonal of ones")
-        if not (np.abs(r - r.T) <= SYMMETRY).all():
-            raise InputError("correlation must be symmetric and free of NaN")
-        r += r.T
-        r /= 2
-        np.fill_diagonal(r, 1.0)
+        r = checked_correlation(correlation)
         return cls(r, 0.0, 0, np.full(len(r), Status.OK, np.int8))._definite()
+
+    def __post_init__(self) -> None:
+        for part in (self.correlation, self.status):  # what is computed from them is kept
+            part.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.status)
@@ -205,14 +201,16 @@ class GaussianCopula:
     ) -> Array:
         """Draw points u in (0, 1)^d, or their normal scores.
 
-        To draw data, carry the scores to the distribution of each column, as
-        `copula.inverse_scores` does.
+        To simulate data, carry scores to the distribution of each column of x, from which the
+        copula may come: ``inverse_scores(copula.rvs(500, scores=True), x)``. Their smallest and
+        largest scores go on beyond the range of x, and may leave what x can be, such as the
+        positive numbers: ``outside="clip"`` stays within the range of x.
 
         Parameters
         ----------
         size : int or tuple of int
             How many: the result has shape (size, d).
-        random_state : numpy Generator or int, optional
+        random_state : numpy Generator, RandomState or int, optional
             Where the random numbers come from, or a seed; fresh ones by default.
         scores : bool, default False
             Return z = Phi^{-1}(u), normal with mean 0 and correlation R.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from distfit_nn.maxent.solution import Status
 TILE = 32  # columns by columns whose pairs one thread takes at a time
 
 
-class RankCorrelation(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RankCorrelation:
     """A correlation of all pairs of d columns, (d, d), and the number of rows it rests on."""
 
     statistic: Array
@@ -42,7 +44,7 @@ def spearman_matrix(x: ArrayLike) -> RankCorrelation:
     Parameters
     ----------
     x : array-like or torch tensor of real numbers, (n, d)
-        Infinite values rank as extremes.
+        The columns; (n,) is one. Infinite values rank as extremes.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def spearman_matrix(x: ArrayLike) -> RankCorrelation:
     Raises
     ------
     InputError
-        x is not an array of real numbers of shape (n, d), or has no rows or columns.
+        x is not an array of real numbers of shape (n, d) or (n,), or has no rows or columns.
 
     Examples
     --------
@@ -83,13 +85,13 @@ def kendall_matrix(
     Parameters
     ----------
     x : array-like or torch tensor of real numbers, (n, d)
-        Infinite values rank as extremes.
+        The columns; (n,) is one. Infinite values rank as extremes.
     rows : int, optional
         The most rows to use: where there are more, so many are drawn without replacement. The
         standard error is then about (2/3) / sqrt(rows) where columns are independent, and at most
         sqrt(2 (1 - tau^2) / rows). 4,096 columns have 8.4 million pairs, and each pair takes some
         10 ns a row.
-    random_state : numpy Generator or int, optional
+    random_state : numpy Generator, RandomState or int, optional
         Draws the rows; fresh by default.
 
     Returns
@@ -102,8 +104,8 @@ def kendall_matrix(
     Raises
     ------
     InputError
-        x is not an array of real numbers of shape (n, d) or has no rows or columns, or has 2^31
-        rows or more to use; `rows` is not a whole number of at least 2.
+        x is not an array of real numbers of shape (n, d) or (n,), or has no rows or columns, or
+        has 2^31 rows or more to use; `rows` is not a whole number of at least 2.
 
     Notes
     -----

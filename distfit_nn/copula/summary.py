@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +100,8 @@ class Dependence:
     def freedom(self) -> int:
         """Degrees of freedom of the correlations: rows less one for each mean that was removed,
         one for all shards with a reference and one a shard without. A unit that is constant in
-        some of the latter has fewer, which `baseline` knows and `adjusted_dimension` does not."""
+        some of the latter counts as independent there, which leaves it less noise: `baseline` knows
+        that and `adjusted_dimension` does not."""
         return self.n - (1 if len(self.reference) else self.shards)
 
     @cached_property
@@ -116,7 +118,7 @@ class Dependence:
         """Correlations of the normal scores, (d, d): exactly symmetric, 1 on the diagonal. NaN in
         the row and column of a unit that is not OK."""
         out = np.full(self.products.shape, np.nan)
-        out[self._pairs_ok] = correlation(self.products[self._pairs_ok], self.n)
+        out[self._pairs_ok] = self._correlations(self.products)
         return out
 
     @cached_property
@@ -130,15 +132,15 @@ class Dependence:
         Rows were shuffled within shards, so the degrees of freedom are ``n - shards``."""
         table = np.empty((self.permutations, len(Figures._fields)))
         for row, products in zip(table, self.permuted, strict=True):
-            r = correlation(products[self._pairs_ok].astype(np.float64), self.n)
+            r = self._correlations(products.astype(np.float64))
             row[:] = figures(r, self.n - self.shards)
         return Figures(*table.T)
 
     def strongest(self, count: int = 10) -> Pairs:
         """Return the pairs of largest abs(r), at most so many.
 
-        To tell them from noise, compare them with ``baseline.largest_correlation``, the largest of
-        all pairs where there is no dependence.
+        To tell them from noise, compare them with ``baseline.largest_absolute_correlation``, the
+        largest of all pairs where there is no dependence.
         """
         most = _checks.positive_int(count, "count")
         ok = np.flatnonzero(self.status == Status.OK)
@@ -152,7 +154,7 @@ class Dependence:
         return Pairs(ok[first[order]], ok[second[order]], r[order])
 
     def to_dict(self, pairs: int = 10) -> dict[str, Any]:
-        """Return the summary in what JSON can hold; None stands for NaN.
+        """Return the summary in what JSON can hold; None stands for NaN and infinite figures.
 
         Keys: units, units_used, n, shards; figures; baseline (permutations and n, and of each
         figure the mean and the quantiles 0.05, 0.5, 0.95 over permutations; None without any);
@@ -179,16 +181,20 @@ class Dependence:
         formula of Chan, Golub and LeVeque: the result is the same but for rounding. Without one,
         each shard has ranked and standardised its own rows, and correlations are their averages
         weighted by n - 1: dependence within shards, to which a shift of units from one shard to
-        the next does not add. It estimates what all rows together would, if shards are random parts
-        of them. Either way the order of merging does not matter.
+        the next does not add, and a shard in which a unit is constant adds its rows, and 0. It
+        estimates what all rows together would, if shards are random parts of them. Either way the
+        order of merging does not matter, and ``sum(shards)`` merges them all.
 
         Permutations are merged one by one, each a shuffle within shards: seed shards differently.
 
         Raises
         ------
         InputError
-            Number of units, number of permutations or reference differ.
+            Number of units, number of permutations or reference differ, or `other` is something
+            else.
         """
+        if not isinstance(other, Dependence):
+            raise InputError(f"other must be a Dependence, got {reprlib.repr(other)}")
         if len(self) != len(other) or self.permutations != other.permutations:
             raise InputError(
                 "what is merged must have the same units and permutations, got "
@@ -211,6 +217,10 @@ class Dependence:
 
     def __add__(self, other: Dependence) -> Dependence:
         return self.merge(other) if isinstance(other, Dependence) else NotImplemented
+
+    def __radd__(self, other: int) -> Dependence:
+        """Return self for 0 + self, with which `sum` begins."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the sums to a file (npz), whole or not at all; `load` reads it. Return the path.
@@ -248,6 +258,12 @@ class Dependence:
         ok = self.status == Status.OK
         return (slice(None), slice(None)) if ok.all() else np.ix_(ok, ok)
 
+    def _correlations(self, products: Array) -> Array:
+        """Return the correlations of the units that are OK from sums of products (d, d)."""
+        own = not len(self.reference)  # each shard has standardised its own rows
+        freedom = self.n - self.shards if own else None
+        return correlation(products[self._pairs_ok], self.n, freedom)
+
     def _baseline_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {"permutations": self.permutations, "n": self.n}
         for name, values in self.baseline._asdict().items():
@@ -275,8 +291,8 @@ def dependence(
     Parameters
     ----------
     x : array-like or torch tensor of real numbers, (n, d)
-        The columns are units. Infinite values rank as extremes; a column that has NaN is INVALID, a
-        constant one DEGENERATE, and neither touches its neighbours.
+        The columns are units; (n,) is one. Infinite values rank as extremes; a column that has NaN
+        is INVALID, a constant one DEGENERATE, and neither touches its neighbours.
     reference : array-like, (m, d), optional
         A sample that gives all shards the same scores: a value with `below` smaller ones in the
         sample, equal ones counted half, has the score Phi^{-1}((below + 1/2) / (m + 1)). Then
@@ -285,7 +301,7 @@ def dependence(
     permutations : int, default 10
         How many times to shuffle every column by itself, for the baseline of independence; 0 for
         none. Each takes 4 d^2 bytes and about as long as the measurement.
-    random_state : numpy Generator or int, optional
+    random_state : numpy Generator, RandomState or int, optional
         Shuffles; fresh by default. Give each shard its own.
 
     Returns
@@ -296,8 +312,8 @@ def dependence(
     Raises
     ------
     InputError
-        x or the reference is not an array of real numbers of shape (n, d) or has no rows or
-        columns, or an argument breaks its rule.
+        x or the reference is not an array of real numbers of shape (n, d) or (n,), or has no rows
+        or columns, or an argument breaks its rule.
 
     Notes
     -----
@@ -363,10 +379,14 @@ def _sorted_reference(reference: ArrayLike | None, d: int) -> Array:
 
 
 def _shuffle(columns: Float32, rng: np.random.Generator) -> None:
-    """Shuffle each row of an array by itself, in place; threads do not change the result."""
+    """Shuffle each row of an array by itself, in place; threads do not change the result.
+
+    Seeds are drawn, not spawned: older kinds of bit generators can not spawn.
+    """
     parts = [columns[start : start + COLUMNS] for start in range(0, len(columns), COLUMNS)]
 
     def task(part: tuple[Float32, np.random.Generator]) -> None:
         part[1].permuted(part[0], axis=1, out=part[0])
 
-    units.spread(task, zip(parts, rng.spawn(len(parts)), strict=True))
+    seeds = rng.integers(1 << 32, size=(len(parts), 4), dtype=np.uint32)
+    units.spread(task, zip(parts, map(np.random.default_rng, seeds), strict=True))

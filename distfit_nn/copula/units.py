@@ -18,7 +18,7 @@ from distfit_nn.maxent.solution import Status
 from distfit_nn.targets.arrays import Normal
 
 Array = NDArray[np.float64]
-Seed = np.random.Generator | int | None
+Seed = np.random.Generator | np.random.RandomState | int | None
 
 BLOCK = 1 << 22  # numbers that are worked on at once: 32 MB of float64
 
@@ -33,6 +33,10 @@ def checked(x: ArrayLike, name: str = "x") -> NDArray[Any]:
 
 def generator(random_state: Seed) -> np.random.Generator:
     """Return a generator, from one or from its seed."""
+    if isinstance(random_state, (bool, np.bool_)):
+        raise InputError(f"random_state must be a Generator or a seed, got {random_state}")
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(1 << 32, size=4, dtype=np.uint32))
     try:
         return np.random.default_rng(random_state)
     except (TypeError, ValueError) as error:

@@ -1,10 +1,12 @@
-"""Correlated columns for measures of dependence, and their normal scores by definition."""
+"""Correlated columns for measures of dependence; their scores and figures by definition."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from distfit_nn.copula import Figures
 
 Array = NDArray[np.float64]
 
@@ -27,3 +29,17 @@ def hard_scores(x: Array, sample: Array | None = None) -> Array:
     if sample is None:
         return stats.norm.ppf(below / len(x))
     return stats.norm.ppf((below + 0.5) / (len(sample) + 1))
+
+
+def by_definition(r: np.ndarray, freedom: int) -> Figures:
+    """Return the figures of a correlation matrix from eigenvalues and loops."""
+    values = np.linalg.eigvalsh(r)
+    off = np.array([r[i, j] for i in range(len(r)) for j in range(i)])
+    adjusted = 1 - (1 - off**2) * freedom / (freedom - 1)
+    return Figures(
+        values.sum() ** 2 / (values**2).sum(),
+        len(r) ** 2 / (len(r) + 2 * adjusted.sum()),
+        np.abs(off).mean(),
+        np.abs(off).max(),
+        -np.log(values).sum() / 2,
+    )

@@ -247,6 +247,33 @@ def test_few_rows(rng, n, d):
     assert copula.rvs(2).shape == (2, d)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("d", [1, 5])
+def test_two_rows_tell_nothing_of_dependence(rng, n, d):
+    x = rng.normal(size=(n, d))
+    copula = GaussianCopula.fit(x)
+    assert copula.shrinkage == 1
+    np.testing.assert_array_equal(copula.correlation, np.eye(d))
+    assert GaussianCopula.fit(x, shrinkage=0.5).shrinkage == 0.5
+    assert GaussianCopula.fit(rng.normal(size=(3, d))).shrinkage < 1
+
+
+def test_what_is_kept_cannot_be_changed(rng, tmp_path):
+    given = np.eye(3)
+    fitted = GaussianCopula.fit(mixed(rng, 30, 3))
+    read = GaussianCopula.load(fitted.save(tmp_path / "copula.npz"))
+    for copula in (fitted, read, GaussianCopula.from_correlation(given)):
+        for part in (copula.correlation, copula.status):
+            with pytest.raises(ValueError, match="read-only"):
+                part[0] = 0
+    given[0, 1] = 0.5  # is the caller's still
+
+
+def test_a_single_column(rng):
+    x = rng.normal(size=30)
+    assert GaussianCopula.fit(x).correlation.shape == (1, 1)
+
+
 def test_infinite_values_rank_as_extremes(rng):
     x = rng.normal(size=(40, 2)) @ [[1, 1], [0, 1]]
     far = x.copy()
@@ -329,6 +356,7 @@ def test_wrong_files(rng, tmp_path):
         (lambda c: c.rvs(-1), "size must be a whole number"),
         (lambda c: c.rvs(1.5), "size must be a whole number"),
         (lambda c: c.rvs(1, "a"), "random_state must be"),
+        (lambda c: c.rvs(1, np.True_), "random_state must be .* got True"),
         (lambda c: c.from_correlation([1.0]), r"shape \(d, d\)"),
         (lambda c: c.from_correlation([[1, 0.5], [0.4, 1]]), "symmetric"),
         (lambda c: c.from_correlation([[1, np.nan], [np.nan, 1]]), "symmetric"),

@@ -181,3 +181,25 @@ def test_laws(rows, random):
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@both
+def test_a_result_is_no_pair(rng, name):
+    found = MEASURES[name](rng.normal(size=(9, 2)))
+    with pytest.raises(TypeError):
+        _, _ = found
+    with pytest.raises(AttributeError):
+        found.n = 3
+
+
+@both
+def test_a_single_column(name):
+    assert MEASURES[name](np.arange(5.0)).statistic.tolist() == [[1.0]]
+
+
+def test_rows_are_drawn_by_any_generator(rng):
+    x = rng.normal(size=(50, 3))
+    made = [kendall_matrix(x, rows=9, random_state=np.random.RandomState(2)) for _ in range(2)]
+    np.testing.assert_array_equal(made[0].statistic, made[1].statistic)
+    with pytest.raises(InputError, match="random_state must be a Generator or a seed, got"):
+        kendall_matrix(x, rows=9, random_state=False)

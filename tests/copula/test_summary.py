@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -14,28 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfit_nn.copula import GaussianCopula, dependence
-from distfit_nn.copula.figures import Figures
 from distfit_nn.copula.summary import Dependence
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.maxent.solution import Status
 from tests import tolerances
-from tests.copula.columns import hard_scores, mixed
+from tests.copula.columns import by_definition, hard_scores, mixed
 
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def by_definition(r: np.ndarray, freedom: int) -> Figures:
-    """The figures from eigenvalues and loops."""
-    values = np.linalg.eigvalsh(r)
-    off = np.array([r[i, j] for i in range(len(r)) for j in range(i)])
-    adjusted = 1 - (1 - off**2) * freedom / (freedom - 1)
-    return Figures(
-        values.sum() ** 2 / (values**2).sum(),
-        len(r) ** 2 / (len(r) + 2 * adjusted.sum()),
-        np.abs(off).mean(),
-        np.abs(off).max(),
-        -np.log(values).sum() / 2,
-    )
 
 
 def same(got: Dependence, want: Dependence) -> None:
@@ -86,10 +69,6 @@ def test_a_reference_gives_the_scores(rng):
 # Merging
 
 
-def sum_of(shards: Iterable[Dependence]) -> Dependence:
-    return functools.reduce(Dependence.merge, shards)
-
-
 def parts(x: np.ndarray, **options) -> list[Dependence]:
     cuts = (0, 30, 70, len(x))
     return [dependence(x[a:b], random_state=a, **options) for a, b in itertools.pairwise(cuts)]
@@ -127,17 +106,27 @@ def test_merged_shards_with_a_reference_are_the_whole(rng):
 
 def test_merged_shards_are_averages_within_shards(rng):
     x = mixed(rng, 120, 5)
-    x[:30, 2] = 4.0  # constant in one shard: that tells nothing
-    merged = sum_of(parts(x, permutations=0))
-    z = [hard_scores(part) for part in (x[:30], x[30:70], x[70:])]
-    z = [
-        (part - part.mean(0)) / np.where(np.ptp(part, 0) > 0, part.std(0, ddof=1), 1) for part in z
-    ]
-    products = sum(part.T @ part for part in z)
-    size = np.sqrt(np.diag(products))
+    x[:30, 2] = 4.0  # constant in one shard: independent of all others there
+    merged = sum(parts(x, permutations=2))
+    each = [dependence(part, permutations=0).correlation for part in (x[:30], x[30:70], x[70:])]
+    each[0][2], each[0][:, 2] = 0.0, 0.0
     limit = tolerances.sum_error(120) * 120
-    want = products / np.outer(size, size)
+    want = sum(n * r for n, r in zip((29, 39, 49), each, strict=True)) / 117
+    np.fill_diagonal(want, 1.0)
     np.testing.assert_allclose(merged.correlation, want, rtol=0, atol=limit)
+    products = merged.permuted[1].astype(float) / 117  # relative to the same
+    size = np.abs(products[2, [0, 1, 3, 4]])
+    only = np.delete(np.delete(products, 2, 0), 2, 1)
+    mean = (2 * size.sum() + np.abs(only - np.diag(np.diag(only))).sum()) / 20
+    limit = tolerances.sum_error(120, np.float32) * 120
+    assert merged.baseline.mean_absolute_correlation[1] == pytest.approx(mean, abs=limit)
+
+
+def test_a_unit_constant_in_one_of_two_equal_shards_has_half_the_correlation(rng):
+    x = rng.normal(size=(200, 2)) @ [[1, 0.9], [0, 0.4]]
+    good, bad = dependence(x[:100]), dependence(np.where([0, 1], x[100:], 3.0))
+    r = good.correlation[0, 1]
+    assert (good + bad).correlation[0, 1] == pytest.approx(r / 2, rel=tolerances.sum_error(100))
 
 
 def test_what_a_drift_between_shards_does():
@@ -145,102 +134,19 @@ def test_what_a_drift_between_shards_does():
     level = np.repeat(np.arange(10.0), 500)
     x = rng.normal(size=(5000, 3)) + 5 * level[:, None]
     shards = np.split(x, 10)
-    within = sum_of(map(dependence, shards))
+    within = sum(map(dependence, shards))
     overall = dependence(x)
     noise = tolerances.STANDARD_ERRORS / np.sqrt(within.freedom)
-    assert within.figures.largest_correlation < noise
-    assert overall.figures.mean_correlation > 0.9
+    assert within.figures.largest_absolute_correlation < noise
+    assert overall.figures.mean_absolute_correlation > 0.9
 
 
 def test_random_shards_estimate_the_whole(rng):
     x = rng.normal(size=(4000, 3)) @ [[1, 1, 0], [0, 1, 1], [0, 0, 1]]
     shards = np.split(np.exp(x), 10)
-    merged = sum_of(map(dependence, shards))
+    merged = sum(map(dependence, shards))
     off = np.abs(merged.correlation - dependence(x).correlation)
     assert (off < 2 / 400).all()  # ranks among 400 rows: a bias of about 1 / 400
-
-
-# Baseline
-
-
-def mean_square(figures: Figures, u: int) -> float:
-    """Return the mean of r^2 over pairs and permutations."""
-    return float(np.mean((u**2 / figures.effective_dimension - u) / (u * (u - 1))))
-
-
-@pytest.mark.parametrize("shards", [1, 2])
-def test_the_baseline_has_the_variance_of_shuffled_columns(rng, shards):
-    n, d, count = 40, 30, 40
-    x = np.repeat(rng.normal(size=(n, 1)), d, axis=1)
-    x[:, ::2] = x[:, ::2].clip(0).round(1)
-    found = sum_of(dependence(x, permutations=count, random_state=i) for i in range(shards))
-    assert found.figures.effective_dimension < 2
-    freedom = shards * (n - 1)
-    error = np.sqrt(2 / (count * d * (d - 1) / 2)) / freedom  # of a mean of squared normals
-    limit = tolerances.STANDARD_ERRORS * error
-    assert mean_square(found.baseline, d) == pytest.approx(1 / freedom, abs=limit)
-    assert found.baseline.adjusted_dimension.mean() == pytest.approx(d, rel=0.02)
-    assert found.baseline.largest_correlation.max() < 0.8
-
-
-@pytest.mark.parametrize("referred", [False, True])
-def test_the_merged_baseline_is_that_of_shuffles_within_shards(rng, referred):
-    d, count, shards = 30, 20, 10
-    x = rng.normal(size=(5 * shards, d))
-    options = {"reference": x[::2]} if referred else {}
-    found = sum_of(
-        dependence(part, permutations=count, random_state=i, **options)
-        for i, part in enumerate(np.split(x, shards))
-    )
-    freedom = 4 * shards
-    error = np.sqrt(2 / (count * d * (d - 1) / 2)) / freedom
-    limit = tolerances.STANDARD_ERRORS * error
-    assert mean_square(found.baseline, d) == pytest.approx(1 / freedom, abs=limit)
-    inverse = np.mean(1 / found.baseline.adjusted_dimension)  # has no bias, as r^2 has none
-    assert inverse == pytest.approx(1 / d, abs=limit)
-
-
-def test_units_as_even_as_can_be_have_no_adjusted_dimension():
-    x = np.array(list(itertools.permutations(range(5)))).T
-    for order in range(4):  # rounding of either sign
-        found = dependence(np.roll(x, order, axis=0), permutations=0).figures
-        assert found.effective_dimension == pytest.approx(4, rel=tolerances.sum_error(len(x.T)))
-        assert found.adjusted_dimension == np.inf
-
-
-def test_singular_correlations_have_no_total():
-    for seed in range(20):  # rounding leaves the last of three in a plane a variance, or none
-        x = np.random.default_rng(seed).normal(size=(4, 4))
-        assert np.isnan(dependence(x, permutations=0).figures.total_correlation)
-
-
-def test_a_shuffle_keeps_the_scores_of_each_column(rng):
-    x = mixed(rng, 60, 4)
-    found = dependence(x, permutations=2, random_state=0)
-    np.testing.assert_allclose(
-        np.diagonal(found.permuted, axis1=1, axis2=2), 59, rtol=tolerances.sum_error(60, "f4")
-    )
-    assert (np.abs(found.permuted[0] - found.permuted[1])[0, 1:] > 0).all()
-
-
-def test_the_baseline_is_its_figures_of_each_permutation(rng):
-    found = dependence(mixed(rng, 60, 4), permutations=3, random_state=0)
-    assert [len(v) for v in found.baseline] == [3] * 5
-    for number, products in enumerate(found.permuted.astype(float)):
-        size = np.sqrt(np.diag(products))
-        r = products / np.outer(size, size)
-        got = [values[number] for values in found.baseline]
-        np.testing.assert_allclose(got, by_definition(r, 59), rtol=tolerances.sum_error(400))
-
-
-def test_shuffles_are_seeded(rng, monkeypatch):
-    x = mixed(rng, 50, 130)  # three parts for threads
-    want = dependence(x, permutations=2, random_state=5).permuted
-    got = dependence(x, permutations=2, random_state=np.random.default_rng(5)).permuted
-    np.testing.assert_array_equal(got, want)
-    assert (dependence(x, permutations=2, random_state=6).permuted != want).any()
-    monkeypatch.setattr("distfit_nn.copula.units.threads", lambda: 1)
-    np.testing.assert_array_equal(dependence(x, permutations=2, random_state=5).permuted, want)
 
 
 # Units and pairs
@@ -380,6 +286,8 @@ def test_wrong_files(rng, tmp_path):
         (lambda x: dependence(x.astype(str)), "real numbers"),
         (lambda x: dependence(x, permutations=-1), "permutations must be a whole number"),
         (lambda x: dependence(x, random_state="a"), "random_state must be"),
+        (lambda x: dependence(x, random_state=True), "random_state must be .* got True"),
+        (lambda x: dependence(x).merge(3), "other must be a Dependence, got 3"),
         (lambda x: dependence(x, reference=x[:, :2]), "reference must have 3 columns"),
         (lambda x: dependence(x, reference=x[:0]), "reference must have at least one row"),
         (lambda x: dependence(x).strongest(0), "count must be a whole number"),
@@ -395,5 +303,14 @@ def test_bad_input(rng, call, message):
 
 
 def test_only_summaries_are_added(rng):
+    found = dependence(rng.normal(size=(20, 3)))
+    for other in (1, 0, "a"):
+        with pytest.raises(TypeError):
+            found + other
     with pytest.raises(TypeError):
-        dependence(rng.normal(size=(20, 3))) + 1
+        1 + found
+
+
+def test_the_sum_of_a_list(rng):
+    made = parts(rng.normal(size=(120, 3)), permutations=1)
+    same(sum(made), (made[0] + made[1]) + made[2])
