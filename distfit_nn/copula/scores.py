@@ -40,7 +40,9 @@ def normal_scores(x: Any, target: Any = "normal", strength: Any = None, dim: int
         N(0, 1); the uniform distribution on [0, 1]; densities that `maxent.fit` returned; a frozen
         SciPy distribution, or any object with `cdf` and `ppf` (and `isf` and `sf`, which then serve
         the upper tail); a `torch.distributions.Distribution` with `cdf`, whose quantiles come from
-        `icdf`, or by bisection where it has none. One for all columns, or one each where x is 2-d.
+        `icdf`, or by bisection where it has none. One for all columns; or one each where x is 2-d,
+        in one object whose parameters are arrays of an entry a column, as SciPy's frozen
+        distributions and densities fitted to as many columns have.
     strength : float or one per column, optional
         That of `soft_rank`, in units of 1/x. None stands for hard ranks.
     dim : int, default 0
@@ -53,7 +55,8 @@ def normal_scores(x: Any, target: Any = "normal", strength: Any = None, dim: int
         dtype for tensors; a score beyond the range of a short dtype is its largest number. Ties
         share a score, those of a constant column the target's median. A column with NaN is NaN.
         For a tensor, on its device, with a gradient with respect to x and strength (for soft ranks;
-        hard ones are constants) and to the parameters of the target.
+        hard ones are constants) and to the parameters of the target: of those that torch's `cdf`
+        can be differentiated by, which the shape of a Gamma, for one, is not.
 
     Raises
     ------
@@ -97,13 +100,16 @@ def inverse_scores(
         Q(F(y)),   Q((i - 1/2) / n) = x_(i),   straight lines between,
 
     where x_(1) <= ... <= x_(n) are the sorted values of the column (Hazen's quantile,
-    ``numpy.quantile(x, p, method="hazen")``). Values that are equal make Q flat there: an atom of x
-    takes its whole share of the scores, and half-zero data are half zero again. Above the median of
-    the target the mass above y serves, and the values are counted from above.
+    ``numpy.quantile(x, p, method="hazen")``). The lines are straight in the mass; those of
+    `transforms.CopulaTransformer` are straight in the score. Values that are equal make Q flat
+    there: an atom of x takes its whole share of the scores, and half-zero data are half zero again.
+    Above the median of the target the mass above y serves, and the values are counted from above.
 
     Scores beyond those of the smallest and the largest value, with a mass below 1 / (2 n), go on
     along a straight line in y, whose slope is the median of those between any two of the 16
     outermost values. Where most of these are tied it is 0, and the value is taken for a bound.
+    Bounds without ties are not seen: the line may leave the range of what x can be, and go on to
+    negative numbers from exponential ones. ``outside="clip"`` stays within the sample.
 
     Parameters
     ----------
@@ -123,11 +129,11 @@ def inverse_scores(
     -------
     ndarray or tensor of the shape of y
         Of the dtype of x where that is a floating one, as for `normal_scores`. NaN where y is NaN,
-        and in columns in which x has any. ``inverse_scores(normal_scores(x), x)`` is x: a mass
-        within rounding of one of x counts as that. It is x but for rounding where scores have fewer
-        digits than ranks: float16 beyond some 100 values, or a target whose mean is large against
-        its spread. For tensors, with a gradient with respect to y, x and the parameters of the
-        target.
+        and in columns in which x has any. ``inverse_scores(normal_scores(x), x)`` is x in float64
+        and, up to some 200,000 values, in float32: a mass within rounding of one of x counts as
+        that. Where scores have fewer digits than ranks it is x but for rounding: float16 and
+        bfloat16, or a target whose mean is large against its spread. For tensors, with a gradient
+        with respect to y, x and the parameters of the target, as far as `normal_scores` has it.
 
     Raises
     ------

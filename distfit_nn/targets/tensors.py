@@ -25,6 +25,7 @@ from distfit_nn.targets.arrays import Marginal, as_marginal
 
 DOUBLINGS = 200  # of the distance from the mean in search of a quantile
 BISECTIONS = 1100  # of what that leaves, at most: between any two numbers of float64
+LARGEST = torch.finfo(torch.float64).max
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -174,9 +175,10 @@ class Law(Target):
         q = torch.where(above, 1 - mass, mass)
         with torch.no_grad():
             y = self._icdf(q).to(q.dtype)
-            rate = _rate(self.logpdf(y))
-        share = q - self.law.cdf(y)
-        return y + (share - share.detach()) * rate
+            near = y.clamp(-LARGEST, LARGEST)  # the quantile of a heavy tail may be infinite
+            rate = _rate(self.logpdf(near))
+        share = q - self.law.cdf(near)
+        return torch.where(y.isinf(), y, y + (share - share.detach()) * rate)
 
     def _bisected(self, q: Tensor) -> Tensor:
         """Return the quantiles by bisection, to the last digit of the cdf."""
@@ -300,8 +302,8 @@ def _constant(value: Tensor | float) -> Tensor | float:
 
 
 def _rate(logpdf: Tensor) -> Tensor:
-    """Return 1 / p, 0 where p is 0: at an end of the support no gradient passes."""
-    return torch.where(logpdf > -math.inf, (-logpdf).exp(), 0.0)
+    """Return 1 / p, a finite one; 0 where p is 0: at an end of the support no gradient passes."""
+    return torch.where(logpdf > -math.inf, (-logpdf).exp().clamp(max=LARGEST), 0.0)
 
 
 def as_target(value: Any, columns: int, device: torch.device) -> Target:

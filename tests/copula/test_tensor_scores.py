@@ -241,6 +241,41 @@ def test_gradients_pass_by_what_is_missing_or_infinite(rng):
         torch.testing.assert_close(made, expected)
 
 
+@pytest.mark.parametrize("outside", ["extrapolate", "clip"])
+@pytest.mark.parametrize("kind", [D.Normal, D.Laplace])
+def test_infinite_scores_leave_the_gradients_of_others_alone(kind, outside, rng):
+    x = torch.tensor(rng.normal(size=(30, 1)))
+    y = torch.tensor([[-torch.inf], [-4.0], [0.3], [torch.inf]], dtype=torch.float64)
+
+    def slopes(points: Tensor) -> tuple[Tensor, ...]:
+        leaves = [part.clone().requires_grad_() for part in (number(0.2), number(0.9), x, points)]
+        loc, scale, given, scores = leaves
+        back = inverse_scores(scores, given, kind(loc, scale), outside=outside)
+        grads = torch.autograd.grad(back[back.isfinite()].sum(), leaves)
+        return *grads[:3], grads[3][points.isfinite()]
+
+    expected = list(slopes(y[1:-1]))
+    if outside == "clip":  # infinite ones become the smallest and the largest value
+        expected[2] = expected[2] + 1.0 * ((x == x.min()) | (x == x.max()))
+    for ours, theirs in zip(slopes(y), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("strength", [None, 2.0])
+def test_a_target_whose_quantiles_overflow(strength):
+    x = torch.arange(100.0, dtype=torch.float64, requires_grad=True)
+    alpha = number(1e-3).requires_grad_()
+    law = D.Pareto(number(1.0), alpha)
+    y = normal_scores(x, law, strength)
+    largest = torch.finfo(torch.float64).max
+    assert (y.diff() >= 0).all()
+    assert (y[-20:] == largest).all()
+    assert torch.autograd.grad(y[:2].log().sum(), alpha)[0].isfinite()
+    assert not inverse_scores(y, x, law).isnan().any()
+    drawn = normal_scores(x.detach().numpy(), law)
+    np.testing.assert_array_equal(drawn[-20:], largest)
+
+
 def test_no_scores_give_no_values():
     assert inverse_scores(torch.empty(4, 0, 2), torch.ones(4, 3, 2), dim=1).shape == (4, 0, 2)
 

@@ -124,6 +124,20 @@ def test_without_a_cdf_it_is_no_target(law: Distribution) -> None:
         as_target(law)
 
 
+def test_an_infinite_quantile_is_infinite_and_no_gradient_is_nan() -> None:
+    # The quantiles are (1 - q)^-1000: the second is 1e305, where 1 / p is beyond float64.
+    q = torch.tensor([[0.4], [0.505], [0.51], [0.75]], dtype=torch.float64, requires_grad=True)
+    alpha = number(1e-3).requires_grad_()
+    target = tensors.as_target(Pareto(number(1.0), alpha), 1, torch.device("cpu"))
+    y = target.quantile(q, torch.zeros_like(q, dtype=torch.bool))
+    exact = np.power(1 - q[:2].detach().numpy(), -1000)
+    np.testing.assert_allclose(y[:2].detach(), exact, rtol=1e4 * tolerances.eps())
+    assert (y[2:] == torch.inf).all()
+    near = torch.where(y < 1e300, y, 0.0)
+    for slope in torch.autograd.grad(near.log1p().sum(), (q, alpha)):
+        assert slope.isfinite().all()
+
+
 def test_densities_must_exist() -> None:
     constant = maxent.fit(np.ones((5, 1)), 2)
     with pytest.raises(InputError, match="column 0 is DEGENERATE"):

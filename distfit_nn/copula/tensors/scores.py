@@ -56,7 +56,8 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
     with torch.no_grad():
         half = torch.full_like(points, 0.5)
         middle = law.quantile(half, torch.zeros_like(half, dtype=torch.bool))
-    out = _carried(torch.where(missing, middle, points), ordered, law, error, extrapolate)
+    known = torch.where(missing, middle, points)
+    out = _carried(known, middle, ordered, law, error, extrapolate)
     return _shaped(torch.where(missing, torch.nan, out), x, axis)
 
 
@@ -94,12 +95,16 @@ def _shaped(columns: Tensor, x: Tensor, axis: int) -> Tensor:
 # The way back
 
 
-def _carried(y: Tensor, ordered: Tensor, law: Target, error: float, extrapolate: bool) -> Tensor:
-    """Return Q(F(y)) for y (m, d) and sorted columns (n, d)."""
+def _carried(
+    y: Tensor, middle: Tensor, ordered: Tensor, law: Target, error: float, extrapolate: bool
+) -> Tensor:
+    """Return Q(F(y)) for y (m, d) and sorted columns (n, d); `middle` is any y with a slope."""
     n = len(ordered)
     lower, upper = law.ends()
     y = torch.where(y < lower, lower, torch.where(y > upper, upper, y))
-    mass, above = law.mass(y)
+    endless = y.isinf()  # where F has no slope that is a number
+    mass, above = law.mass(torch.where(endless, middle, y))
+    mass, above = torch.where(endless, 0.0, mass), torch.where(endless, y > 0, above)
     place = n * mass - 0.5  # counted from its own end
     nearest = place.detach().round()
     away = nearest - place.detach()
@@ -130,11 +135,11 @@ def _between(start: Tensor, stop: Tensor, share: Tensor) -> Tensor:
 def _beyond(y: Tensor, above: Tensor, ordered: Tensor, law: Target) -> Tensor:
     """Return the points of the lines that leave the smallest and the largest value."""
     start, at, rate = (torch.where(above, part[1], part[0]) for part in _end_lines(ordered, law))
-    out = start + rate * torch.where((rate == 0) | start.isinf(), 0.0, y - at)
+    out = start + rate * torch.where((rate == 0) | start.isinf() | y.isinf(), 0.0, y - at)
     ahead = torch.where(above, out >= start, out <= start)
     out = torch.where(ahead, out, start)
-    endless = y.isinf() | start.isinf()
-    return torch.where(endless, out, out.clamp(-lines.LARGEST, lines.LARGEST))
+    out = torch.where(start.isinf(), out, out.clamp(-lines.LARGEST, lines.LARGEST))
+    return torch.where(y.isinf() & (rate > 0), y.detach(), out)
 
 
 def _end_lines(ordered: Tensor, law: Target) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,6 +155,7 @@ def _end_lines(ordered: Tensor, law: Target) -> tuple[Tensor, Tensor, Tensor]:
             for side in (False, True)
         ]
     )
+    at = at.clamp(-lines.LARGEST, lines.LARGEST)
     first, score = values[:, 0], at[:, 0]
     return first, score, torch.stack([_slopes(*side) for side in zip(values, at, strict=True)])
 
