@@ -44,7 +44,7 @@ def _tensor_to_numpy(tensor: Any, name: str) -> NDArray[Any]:
         plain = tensor.detach()
         if str(plain.dtype) == "torch.bfloat16":
             plain = plain.float()
-        return plain.cpu().numpy()
+        return plain.cpu().resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{name} must be a plain array of numbers: {reason}") from None

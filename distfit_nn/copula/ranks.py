@@ -15,6 +15,7 @@ more.
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType
 from typing import Any
@@ -39,28 +40,38 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Any:
         Real numbers of any shape but (), with at least one entry. Infinite values are ordered as
         the extremes; a NaN makes its own column NaN.
     strength : float or array_like or torch.Tensor
-        Positive and finite, in units of 1 / x: one number, or one a column, in the shape of `x`
-        without `dim` or one that is broadcast to it.
+        Positive and finite, in units of 1 / x: one number, in an array of any shape; or one a
+        column, in the shape of `x` without `dim`, or with 1 for it, or one broadcast to either.
     dim : int
         The axis of the values that are ranked with each other.
 
     Returns
     -------
     numpy.ndarray or torch.Tensor
-        In the shape of `x`, between 1/2 and n - 1/2. Floating dtypes stay what they are (float16
-        and bfloat16 are ranked in float32); integers and booleans give float64, of a tensor torch's
-        default dtype. A tensor has a gradient with respect to `x` and `strength`, once: the
-        gradient of a gradient raises.
+        In the shape of `x`, between 1/2 and n - 1/2. Floating dtypes stay what they are; integers
+        and booleans give float64, of a tensor torch's default dtype. A tensor has a gradient with
+        respect to `x` and `strength`, once: the gradient of a gradient raises.
 
     Raises
     ------
     InputError
-        `x` or `strength` is not as above, or `dim` is not an axis of `x`.
+        `x` or `strength` is not as above, or `dim` is not an axis of `x`. So it is for tensors
+        within a transform of torch.func (grad, vmap, jacrev, ...), torch.export or torch.jit.trace,
+        where their numbers are not at hand; torch.compile breaks its graph here.
 
     Notes
     -----
+    float16 and bfloat16 are ranked in float32 and rounded: they hold whole ranks exactly to 2048
+    and 256, and those with a half, which values without ties have, to 1024 and 128. Ranks beyond
+    65504, the largest number of float16, are that number.
+
+    The `soft_rank` of torchsort is another function: its ranks go from 1 to n along the last
+    dimension, and a larger regularization_strength is softer. Here they go from 1/2 to n - 1/2
+    along the first, unless `dim` says otherwise, and a larger strength is harder.
+
     The error of s_i / n is below 4e-10 in float64 and 2e-8, or two roundings, in float32; that of
-    the gradient, relative to the sum of the sizes of its terms, 4e-8 and 1e-6.
+    the gradient, relative to the sum of the sizes of its terms, 4e-8 and 1e-6. On devices other
+    than the CPU, where float32 is added in float32, these are 1e-6 and 3e-5.
 
     Examples
     --------
@@ -72,8 +83,9 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Any:
     if tensors is not None:
         return tensors.soft_rank(x, strength, dim)
     columns, shape, dtype = _columns(x, dim)
-    each = per_column(strength, shape[1:], columns.shape[1])
-    return _restored(_engine().soft_counts(columns, each, 0, False)[0], shape, dim, dtype)
+    each = per_column(strength, shape[1:], columns.shape[1], int(dim))
+    below = _engine().soft_counts(columns, each, 0, False)[0]
+    return _restored(_within(below, dtype), shape, dim, dtype)
 
 
 def hard_rank(x: Any, dim: int = 0) -> Any:
@@ -110,7 +122,7 @@ def hard_rank(x: Any, dim: int = 0) -> Any:
     if tensors is not None:
         return tensors.hard_rank(x, dim)
     columns, shape, dtype = _columns(x, dim, by_order=True)
-    return _restored(hard_counts(columns)[0], shape, dim, dtype)
+    return _restored(_within(hard_counts(columns)[0], dtype), shape, dim, dtype)
 
 
 def soft_counts(x: Any, strength: Any) -> tuple[Any, Any]:
@@ -160,19 +172,32 @@ def hard_scores(x: Array, table: NDArray[np.float64]) -> Array:
     return _engine().hard_scores(x, [table])[0]
 
 
-def per_column(strength: Any, shape: tuple[int, ...], columns: int) -> NDArray[np.float64]:
-    """Return the strength of each column (d,), from one number or an array of that shape."""
+def per_column(
+    strength: Any, shape: tuple[int, ...], columns: int, axis: int | None = None
+) -> NDArray[np.float64]:
+    """Return the strength of each column (d,), from one number or an array of that shape.
+
+    `axis` is that of the values, which an array may have kept with a length of 1.
+    """
     given = to_numpy(strength, "strength").astype(np.float64)
     good = (given > 0) & (given < np.inf)
     if not good.all():
         raise InputError(f"strength must be positive and finite, got {given[~good].flat[0]}")
     try:
-        return np.broadcast_to(given, shape).reshape(columns)
+        return np.broadcast_to(of_columns(given, shape, axis), shape).reshape(columns)
     except ValueError:
         raise InputError(
-            f"strength must be one number or have the shape {shape} of the columns,"
-            f" got shape {given.shape}"
+            f"strength must be one number, or have the shape {shape} of x without dim or one that"
+            f" is broadcast to it, or that of x with 1 for dim, got shape {given.shape}"
         ) from None
+
+
+def of_columns(strength: Any, shape: tuple[int, ...], axis: int | None) -> Any:
+    """Return an array or tensor without the axis of the values, one element as a number."""
+    if math.prod(strength.shape) == 1:
+        return strength.reshape(())
+    kept = axis is not None and strength.ndim == len(shape) + 1 and strength.shape[axis] == 1
+    return strength.squeeze(axis) if kept else strength
 
 
 def check_axis(shape: tuple[int, ...], dim: Any) -> int:
@@ -209,6 +234,13 @@ def _exact(columns: Array) -> Array:
         return columns
     places = [np.unique(column, return_inverse=True)[1] for column in columns.T]
     return np.stack(places, axis=1)
+
+
+def _within(ranks: Array, dtype: Any) -> Array:
+    """Return ranks with those beyond a short dtype as its largest number."""
+    if dtype.itemsize < ranks.itemsize:
+        np.minimum(ranks, np.finfo(dtype).max, out=ranks)
+    return ranks
 
 
 def _restored(ranks: Array, shape: tuple[int, ...], dim: int, dtype: Any) -> Array:

@@ -223,6 +223,23 @@ def test_hard_ranks_of_integers_that_float64_cannot_tell_apart():
     np.testing.assert_array_equal(hard_rank(unsigned), [2.5, 1.5, 0.5])
 
 
+def test_ranks_beyond_a_short_dtype_are_its_largest_number():
+    x = np.zeros((70_000, 2), np.float16)
+    x[:3000, 0], x[7, 1] = 1.0, np.nan
+    for ranked in (soft_rank(x, 100.0), hard_rank(x)):
+        assert ranked.dtype == np.float16
+        assert np.unique(ranked[:, 0]).tolist() == [33504.0, 65504.0]
+        assert np.isnan(ranked[:, 1]).all()
+
+
+def test_a_strength_may_keep_the_axis_or_be_one_number_of_any_shape(rng):
+    x, each = rng.standard_normal((3, 20, 4)), rng.uniform(0.5, 2, (3, 1, 4))
+    for dim in (1, -2):
+        np.testing.assert_array_equal(soft_rank(x, each, dim), soft_rank(x, each[:, 0], dim))
+    for one in (np.full((1, 1, 1, 1), 2.0), [2.0], np.float32(2.0)):
+        np.testing.assert_array_equal(soft_rank(x, one), soft_rank(x, 2.0))
+
+
 def test_lists_and_long_doubles(rng):
     assert soft_rank([0, 1, 1, 4], 1).round(3).tolist() == [1.056, 1.778, 1.778, 3.387]
     x = rng.standard_normal(20).astype(np.longdouble)
@@ -240,9 +257,9 @@ def test_a_strength_that_is_not_positive_and_finite(strength):
         soft_rank(np.ones((4, 3)), strength)
 
 
-@pytest.mark.parametrize("strength", [[1.0, 2.0], np.ones((4, 3)), np.ones(0)])
+@pytest.mark.parametrize("strength", [[1.0, 2.0], np.ones((4, 3)), np.ones((3, 1)), np.ones(0)])
 def test_a_strength_of_another_shape(strength):
-    with pytest.raises(InputError, match=r"strength must be one number or .* \(3,\) .* got shape"):
+    with pytest.raises(InputError, match=r"strength must be one number, .* \(3,\) .* got shape"):
         soft_rank(np.ones((4, 3)), strength)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.special
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from distfit_nn.copula import hard_rank, ranks, soft_rank
+from distfit_nn.copula import hard_rank, normal_scores, ranks, soft_rank
 from distfit_nn.copula.tensors import ranks as tensors
 from distfit_nn.errors import InputError
 from tests.copula import pairs
@@ -71,6 +73,17 @@ def test_floats_keep_their_dtype_and_device(dtype: torch.dtype, device: str) -> 
     torch.testing.assert_close(soft.cpu().double(), exact, rtol=unit, atol=0.0)
     wanted = scipy.stats.rankdata(x.cpu().double().numpy(), axis=0) - 0.5
     np.testing.assert_array_equal(hard.cpu().double(), torch.from_numpy(wanted).to(dtype).double())
+
+
+@pytest.mark.usefixtures("path")
+def test_ranks_beyond_a_short_dtype_are_its_largest_number() -> None:
+    x = torch.zeros(70_000, 2, dtype=torch.float16)
+    x[:3000, 0], x[7, 1] = 1.0, torch.nan
+    for ranked in (soft_rank(x, 100.0), hard_rank(x)):
+        assert ranked[:3000, 0].unique().tolist() == [65504.0]
+        assert ranked[3000:, 0].unique().tolist() == [33504.0]
+        assert ranked[:, 1].isnan().all()
+    assert float(hard_rank(x.bfloat16())[0, 0]) == float(torch.tensor(68500.0).bfloat16())
 
 
 @pytest.mark.usefixtures("path")
@@ -182,6 +195,25 @@ def test_a_strength_is_broadcast_and_its_gradient_summed() -> None:
 
 
 @pytest.mark.usefixtures("path")
+def test_a_strength_may_keep_the_axis_or_be_one_number_of_any_shape() -> None:
+    x = normal(3, 20, 4)
+    each = torch.rand(3, 1, 4, dtype=torch.float64).add_(0.5).requires_grad_()
+    wanted = soft_rank(x, each[:, 0], dim=1)
+    for dim in (1, -2):
+        assert torch.equal(soft_rank(x, each, dim), wanted)
+        assert torch.equal(soft_rank(x, each.detach().numpy(), dim), wanted)
+    (slope,) = torch.autograd.grad(soft_rank(x, each, 1).square().sum(), each)
+    (inner,) = torch.autograd.grad(wanted.square().sum(), each)
+    assert torch.equal(slope, inner)
+    one = torch.full((1, 1, 1, 1), 2.0, requires_grad=True)
+    ranked = soft_rank(x, one)
+    assert torch.equal(ranked, soft_rank(x, 2.0))
+    (slope,) = torch.autograd.grad(ranked.square().sum(), one)
+    assert slope.shape == one.shape
+    assert torch.equal(soft_rank(x, [[2.0]]), soft_rank(x, 2.0))
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_gradients_have_the_dtypes_of_what_they_are_by(dtype: torch.dtype) -> None:
     x = normal(30, 2, dtype=dtype).requires_grad_()
@@ -270,12 +302,48 @@ def test_under_autocast(dtype: torch.dtype) -> None:
     assert x.grad.isfinite().all()
 
 
-def test_transforms_of_functions_are_refused() -> None:
+@pytest.mark.usefixtures("path")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("name", ["soft_rank", "hard_rank", "normal_scores", "strength"])
+def test_where_numbers_are_not_at_hand_is_refused(name: str) -> None:
+    taken: Callable[[Tensor], Tensor] = {
+        "soft_rank": lambda x: soft_rank(x, 1.5),
+        "hard_rank": hard_rank,
+        "normal_scores": lambda x: normal_scores(x, strength=2.0),
+        "strength": lambda x: soft_rank(torch.ones(20, 3), x[0].exp()),
+    }[name]
+
+    class Layer(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return taken(x)
+
     x = normal(20, 3)
-    with pytest.raises(RuntimeError, match="setup_context"):
-        torch.func.grad(lambda x: soft_rank(x, 1.5).sum())(x)
-    with pytest.raises(RuntimeError):
-        torch.func.vmap(lambda x: soft_rank(x, 1.5))(x[None])
+    for transform in (
+        lambda: torch.func.grad(lambda x: taken(x).sum())(x),
+        lambda: torch.func.vmap(taken)(x[None]),
+        lambda: torch.func.jacrev(taken)(x),
+        lambda: torch.func.jvp(taken, (x,), (x,)),
+        lambda: torch.func.functionalize(taken)(x),
+        lambda: torch.export.export(Layer(), (x,), strict=False),
+        lambda: torch.jit.trace(taken, x),
+    ):
+        with pytest.raises(InputError, match=r"numbers are at hand, outside torch\.func"):
+            transform()
+
+
+@pytest.mark.usefixtures("path")
+def test_a_negative_bit_is_resolved() -> None:
+    lazy = torch.view_as_complex(normal(40, 3, 2)).conj().imag
+    assert lazy.is_neg()
+    numbers = lazy.resolve_neg()
+    assert torch.equal(soft_rank(lazy, 2.0), soft_rank(numbers, 2.0))
+    assert torch.equal(hard_rank(lazy), hard_rank(numbers))
+    assert torch.equal(normal_scores(lazy), normal_scores(numbers))
+    strength = torch.tensor([1 - 2j] * 3, dtype=torch.complex128).conj().imag
+    assert torch.equal(soft_rank(numbers, strength), soft_rank(numbers, 2.0))
+    x = numbers.clone().requires_grad_()
+    slopes = [torch.autograd.grad(soft_rank(x, 2.0), x, g)[0] for g in (lazy, numbers)]
+    assert torch.equal(*slopes)
 
 
 @pytest.mark.slow
@@ -305,7 +373,9 @@ def test_a_strength_must_be_positive_and_finite(strength: float) -> None:
             soft_rank(x, given)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
 def test_what_cannot_be_ranked() -> None:
+    ragged = torch.nested.as_nested_tensor([torch.ones(3), torch.ones(4)])
     for bad, dim, match in [
         (torch.tensor(1.0), 0, "at least one value"),
         (torch.empty(0), 0, "at least one value"),
@@ -314,11 +384,12 @@ def test_what_cannot_be_ranked() -> None:
         (torch.ones(3), 0.5, "dim must be an axis"),
         (torch.ones(3, dtype=torch.complex64), 0, "plain tensor of real numbers"),
         (torch.ones(3).to_sparse(), 0, "plain tensor of real numbers"),
+        (ragged, 0, "numbers, got .* nested"),
     ]:
         with pytest.raises(InputError, match=match):
             soft_rank(bad, 1.0, dim)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=match):
             hard_rank(bad, dim)  # type: ignore[arg-type]
-    for wrong in (torch.ones(3), np.ones(3), torch.ones(4, 2)):
-        with pytest.raises(InputError, match="strength must be one number or have the shape"):
+    for wrong in (torch.ones(3), np.ones(3), torch.ones(4, 2), torch.ones(2, 1)):
+        with pytest.raises(InputError, match=r"strength must be one number, .* broadcast"):
             soft_rank(torch.ones(4, 2), wrong)

@@ -4,8 +4,9 @@ On the CPU the compiled kernels work on the memory of the tensors; on every othe
 operators do. Either way a forward pass keeps the sorted columns, if a gradient may be asked for,
 and a backward pass needs no sorting.
 
-`torch.compile` breaks its graph and calls the ranks as they are; the transforms of `torch.func` do
-not go through them: columns are the batch here.
+`torch.compile` breaks its graph and calls the ranks as they are. The transforms of `torch.func`,
+`torch.export` and `torch.jit.trace` do not go through them, and are refused: columns are the batch
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from distfit_nn._checks import to_numpy
 from distfit_nn.copula import ranks
 from distfit_nn.copula.tensors import operators
 from distfit_nn.errors import InputError
-from distfit_nn.maxent.tensors.checks import plain
+from distfit_nn.maxent.tensors.checks import at_hand
 
 BELOW, BOTH, NORMAL = range(3)  # what is returned, as in `rank_kernel`
 
@@ -58,7 +59,7 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Tensor:
     axis = ranks.check_axis(tuple(x.shape), dim)
     columns = _columns(x, axis)
     others = tuple(x.movedim(axis, 0).shape[1:])
-    (below,) = _soft(columns, _strength(strength, columns, others), BELOW)
+    (below,) = _soft(columns, _strength(strength, columns, others, axis), BELOW)
     return _shaped(below, x, axis)
 
 
@@ -68,7 +69,7 @@ def hard_rank(x: Tensor, dim: int = 0) -> Tensor:
 
     64-bit integers are told apart to the last bit.
     """
-    axis = ranks.check_axis(tuple(plain(x, "x").shape), dim)
+    axis = ranks.check_axis(tuple(at_hand(x, "x").shape), dim)
     with torch.no_grad():
         if x.dtype in (torch.int64, torch.uint64):
             below, _ = operators.hard_counts(_flattened(_ordered(x), axis))
@@ -107,10 +108,9 @@ def hard_counts(x: Tensor) -> tuple[Tensor, Tensor]:
 
     x is float32 or float64. The counts have no gradient.
     """
-    x = x.detach()
-    if not _compiled(x):
-        return operators.hard_counts(x)
-    below, above = ranks.hard_counts(x.numpy())
+    if not _compiled(at_hand(x, "x")):
+        return operators.hard_counts(x.detach())
+    below, above = ranks.hard_counts(_lent(x))
     return torch.from_numpy(below), torch.from_numpy(above)
 
 
@@ -120,7 +120,7 @@ def hard_counts(x: Tensor) -> tuple[Tensor, Tensor]:
 def _tensor(x: Any, strength: Any) -> Tensor:
     """Return x as a tensor; of an array, beside the strength."""
     if isinstance(x, Tensor):
-        return plain(x, "x")
+        return at_hand(x, "x")
     array = to_numpy(x)
     real = array if array.dtype in (np.float16, np.float32) else array.astype(np.float64)
     return torch.as_tensor(real, device=strength.device)
@@ -141,8 +141,14 @@ def _columns(x: Tensor, axis: int) -> Tensor:
 
 
 def _shaped(columns: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Return (n, d) in the shape of x and its dtype, torch's default for integers."""
+    """Return (n, d) in the shape of x and its dtype, torch's default for integers.
+
+    What is beyond a short dtype becomes its largest number.
+    """
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    largest = torch.finfo(dtype).max
+    if len(columns) > largest:
+        columns = columns.clamp(max=largest)
     return columns.to(dtype).reshape(x.movedim(axis, 0).shape).movedim(0, axis)
 
 
@@ -151,20 +157,24 @@ def _ordered(x: Tensor) -> Tensor:
     return x if x.dtype == torch.int64 else x.view(torch.int64) ^ torch.iinfo(torch.int64).min
 
 
-def _strength(strength: Any, x: Tensor, others: tuple[int, ...]) -> Tensor:
+def _strength(strength: Any, x: Tensor, others: tuple[int, ...], axis: int | None = None) -> Tensor:
     """Return the strength as a tensor, () or (d,), if it is positive, finite and fits.
 
     To look at a tensor on another device than the CPU waits for that device.
     """
-    each = ranks.per_column(strength, others, x.shape[1])
+    at_hand(x, "x")
     if isinstance(strength, Tensor):
-        if strength.ndim == 0:
-            return strength
+        at_hand(strength, "strength")
+    each = ranks.per_column(strength, others, x.shape[1], axis)
+    if isinstance(strength, Tensor):
+        given: Tensor = ranks.of_columns(strength, others, axis)
+        if given.ndim == 0:
+            return given
         if strength.device != x.device:
             raise InputError(f"strength must be on {x.device}, as x is, got {strength.device}")
-        return strength.broadcast_to(others).reshape(x.shape[1])
+        return given.broadcast_to(others).reshape(x.shape[1])
     dtype = torch.float64 if x.device.type == "cpu" else x.dtype
-    if np.ndim(strength) == 0:
+    if np.size(strength) == 1:
         return torch.full((), float(each[0]), dtype=dtype, device=x.device)
     return torch.tensor(each, dtype=dtype, device=x.device)
 
@@ -273,9 +283,9 @@ def _net(given: tuple[Tensor | None, ...]) -> Tensor:
 
 def _lent(x: Tensor) -> Any:
     """Return the memory of a tensor on the CPU as an array."""
-    return x.detach().numpy()
+    return x.detach().resolve_neg().numpy()
 
 
 def _numbers(strength: Tensor, x: Tensor) -> Any:
     """Return the strength of each column as an array (d,)."""
-    return strength.detach().to("cpu", torch.float64).expand(x.shape[1]).numpy()
+    return _lent(strength.to("cpu", torch.float64).expand(x.shape[1]))
