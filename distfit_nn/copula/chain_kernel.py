@@ -29,27 +29,36 @@ class Work(NamedTuple):
     low: NDArray[Any]
     high: NDArray[Any]
     block: NDArray[Any]  # (LANES, BLOCK)
-    places: NDArray[Any]  # (LANES,)
+    places: NDArray[Any]  # (LANES,): of first points; of slopes, the rises to these
     chains: NDArray[Any]  # (LANES, 3)
     up: NDArray[Any]  # states (states, LANES), as the next three
     down: NDArray[Any]
     own_up: NDArray[Any]
     own_down: NDArray[Any]
     reach: NDArray[Any]  # (terms, LANES)
+    rises: NDArray[Any]  # (LANES,)
     marks: NDArray[Any]  # states on the way up, before each piece
 
 
 def workspace(n: int, states: int, terms: int) -> Work:
     """Return room for the sweeps of columns of n values."""
     rows = -(-min(n, PIECE) // LANES) * LANES
+    low, high, ratios = (np.empty((rows, LANES)) for _ in range(3))
+    up, down, own_up, own_down = (np.empty((states, LANES)) for _ in range(4))
     return Work(
-        *(np.empty((rows, LANES)) for _ in range(3)),
-        np.empty((LANES, BLOCK)),
-        np.empty(LANES),
-        np.empty((LANES, 3), np.int64),
-        *(np.empty((states, LANES)) for _ in range(4)),
-        np.empty((terms, LANES)),
-        np.empty((-(-n // PIECE), states, LANES)),
+        ratios=ratios,
+        low=low,
+        high=high,
+        block=np.empty((LANES, BLOCK)),
+        places=np.empty(LANES),
+        chains=np.empty((LANES, 3), np.int64),
+        up=up,
+        down=down,
+        own_up=own_up,
+        own_down=own_down,
+        reach=np.empty((terms, LANES)),
+        rises=np.zeros(LANES),
+        marks=np.empty((-(-n // PIECE), states, LANES)),
     )
 
 
@@ -127,19 +136,25 @@ def measure_reach(ordered, strength, chains, at, reach):  # type: ignore[no-unty
 
 
 @compiled
-def add_reached(state, reach, to):  # type: ignore[no-untyped-def]
-    """Add a decayed state to another; rows k and K + k decay by the same power."""
-    terms = len(reach)
-    for row in range(len(state)):
-        for lane in range(LANES):
-            to[row, lane] += state[row, lane] * reach[row % terms, lane]
+def seen(state, row, lane, rise, terms):  # type: ignore[no-untyped-def]
+    """Return an entry of a state (see `sweep_kernel`) from where g is higher by a rise."""
+    return state[row, lane] + (rise * state[row - terms, lane] if row >= terms else 0.0)
 
 
 @compiled
-def inherit(own, reach, parts, upwards, state):  # type: ignore[no-untyped-def]
+def add_reached(state, reach, rises, to):  # type: ignore[no-untyped-def]
+    """Add a state to another, seen from there."""
+    terms = len(reach)
+    for row in range(len(state)):
+        for lane in range(LANES):
+            to[row, lane] += seen(state, row, lane, rises[lane], terms) * reach[row % terms, lane]
+
+
+@compiled
+def inherit(own, reach, rises, parts, upwards, state):  # type: ignore[no-untyped-def]
     """Write the states in which chains start, from those in which their own points leave them.
 
-    A state decays over a chain by its reach.
+    A state decays over a chain by its reach, and g rises.
     """
     terms = len(reach)
     for row in range(len(state)):
@@ -149,24 +164,8 @@ def inherit(own, reach, parts, upwards, state):  # type: ignore[no-untyped-def]
             lane = step if upwards else LANES - 1 - step
             before = lane - 1 if upwards else lane + 1
             if lane // parts == before // parts:
-                state[row, lane] = (
-                    own[row, before] + state[row, before] * reach[row % terms, before]
-                )
-
-
-@compiled
-def pass_on(ordered, strength, parts, pieces, steps, work):  # type: ignore[no-untyped-def]
-    """Let chains inherit from each other, when each has been swept by itself.
-
-    `marks` and `own_up`, `own_down` hold the states of each chain's own points before its pieces
-    and where it ends, up and down. `down` and `marks` become those in which pieces start.
-    """
-    measure_reach(ordered, strength, work.chains, steps, work.reach)
-    inherit(work.own_up, work.reach, parts, True, work.up)
-    inherit(work.own_down, work.reach, parts, False, work.down)
-    for piece in range(pieces):
-        measure_reach(ordered, strength, work.chains, piece * PIECE, work.reach)
-        add_reached(work.up, work.reach, work.marks[piece])
+                passed = seen(state, row, before, rises[before], terms)
+                state[row, lane] = own[row, before] + passed * reach[row % terms, before]
 
 
 @compiled

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from distfit_nn.copula import hard_kernel, rank_kernel, slope_kernel, sort_kernel
 from distfit_nn.copula.chain_kernel import Work, workspace
-from distfit_nn.copula.logistic_sum import logistic_sum
+from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
 from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL
 from distfit_nn.copula.sort_kernel import TILE
 from distfit_nn.copula.sweep_kernel import LANES
@@ -53,7 +53,6 @@ T = TypeVar("T")
 BATCH = 1 << 16  # values that one task works on: with their keys they stay in the cache
 KEYS = 1 << 15  # values that are sorted at once, or one column
 WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to start than to work
-TERMS = {np.dtype(np.float32): 10, np.dtype(np.float64): 12}
 
 
 class Kept(NamedTuple):
@@ -97,7 +96,7 @@ def in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, i
 
 def coefficients(dtype: Any, slopes: bool = False) -> tuple[float, ...]:
     """Return the coefficients of the logistic function, or those of its slope, for a dtype."""
-    found = logistic_sum(TERMS[np.dtype(dtype)]).coefficients
+    found = logistic_sum(TERMS[np.dtype(dtype).name]).coefficients
     return tuple(k * c for k, c in enumerate(found, 1)) if slopes else found
 
 
@@ -257,10 +256,10 @@ def _slopes(
 
     def room(m: int) -> tuple[Room, Array, Work]:
         work = workspace(n, 2 * len(factors), len(factors))
-        return Room(m, n, x.dtype, 2 if d > 1 else 1), np.empty((2, m)), work
+        return Room(m, n, x.dtype, 2 if d > 1 else 1), np.empty(m), work
 
     def task(mine: tuple[Room, Array, Work], first: int, last: int) -> None:
-        room, columns, work = mine
+        room, halves, work = mine
         here, inside = slice(first, last), slice(0, last - first)
         values = room.rows[0][inside]
         rows = room.rows[1][inside] if d > 1 else dx.reshape(1, n)
@@ -276,7 +275,7 @@ def _slopes(
             factors,
             work,
             rows,
-            *columns,
+            halves[inside],
             dstrength[here],
         )
         if d > 1:  # one column is a row

@@ -10,9 +10,9 @@ from distfit_nn.copula.chain_kernel import (
     add_reached,
     copy_state,
     fill_ratios,
+    inherit,
     lay_chains,
     measure_reach,
-    pass_on,
     points,
     scatter,
     side_by_side,
@@ -48,6 +48,21 @@ def level(ordered, order, bad, middle, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def pass_on(ordered, strength, parts, pieces, steps, work):  # type: ignore[no-untyped-def]
+    """Let chains inherit from each other, when each has been swept by itself.
+
+    `marks` and `own_up`, `own_down` hold the states of each chain's own points before its pieces
+    and where it ends, up and down. `down` and `marks` become those in which pieces start.
+    """
+    measure_reach(ordered, strength, work.chains, steps, work.reach)
+    inherit(work.own_up, work.reach, work.rises, parts, True, work.up)
+    inherit(work.own_down, work.reach, work.rises, parts, False, work.down)
+    for piece in range(pieces):
+        measure_reach(ordered, strength, work.chains, piece * PIECE, work.reach)
+        add_reached(work.up, work.reach, work.rises, work.marks[piece])
+
+
+@compiled
 def start(ordered, strength, coefficients, parts, pieces, steps, work):  # type: ignore[no-untyped-def]
     """Write the states before each piece on the way up, and where the way down starts."""
     up, own_down, down = work.own_up, work.own_down, work.down
@@ -60,12 +75,12 @@ def start(ordered, strength, coefficients, parts, pieces, steps, work):  # type:
             return
         at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
         fill_ratios(ordered, strength, work.chains, at, count, work.block, work.ratios)
-        carry_up(coefficients, work.ratios, up, count)  # type: ignore[call-arg]
+        carry_up(coefficients, work.ratios, up, count)
         if parts > 1:
             down[:] = 0.0
-            carry_down(coefficients, work.ratios, down, count)  # type: ignore[call-arg]
+            carry_down(coefficients, work.ratios, down, count)
             measure_reach(ordered, strength, work.chains, at, work.reach)
-            add_reached(down, work.reach, own_down)
+            add_reached(down, work.reach, work.rises, own_down)
     pass_on(ordered, strength, parts, pieces, steps, work)
 
 

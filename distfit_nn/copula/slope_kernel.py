@@ -1,4 +1,4 @@
-"""Gradients of soft counts of sorted columns: `rank_kernel` once more, with a weight a point.
+"""Gradients of soft counts of sorted columns: `rank_kernel` once more, with a gradient a point.
 
 With kappa the derivative of the logistic function, u = strength x, and g the gradient with respect
 to the counts below,
@@ -6,7 +6,7 @@ to the counts below,
     dL/du_m = sum_j kappa(u_m - u_j) (g_m - g_j),     dL/dx = strength dL/du,
     dL/dstrength = sum_m (x_m - c) dL/du_m,
 
-for any c: the dL/du_m of a column add up to 0. Likewise a number may be taken from all g.
+for any c: the dL/du_m of a column add up to 0.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import math
 import numpy as np
 
 from distfit_nn.copula.chain_kernel import (
+    LENGTH,
     PIECE,
+    ROW,
+    START,
     add_reached,
     copy_state,
     fill_ratios,
+    inherit,
     lay_chains,
     measure_reach,
-    pass_on,
     points,
     scatter,
     side_by_side,
@@ -79,50 +82,102 @@ def through_lines(gradients, scores, weight, work, by_weight, by_bias):  # type:
 
 
 @compiled
-def fill_weights(  # type: ignore[no-untyped-def]
-    gradients, order, centres, chains, at, count, block, weights
+def rise(row, places, start, end):  # type: ignore[no-untyped-def]
+    """Return by how much gradients rise between two points of a sorted column."""
+    return np.float64(row[np.uint64(places[end])]) - row[np.uint64(places[start])]
+
+
+@compiled
+def enter(gradients, order, chains, entries):  # type: ignore[no-untyped-def]
+    """Write the rise to the first point of each chain, the point before being overwritten later."""
+    for lane in range(LANES):
+        row, start, end = points(chains, lane, 0, 1)
+        entries[lane] = 0.0
+        if 0 < start < end:
+            entries[lane] = rise(gradients[row], order[row], start - 1, start)
+
+
+@compiled
+def measure_rises(gradients, order, chains, at, sign, rises):  # type: ignore[no-untyped-def]
+    """Write the rise from the point before each chain to that before its step `at`, or its last."""
+    for lane in range(LANES):
+        row, start = chains[lane, ROW], chains[lane, START]
+        end = start + min(at, chains[lane, LENGTH])
+        rises[lane] = 0.0
+        if start > 0 and end >= start:
+            rises[lane] = sign * rise(gradients[row], order[row], start - 1, end - 1)
+
+
+@compiled
+def write_rises(row, places, rises):  # type: ignore[no-untyped-def]
+    """Write the rises between the entries at places of a row."""
+    before = np.float64(row[np.uint64(places[0])])
+    for i in range(1, len(places)):
+        here = np.float64(row[np.uint64(places[i])])
+        rises[i - 1] = here - before
+        before = here
+
+
+@compiled
+def fill_rises(  # type: ignore[no-untyped-def]
+    gradients, order, entries, chains, at, count, block, rises
 ):
-    """Write the gradients of steps at, ..., at + count - 1 of each chain; 0 beyond its end."""
+    """Write the rises to steps at, ..., at + count - 1 of each chain; 0 beyond its end."""
     for low in range(0, count, BLOCK):
         size = min(BLOCK, count - low)
         for lane in range(LANES):
             row, start, end = points(chains, lane, at + low, size)
-            gather(gradients[row], order[row, start:end], centres[row], block[lane])
-        to_lanes(block, low, size, weights)
-
-
-@compiled
-def gather(row, places, centre, values):  # type: ignore[no-untyped-def]
-    """Write the entries at places of a row, less its centre, and zeros after them."""
-    for i in range(len(places)):
-        values[i] = row[np.uint64(places[i])] - centre
-    values[len(places) :] = 0.0
+            values = block[lane]
+            values[max(end - start, 0) :] = 0.0
+            if at + low == 0 and end > start:
+                values[0] = entries[lane]
+                write_rises(gradients[row], order[row, start:end], values[1:])
+            elif end > start:
+                write_rises(gradients[row], order[row, start - 1 : end], values)
+        to_lanes(block, low, size, rises)
 
 
 @compiled
 def start(  # type: ignore[no-untyped-def]
-    ordered, order, strength, gradients, coefficients, parts, pieces, steps, centres, work
+    ordered, order, strength, gradients, coefficients, parts, pieces, steps, work
 ):
     """Write the states before each piece on the way up, and where the way down starts."""
-    ratios, weights, chains, block = work.ratios, work.low, work.chains, work.block
+    ratios, rises, chains, block = work.ratios, work.low, work.chains, work.block
     up, own_down, down = work.own_up, work.own_down, work.down
     up[:] = 0.0
     down[:] = 0.0
     own_down[:] = 0.0
+    enter(gradients, order, chains, work.places)
     for piece in range(pieces):
         copy_state(up, work.marks[piece])
         if parts == 1 and piece == pieces - 1:
             return
         at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
         fill_ratios(ordered, strength, chains, at, count, block, ratios)
-        fill_weights(gradients, order, centres, chains, at, count, block, weights)
-        carry_slopes_up(coefficients, ratios, weights, up, weights, count)
+        fill_rises(gradients, order, work.places, chains, at, count, block, rises)
+        carry_slopes_up(coefficients, ratios, rises, up, rises, count)
         if parts > 1:
             down[:] = 0.0
-            carry_slopes_down(coefficients, ratios, weights, down, weights, count)
+            carry_slopes_down(coefficients, ratios, rises, down, rises, count)
             measure_reach(ordered, strength, chains, at, work.reach)
-            add_reached(down, work.reach, own_down)
-    pass_on(ordered, strength, parts, pieces, steps, work)
+            measure_rises(gradients, order, chains, at, -1.0, work.rises)
+            add_reached(down, work.reach, work.rises, own_down)
+    pass_on(ordered, order, strength, gradients, parts, pieces, steps, work)
+
+
+@compiled
+def pass_on(ordered, order, strength, gradients, parts, pieces, steps, work):  # type: ignore[no-untyped-def]
+    """Let chains inherit from each other: see `chain_kernel.pass_on`."""
+    chains, reach, rises = work.chains, work.reach, work.rises
+    measure_reach(ordered, strength, chains, steps, reach)
+    measure_rises(gradients, order, chains, steps, 1.0, rises)
+    inherit(work.own_up, reach, rises, parts, True, work.up)
+    measure_rises(gradients, order, chains, steps, -1.0, rises)
+    inherit(work.own_down, reach, rises, parts, False, work.down)
+    for piece in range(pieces):
+        measure_reach(ordered, strength, chains, piece * PIECE, reach)
+        measure_rises(gradients, order, chains, piece * PIECE, 1.0, rises)
+        add_reached(work.up, reach, rises, work.marks[piece])
 
 
 @compiled
@@ -166,19 +221,18 @@ def put_back(  # type: ignore[no-untyped-def]
 
 @compiled
 def soft_slopes(  # type: ignore[no-untyped-def]
-    ordered, order, bad, strength, coefficients, work, gradients, centres, halves, by_strength
+    ordered, order, bad, strength, coefficients, work, gradients, halves, by_strength
 ):
     """Replace gradients by counts of columns (m, n) by dL/dx, and write dL/dstrength.
 
     The columns are sorted, the gradients are not. The coefficients are k c_k, those of the
     derivative. Columns with a NaN become NaN.
     """
-    ratios, weights, slopes = work.ratios, work.low, work.high
+    ratios, rises, slopes = work.ratios, work.low, work.high
     chains, block = work.chains, work.block
     m, n = ordered.shape
     for j in range(m):
         halves[j] = half_middle(ordered[j])
-        centres[j] = mean(gradients[j])
         by_strength[j] = 0.0
     group = side_by_side(n)
     for first in range(0, m, group):
@@ -193,15 +247,14 @@ def soft_slopes(  # type: ignore[no-untyped-def]
             parts,
             pieces,
             steps,
-            centres,
             work,
         )
         for piece in range(pieces - 1, -1, -1):
             at, count = piece * PIECE, min(PIECE, steps - piece * PIECE)
             fill_ratios(ordered, strength, chains, at, count, block, ratios)
-            fill_weights(gradients, order, centres, chains, at, count, block, weights)
-            slopes_up(coefficients, ratios, weights, work.marks[piece], slopes, count)
-            slopes_down(coefficients, ratios, weights, work.down, slopes, count)
+            fill_rises(gradients, order, work.places, chains, at, count, block, rises)
+            slopes_up(coefficients, ratios, rises, work.marks[piece], slopes, count)
+            slopes_down(coefficients, ratios, rises, work.down, slopes, count)
             put_back(
                 slopes,
                 ordered,

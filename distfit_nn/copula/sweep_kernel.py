@@ -4,12 +4,16 @@ A chain is a run of sorted points u_0 <= u_1 <= ...; ratio_i = exp(-(u_i - u_{i-
 no point precedes. Lane l of row i of an array (steps, LANES) belongs to point i of chain l. The
 states at point i are, on the way up,
 
-    A_k = sum_{j < i} exp(-k (u_i - u_j)),     Q_k = sum_{j < i} g_j exp(-k (u_i - u_j)),
+    A_k = sum_{j < i} exp(-k (u_i - u_j)),     D_k = sum_{j < i} (g_i - g_j) exp(-k (u_i - u_j)),
 
-and the same with j > i on the way down: one multiplication and one addition a point, for each
-k = 1..K. A state array (rows, LANES) holds K rows A, and where there are weights g as many Q; it is
-read at the start and written at the end, so that a sweep can go on where another has ended. (A
-stands without the last point then, and Q with it.)
+and the same with j > i on the way down. From one point to the next, r = ratio_i and with the rise
+g_i - g_{i-1},
+
+    A_k <- r^k (A_k + 1),     D_k <- r^k D_k + rise A_k,
+
+so that nothing is subtracted but neighbouring g: however far these are from 0, D has the digits of
+its terms. A state array (rows, LANES) holds K rows A, and where there are g as many D; it is read
+at the start and written at the end, so that a sweep can go on where another has ended.
 
 The compiler is handed vectors rather than loops to find them in: what it makes of them is one
 instruction on each eight lanes, or on four or two where the machine's vectors are shorter. The
@@ -217,47 +221,44 @@ def count_down(  # type: ignore[no-untyped-def]
 
 
 def _slopes(upwards: bool, writes: bool) -> Any:
-    """Return what moves the weighted states and, if it writes, writes the sums of the slope.
+    """Return what moves the states A and D and, if it writes, writes the sums of the slope.
 
-    With the coefficients k c_k of the derivative, these are sum_k k c_k (g_i A_k - Q_k) on the way
-    up, to which the way down adds the same of its own.
+    With the coefficients k c_k of the derivative, these are sum_k k c_k D_k on the way up, to which
+    the way down adds the same of its own.
     """
 
     def slope(  # type: ignore[no-untyped-def]
-        _typing, coefficients, ratios, weights, state, out, _steps
+        _typing, coefficients, ratios, rises, state, out, _steps
     ):
         def generate(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
             code = _Code(context, builder)
             factors = _unpacked(code, coefficients.count, arguments[0])
-            rows, g_rows = code.rows(ratios, arguments[1]), code.rows(weights, arguments[2])
+            rows, rise_rows = code.rows(ratios, arguments[1]), code.rows(rises, arguments[2])
             kept, to = code.rows(state, arguments[3]), code.rows(out, arguments[4])
             terms = len(factors)
             both = code.variables(kept, 2 * terms)
-            a, q = both[:terms], both[terms:]
+            a, d = both[:terms], both[terms:]
 
-            def write(g: Value, i: Value) -> None:
-                sums = code.multiply(g, code.weighted_sum(factors, code.values(a)))
-                sums = code.subtract(sums, code.weighted_sum(factors, code.values(q)))
-                code.store(sums if upwards else code.add(code.load(to, i), sums), to, i)
+            def write(i: Value) -> None:
+                total = code.weighted_sum(factors, code.values(d))
+                code.store(total if upwards else code.add(code.load(to, i), total), to, i)
 
             def step(i: Value) -> None:
-                powers, g = code.powers(code.load(rows, i), terms), code.load(g_rows, i)
-                moves = [(code.multiply, powers), (code.add, [g] * terms)]
-                if upwards:
-                    code.decay(a, powers)
-                    code.move(q, *moves[0])
-                if writes:
-                    write(g, i)
-                code.move(q, *moves[1])
-                if not upwards:
-                    code.decay(a, powers)
-                    code.move(q, *moves[0])
+                powers, rise = code.powers(code.load(rows, i), terms), code.load(rise_rows, i)
+                if writes and not upwards:
+                    write(i)
+                code.decay(a, powers)
+                code.move(d, code.multiply, powers)
+                gained = [code.multiply(rise, value) for value in code.values(a)]
+                code.move(d, code.add if upwards else code.subtract, gained)
+                if writes and upwards:
+                    write(i)
 
             _swept(code, arguments[5], upwards, step)
             code.keep(both, kept)
             return context.get_dummy_value()
 
-        kinds = (coefficients, ratios, weights, state, out, types.int64)
+        kinds = (coefficients, ratios, rises, state, out, types.int64)
         return types.void(*kinds), generate
 
     return intrinsic(slope)

@@ -30,7 +30,7 @@ def direct_slopes(x: NDArray, strength: float, g: NDArray) -> tuple[Array, float
     kappa = expit(u) * expit(-u)
     pairs = kappa * (g.astype(np.float64)[:, None] - g.astype(np.float64))
     by_x = strength * pairs
-    by_strength = np.where(kappa > 0, distance, 0.0) * kappa * g[:, None]
+    by_strength = np.where(kappa > 0, distance, 0.0) * pairs / 2
     sizes = strength * np.abs(pairs).sum(axis=1)
     return by_x.sum(axis=1), by_strength.sum(), sizes, np.abs(by_strength).sum()
 
