@@ -252,8 +252,8 @@ RANK = {np.float16: 1.5e-8, np.float32: 1.5e-8, np.float64: 1.2e-11}
 """Largest error of the sum of exponentials: 1.4e-8 with 10 terms, 1.1e-11 with 14."""
 
 RANK_SLOPE = {np.float32: 1.2e-6, np.float64: 1.4e-9}
-"""Error of a gradient relative to the sum of the sizes of its terms: 1.0e-6 and 1.2e-9 by the sum of
-exponentials, and a rounding of what is returned."""
+"""Error of a gradient relative to the sum of the sizes of its terms: 1.0e-6 and 1.2e-9 by the sums
+of exponentials, and a rounding of what is returned."""
 
 RANK_SLOPE_FAR = 1e-19
 """exp(-t) with t > 46, 1e-20, counts as 0, whatever its weight."""

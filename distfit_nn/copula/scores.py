@@ -86,7 +86,8 @@ def normal_scores(x: Any, target: Any = "normal", strength: Any = None, dim: int
     if strength is None:
         out = hard_scores(law, columns, dtype)
     else:
-        out = soft_scores(law, columns, ranks.per_column(strength, shape[1:], columns.shape[1]))
+        each = ranks.per_column(strength, shape[1:], columns.shape[1], dim)
+        out = soft_scores(law, columns, each)
     return ranks._restored(cast(out, dtype), shape, dim, dtype)
 
 

@@ -51,6 +51,24 @@ def test_scores_are_those_of_arrays(target, strength, device):
         np.testing.assert_array_equal(back.cpu(), x)
 
 
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("target", ["normal", "uniform"])
+def test_a_strength_may_keep_the_axis(dim, target, rng):
+    x = torch.tensor(rng.normal(size=(3, 4, 5)))
+    strength = torch.tensor(rng.uniform(1.0, 5.0, (3, 4, 5))).select(dim, 0)
+    kept = strength.unsqueeze(dim)
+    expected = normal_scores(x, target, strength, dim)
+    assert torch.equal(normal_scores(x, target, kept, dim), expected)
+    arrays = (part.numpy() for part in (strength, kept))
+    plain, same = (normal_scores(x.numpy(), target, each, dim) for each in arrays)
+    np.testing.assert_array_equal(plain, same)
+
+
+def test_a_trace_is_refused():
+    with pytest.raises(InputError, match="outside torch"):
+        torch.jit.trace(normal_scores, torch.zeros(3))
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", [0, 1, -1])

@@ -13,14 +13,14 @@ from distfit_nn.copula import lines, scores
 from distfit_nn.copula.ranks import check_axis
 from distfit_nn.copula.tensors import operators, ranks
 from distfit_nn.errors import InputError
-from distfit_nn.maxent.tensors.checks import plain
+from distfit_nn.maxent.tensors.checks import at_hand, plain
 from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.targets.tensors import Target, as_target
 
 
 def normal_scores(x: Tensor, target: Any, strength: Any, dim: int) -> Tensor:
     """Return the scores of a tensor: see `distfit_nn.copula.normal_scores`."""
-    axis = check_axis(tuple(plain(x, "x").shape), dim)
+    axis = check_axis(tuple(at_hand(x, "x").shape), dim)
     constant = strength is None and not isinstance(target, (TensorDensity, Distribution))
     if constant and x.device.type == "cpu":  # nothing has a gradient: as arrays, in compiled code
         found = scores.normal_scores(to_numpy(x), target, dim=axis)
@@ -66,7 +66,7 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
 
 def _each(strength: Any, columns: Tensor, x: Tensor, axis: int) -> Tensor:
     """Return the strength, one or one for each column."""
-    return ranks._strength(strength, columns, tuple(x.movedim(axis, 0).shape[1:]))
+    return ranks._strength(strength, columns, tuple(x.movedim(axis, 0).shape[1:]), axis)
 
 
 def _counts(x: Tensor, strength: Any, axis: int) -> tuple[Tensor, Tensor]:
