@@ -61,7 +61,7 @@ def test_every_check_of_scikit_learn_passes(capsys):
 @parametrize_with_checks(
     [
         CopulaTransformer("uniform", 5, outside="clip"),
-        CopulaTransformer(stats.laplace(), 2),
+        CopulaTransformer(n_quantiles=2),
     ]
 )
 def test_other_settings_pass_them_too(estimator, check):
