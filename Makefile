@@ -11,10 +11,10 @@ report: .venv/.run
 	@$(PY) -m distfit_nn.cli report data/mnist_mlp --output build/report.html
 
 test: .venv/.test
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto
 
 test-slow: .venv/.test
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -n auto -m slow
 
 lint: .venv/.dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
