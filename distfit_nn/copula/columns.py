@@ -39,6 +39,7 @@ __all__ = [
     "BOTH",
     "NORMAL",
     "Kept",
+    "hard_counts",
     "hard_scores",
     "line_scores",
     "line_slopes",
@@ -283,6 +284,12 @@ def _slopes(
 
     in_rooms(n, d, room, task)
     return dx, dstrength
+
+
+def hard_counts(x: Array) -> list[Array]:
+    """Return the counts below and above each value of the columns of x (n, d), ties half each."""
+    halves = np.arange(1, 2 * len(x)) / 2.0
+    return hard_scores(x, [halves, halves[::-1].copy()])
 
 
 def hard_scores(x: Array, tables: list[Array]) -> list[Array]:

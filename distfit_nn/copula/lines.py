@@ -55,3 +55,8 @@ def slopes(values: Array, scores: Array) -> Array:
         middle = np.maximum(np.count_nonzero(~np.isnan(known), axis=0) - 1, 0) // 2
         slope = np.take_along_axis(known, middle[None], axis=0)[0]
         return np.where(slope > 0, slope, 0.0)
+
+
+def roundings(unit: float, n: int) -> float:
+    """Return by how many ranks a score's rounding may move it: 4 roundings of n, at most 1/64."""
+    return min(4 * max(unit, float(np.finfo(np.float64).eps)) * n, 1 / 64)

@@ -15,20 +15,12 @@ more.
 
 from __future__ import annotations
 
-import math
 import sys
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from distfit_nn._checks import to_numpy
-from distfit_nn.errors import InputError
-
-Array = NDArray[Any]
-
-EXACT = 2**53  # whole numbers beyond it are not all float64
+from distfit_nn.copula import columns as engine
+from distfit_nn.copula.arguments import array_columns, cast, per_column, restored
 
 
 def soft_rank(x: Any, strength: Any, dim: int = 0) -> Any:
@@ -82,10 +74,10 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Any:
     tensors = _tensors(x, strength)
     if tensors is not None:
         return tensors.soft_rank(x, strength, dim)
-    columns, shape, dtype = _columns(x, dim)
+    columns, shape, dtype = array_columns(x, dim)
     each = per_column(strength, shape[1:], columns.shape[1], int(dim))
-    below = _engine().soft_counts(columns, each, 0, False)[0]
-    return _restored(_within(below, dtype), shape, dim, dtype)
+    below, *_ = engine.soft_counts(columns, each, engine.BELOW, keep=False)
+    return restored(cast(below, dtype), shape, dim)
 
 
 def hard_rank(x: Any, dim: int = 0) -> Any:
@@ -121,137 +113,9 @@ def hard_rank(x: Any, dim: int = 0) -> Any:
     tensors = _tensors(x)
     if tensors is not None:
         return tensors.hard_rank(x, dim)
-    columns, shape, dtype = _columns(x, dim, by_order=True)
-    return _restored(_within(hard_counts(columns)[0], dtype), shape, dim, dtype)
-
-
-def soft_counts(x: Any, strength: Any) -> tuple[Any, Any]:
-    """Return the soft counts below and above each value of the columns of x (n, d).
-
-    x is a float32 or float64 array or tensor, strength one positive number or d of them. Their sum
-    is n, but each is counted from its own side: the smaller keeps all its digits.
-    """
-    tensors = _tensors(x, strength)
-    if tensors is not None:
-        return tensors.soft_counts(x, strength)
-    each = per_column(strength, x.shape[1:], x.shape[1])
-    below, above = _engine().soft_counts(x, each, 1, False)
-    return below, above
-
-
-def soft_normal_scores(x: Any, strength: Any) -> Any:
-    """Return the normal quantiles of s / n of the columns of x (n, d): `soft_counts`, then ndtri.
-
-    From the count below in the lower half, from that above in the upper.
-    """
-    tensors = _tensors(x, strength)
-    if tensors is not None:
-        return tensors.soft_normal_scores(x, strength)
-    each = per_column(strength, x.shape[1:], x.shape[1])
-    return _engine().soft_counts(x, each, 2, False)[0]
-
-
-def hard_counts(x: Any) -> tuple[Any, Any]:
-    """Return the counts below and above each value of the columns of x (n, d), ties half each.
-
-    x is a float32 or float64 array or tensor.
-    """
-    tensors = _tensors(x)
-    if tensors is not None:
-        return tensors.hard_counts(x)
-    halves = np.arange(1, 2 * len(x)) / 2.0
-    below, above = _engine().hard_scores(x, [halves, halves[::-1].copy()])
-    return below, above
-
-
-def hard_scores(x: Array, table: NDArray[np.float64]) -> Array:
-    """Return what a table makes of the hard ranks of the columns of an array x (n, d).
-
-    table (2 n - 1,) holds the scores of the ranks 1/2, 1, 3/2, ..., n - 1/2.
-    """
-    return _engine().hard_scores(x, [table])[0]
-
-
-def per_column(
-    strength: Any, shape: tuple[int, ...], columns: int, axis: int | None = None
-) -> NDArray[np.float64]:
-    """Return the strength of each column (d,), from one number or an array of that shape.
-
-    `axis` is that of the values, which an array may have kept with a length of 1.
-    """
-    given = to_numpy(strength, "strength").astype(np.float64)
-    good = (given > 0) & (given < np.inf)
-    if not good.all():
-        raise InputError(f"strength must be positive and finite, got {given[~good].flat[0]}")
-    try:
-        return np.broadcast_to(of_columns(given, shape, axis), shape).reshape(columns)
-    except ValueError:
-        raise InputError(
-            f"strength must be one number, or have the shape {shape} of x without dim or one that"
-            f" is broadcast to it, or that of x with 1 for dim, got shape {given.shape}"
-        ) from None
-
-
-def of_columns(strength: Any, shape: tuple[int, ...], axis: int | None) -> Any:
-    """Return an array or tensor without the axis of the values, one element as a number."""
-    if math.prod(strength.shape) == 1:
-        return strength.reshape(())
-    kept = axis is not None and strength.ndim == len(shape) + 1 and strength.shape[axis] == 1
-    return strength.squeeze(axis) if kept else strength
-
-
-def check_axis(shape: tuple[int, ...], dim: Any) -> int:
-    """Return `dim` as an axis from 0, of an array that has values to rank."""
-    if len(shape) == 0 or 0 in shape:
-        raise InputError(f"x must have an axis and at least one value, got shape {shape}")
-    whole = isinstance(dim, (int, np.integer)) and not isinstance(dim, bool)
-    if not whole or not -len(shape) <= dim < len(shape):
-        raise InputError(f"dim must be an axis of x, of shape {shape}, got {dim!r}")
-    return int(dim) % len(shape)
-
-
-def _columns(x: ArrayLike, dim: Any, by_order: bool = False) -> tuple[Array, tuple[int, ...], Any]:
-    """Return x as float columns (n, d), its shape with `dim` in front, and the dtype of ranks.
-
-    With `by_order`, only the order of values is kept where float64 cannot tell them apart.
-    """
-    array = to_numpy(x)
-    axis = check_axis(array.shape, dim)
-    dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-    moved = np.moveaxis(array, axis, 0)
-    shape = moved.shape
-    columns = moved.reshape(len(moved), -1)
-    if by_order and array.dtype.kind in "iu" and array.dtype.itemsize == 8:
-        columns = _exact(columns)
-    plain = np.float32 if dtype.itemsize <= 4 else np.float64
-    with np.errstate(over="ignore"):  # a long double may become inf
-        return columns.astype(plain, copy=False), shape, dtype
-
-
-def _exact(columns: Array) -> Array:
-    """Return integers, or, of a column that float64 cannot hold, the order of each among them."""
-    if max(int(columns.max()), -int(columns.min())) <= EXACT:
-        return columns
-    places = [np.unique(column, return_inverse=True)[1] for column in columns.T]
-    return np.stack(places, axis=1)
-
-
-def _within(ranks: Array, dtype: Any) -> Array:
-    """Return ranks with those beyond a short dtype as its largest number."""
-    if dtype.itemsize < ranks.itemsize:
-        np.minimum(ranks, np.finfo(dtype).max, out=ranks)
-    return ranks
-
-
-def _restored(ranks: Array, shape: tuple[int, ...], dim: int, dtype: Any) -> Array:
-    """Return columns of ranks in the shape and dtype that they came in."""
-    return np.moveaxis(ranks.reshape(shape), 0, dim).astype(dtype, copy=False)
-
-
-def _engine() -> ModuleType:
-    from distfit_nn.copula import columns  # importing numba takes a third of a second
-
-    return columns
+    columns, shape, dtype = array_columns(x, dim, by_order=True)
+    below, _ = engine.hard_counts(columns)
+    return restored(cast(below, dtype), shape, dim)
 
 
 def _tensors(*values: Any) -> ModuleType | None:

@@ -8,10 +8,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn._checks import one_of, to_numpy
-from distfit_nn.copula import lines, ranks
+from distfit_nn.copula import columns as engine
+from distfit_nn.copula import lines
+from distfit_nn.copula.arguments import array_columns, cast, check_alike, per_column, restored
 from distfit_nn.copula.lines import OUTSIDE
 from distfit_nn.errors import InputError
 from distfit_nn.targets.arrays import Marginal, Normal, as_target
@@ -80,15 +82,23 @@ def normal_scores(x: Any, target: Any = "normal", strength: Any = None, dim: int
     """
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is loaded
     if torch is not None and isinstance(x, torch.Tensor):
-        return _tensors().normal_scores(x, target, strength, dim)
-    columns, shape, dtype = ranks._columns(x, dim, by_order=strength is None)
+        tensors = _tensors()
+        if tensors.are_constant(x, target, strength):  # as arrays, in compiled code
+            return tensors.held(torch.as_tensor(_of_array(to_numpy(x), target, None, dim)), x)
+        return tensors.normal_scores(x, target, strength, dim)
+    return _of_array(x, target, strength, dim)
+
+
+def _of_array(x: ArrayLike, target: Any, strength: Any, dim: int) -> NDArray[Any]:
+    """Return the scores of an array."""
+    columns, shape, dtype = array_columns(x, dim, by_order=strength is None)
     law = target_for(target, columns.shape[1])
     if strength is None:
         out = hard_scores(law, columns, dtype)
     else:
-        each = ranks.per_column(strength, shape[1:], columns.shape[1], dim)
+        each = per_column(strength, shape[1:], columns.shape[1], dim)
         out = soft_scores(law, columns, each)
-    return ranks._restored(cast(out, dtype), shape, dim, dtype)
+    return restored(cast(out, dtype), shape, dim)
 
 
 def inverse_scores(
@@ -165,7 +175,7 @@ def inverse_scores(
                 f"{type(y).__name__}"
             )
         return _tensors().inverse_scores(y, x, target, dim, extrapolate=extrapolate)
-    columns, _, dtype = ranks._columns(x, dim)
+    columns, _, dtype = array_columns(x, dim)
     given = to_numpy(y, "y")
     points = np.moveaxis(given, check_alike(given.shape, np.shape(x), dim), 0)
     law = target_for(target, columns.shape[1])
@@ -173,23 +183,12 @@ def inverse_scores(
     ordered[:, np.isnan(ordered[-1])] = np.nan
     unit = float(np.finfo(given.dtype).eps) if given.dtype.kind == "f" else 0.0
     flat = np.array(points, np.float64).reshape(len(points), columns.shape[1])
-    out = _carried(flat, ordered, law, roundings(unit, len(columns)), extrapolate)
-    return ranks._restored(cast(out, dtype), points.shape, dim, dtype)
+    out = _carried(flat, ordered, law, lines.roundings(unit, len(columns)), extrapolate)
+    return restored(cast(out, dtype), points.shape, dim)
 
 
 def _tensors() -> ModuleType:
     return import_module("distfit_nn.copula.tensors.scores")
-
-
-# Shapes
-
-
-def check_alike(y: tuple[int, ...], x: tuple[int, ...], dim: int) -> int:
-    """Return the axis `dim` after checking that it is the only one in which the shapes differ."""
-    axis = ranks.check_axis(x, dim)
-    if y[:axis] + y[axis + 1 :] != x[:axis] + x[axis + 1 :] or len(y) != len(x):
-        raise InputError(f"y must have the shape of x, {x}, but for axis {axis}, got {y}")
-    return axis
 
 
 def target_for(target: Any, columns: int) -> Marginal:
@@ -203,30 +202,24 @@ def target_for(target: Any, columns: int) -> Marginal:
     return law
 
 
-def cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the values in a dtype; what is finite and beyond its range, as its largest."""
-    if dtype.itemsize < values.itemsize:
-        largest = np.finfo(dtype).max
-        finite = np.isfinite(values)
-        np.clip(values, -largest, largest, out=values, where=finite)
-    return values.astype(dtype, copy=False)
-
-
 # Scores of counts
 
 
 def soft_scores(law: Marginal, x: NDArray[Any], strength: Array) -> NDArray[Any]:
     """Return the scores of the soft ranks of the columns of x (n, d)."""
     if type(law) is Normal:
-        return np.asarray(ranks.soft_normal_scores(x, strength))
-    return of_counts(law, *ranks.soft_counts(x, strength), len(x))
+        return engine.soft_counts(x, strength, engine.NORMAL, keep=False)[0]
+    below, above = engine.soft_counts(x, strength, engine.BOTH, keep=False)
+    return of_counts(law, below, above, len(x))
 
 
 def hard_scores(law: Marginal, x: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the scores of the mid-ranks of the columns of x (n, d), within a dtype."""
     if law.columns() is not None:
-        return of_counts(law, *ranks.hard_counts(x), len(x))
-    return ranks.hard_scores(x, cast(table(law, len(x)), dtype).astype(np.float64))
+        below, above = engine.hard_counts(x)
+        return of_counts(law, below, above, len(x))
+    scores = cast(table(law, len(x)), dtype).astype(np.float64)
+    return engine.hard_scores(x, [scores])[0]
 
 
 def of_counts(law: Marginal, below: NDArray[Any], above: NDArray[Any], n: Any) -> Array:
@@ -247,11 +240,6 @@ def table(law: Marginal, n: int) -> Array:
 
 
 # The way back
-
-
-def roundings(unit: float, n: int) -> float:
-    """Return by how many ranks a score's rounding may move it: 4 roundings of n, at most 1/64."""
-    return min(4 * max(unit, float(np.finfo(np.float64).eps)) * n, 1 / 64)
 
 
 def _carried(y: Array, ordered: Array, law: Marginal, error: float, extrapolate: bool) -> Array:

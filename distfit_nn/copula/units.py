@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
-from distfit_nn.copula import ranks, scores
+from distfit_nn.copula import columns as engine
+from distfit_nn.copula import scores
+from distfit_nn.copula.arguments import array_columns
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.solution import Status
 from distfit_nn.targets.arrays import Normal
@@ -104,7 +106,7 @@ def spread(task: Callable[[Any], None], parts: Iterable[Any]) -> None:
 
 def _ranked(x: NDArray[Any], table: Array) -> Array:
     """Return, for each value, table[2 r - 1] at its mid-rank r, from 1/2 to n - 1/2."""
-    columns, _, _ = ranks._columns(x, 0, by_order=True)
-    out = ranks.hard_scores(columns.astype(np.float64, copy=False), table)
+    columns, _, _ = array_columns(x, 0, by_order=True)
+    (out,) = engine.hard_scores(columns.astype(np.float64, copy=False), [table])
     out[:, np.isnan(out[0])] = 0.0  # the ranks of a column with NaN are all NaN
     return out

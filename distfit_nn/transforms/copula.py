@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from distfit_nn._checks import one_of, whole_number
+from distfit_nn.copula.arguments import cast
 from distfit_nn.copula.lines import OUTSIDE
-from distfit_nn.copula.scores import cast, target_for
+from distfit_nn.copula.scores import target_for
 from distfit_nn.transforms import table
 from distfit_nn.transforms.features import FeatureTransformer, Floats
 

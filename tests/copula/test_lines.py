@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distfit_nn.copula.ranks import soft_normal_scores
 from distfit_nn.copula.tensors.lines import weighted_scores
+from distfit_nn.copula.tensors.ranks import soft_normal_scores
 from distfit_nn.errors import InputError
 from tests.tolerances import GRADCHECK, eps
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, ndtri
 
-from distfit_nn.copula import columns, hard_rank, ranks, soft_rank
-from distfit_nn.copula.columns import BELOW, Kept
+from distfit_nn.copula import columns, hard_rank, soft_rank
+from distfit_nn.copula.columns import BELOW, BOTH, NORMAL, Kept
 from distfit_nn.errors import InputError
 from tests import tolerances
 from tests.copula.oracle import KINDS, STRENGTHS, direct, sample
@@ -23,6 +23,16 @@ from tests.tolerances import RANK, eps, soft_rank_error
 Array = NDArray[np.float64]
 
 FLOATS = [np.float16, np.float32, np.float64]
+
+
+def soft_counts(x, strength):
+    """Return the counts below and above, with one strength for all columns."""
+    return columns.soft_counts(x, np.full(x.shape[1], strength), BOTH, keep=False)
+
+
+def soft_normal_scores(x, strength):
+    """Return the normal quantiles of the shares below."""
+    return columns.soft_counts(x, np.full(x.shape[1], strength), NORMAL, keep=False)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,8 +50,8 @@ def test_soft_ranks_are_the_sum_over_all_pairs(kind, strength, dtype, rng):
 @pytest.mark.parametrize("strength", [0.5, 5.0, 500.0])
 def test_scores_are_quantiles_of_either_count(strength, rng):
     x = rng.standard_normal((3000, 3))
-    below, above = ranks.soft_counts(x, strength)
-    z = ranks.soft_normal_scores(x, strength)
+    below, above = soft_counts(x, strength)
+    z = soft_normal_scores(x, strength)
     expected = np.where(below < above, ndtri(below / 3000), -ndtri(above / 3000))
     np.testing.assert_allclose(z, expected, rtol=tolerances.NORMAL_QUANTILE, atol=1e-15)
 
@@ -53,7 +63,7 @@ def test_scores_are_quantiles_of_either_count(strength, rng):
 def test_counts_keep_the_digits_of_either_tail(dtype):
     # Two clusters far apart: at the top of the upper one, the count above is 1/2 and a little.
     x = np.concatenate([np.linspace(-9, -8, 60_000), [8.0, 8.5, 9.0]]).astype(dtype)
-    below, above = (c[:, 0] for c in ranks.soft_counts(x[:, None], 4.0))
+    below, above = (c[:, 0] for c in soft_counts(x[:, None], 4.0))
     expected = expit(4.0 * (x[-3:, None] - x[-3:].astype(np.float64)).T).sum(axis=1)
     np.testing.assert_allclose(above[-3:], expected, rtol=4 * eps(dtype) + 1e-8)
     np.testing.assert_allclose(below + above, len(x), rtol=2 * eps(dtype))
@@ -61,7 +71,7 @@ def test_counts_keep_the_digits_of_either_tail(dtype):
 
 def test_hard_counts_are_mid_ranks_from_either_side(rng):
     x = np.round(rng.standard_normal((500, 4)), 1)
-    below, above = ranks.hard_counts(x)
+    below, above = columns.hard_counts(x)
     np.testing.assert_array_equal(below, stats.rankdata(x, axis=0) - 0.5)
     np.testing.assert_array_equal(above, stats.rankdata(-x, axis=0) - 0.5)
 
@@ -70,7 +80,7 @@ def test_scores_of_hard_ranks_by_a_table(rng):
     x = np.round(rng.standard_normal((40, 2)), 1)
     table = rng.standard_normal(79)
     places = (2 * hard_rank(x)).astype(int) - 1
-    np.testing.assert_array_equal(ranks.hard_scores(x, table), table[places])
+    np.testing.assert_array_equal(columns.hard_scores(x, [table])[0], table[places])
 
 
 # What is unlike other numbers
@@ -101,13 +111,13 @@ def test_a_column_of_infinities_is_a_column_of_ties():
 @pytest.mark.parametrize("n", [1, 2, 50, 5000])
 def test_nan_poisons_its_own_column_only(n, rng):
     x = rng.standard_normal((n, 10))
-    clean = soft_rank(x, 3.0), hard_rank(x), ranks.soft_normal_scores(x, 3.0)
+    clean = soft_rank(x, 3.0), hard_rank(x), soft_normal_scores(x, 3.0)
     x[n // 2, 4] = np.nan
     x[0, 7] = -np.nan
     strength, others = np.full(10, 3.0), [0, 1, 2, 3, 5, 6, 8, 9]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = soft_rank(x, 3.0), hard_rank(x), ranks.soft_normal_scores(x, 3.0)
+        found = soft_rank(x, 3.0), hard_rank(x), soft_normal_scores(x, 3.0)
         _, *kept = columns.soft_counts(x, strength, BELOW, True)
         slopes = columns.soft_slopes(Kept(*kept), strength, np.ones((n, 10)))
     for ranked, was in zip(found, clean, strict=True):
@@ -333,8 +343,8 @@ def test_law_the_ranks_add_up_to_half_the_square_of_n(x, strength):
 
 @given(COLUMN, STRENGTH)
 def test_law_a_mirror_image_counts_from_the_other_side(x, strength):
-    below, above = (c[:, 0] for c in ranks.soft_counts(x[:, None], strength))
-    mirrored = ranks.soft_counts(-x[:, None], strength)[0][:, 0]
+    below, above = (c[:, 0] for c in soft_counts(x[:, None], strength))
+    mirrored = soft_counts(-x[:, None], strength)[0][:, 0]
     np.testing.assert_allclose(mirrored, above, rtol=0, atol=len(x) * 2 * len(x) * eps())
     np.testing.assert_allclose(below + above, len(x), rtol=2 * eps())
 

@@ -391,5 +391,5 @@ def test_a_fitted_target_must_exist():
 
 
 def test_roundings_are_far_less_than_a_rank():
-    assert scores.roundings(eps(np.float16), 1000) <= 1 / 64
-    assert scores.roundings(0.0, 1000) == pytest.approx(4000 * eps())
+    assert lines.roundings(eps(np.float16), 1000) <= 1 / 64
+    assert lines.roundings(0.0, 1000) == pytest.approx(4000 * eps())

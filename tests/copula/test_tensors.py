@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from distfit_nn.copula import hard_rank, normal_scores, ranks, soft_rank
+from distfit_nn.copula import hard_rank, normal_scores, soft_rank
 from distfit_nn.copula.tensors import ranks as tensors
 from distfit_nn.errors import InputError
 from tests.copula import pairs
@@ -123,13 +123,13 @@ def test_a_nan_keeps_to_its_column() -> None:
 def test_scores_are_the_quantiles_of_the_counts() -> None:
     x = pairs.columns(600)
     strength = torch.logspace(0, 2, 8, dtype=torch.float64)
-    below, above = ranks.soft_counts(x, strength)
+    below, above = tensors.soft_counts(x, strength)
     torch.testing.assert_close(below + above, torch.full_like(x, 600), rtol=SOFT_SHARE, atol=0)
     fewer = scipy.special.ndtri(torch.minimum(below, above).numpy() / 600)
     wanted = np.where(below < above, fewer, -fewer)
-    scores = ranks.soft_normal_scores(x, strength)
+    scores = tensors.soft_normal_scores(x, strength)
     np.testing.assert_allclose(scores, wanted, rtol=SOFT_GRADIENT, atol=SOFT_GRADIENT)
-    hard, rest = ranks.hard_counts(x)
+    hard, rest = tensors.hard_counts(x)
     assert torch.equal(hard, hard_rank(x))
     assert torch.equal(hard + rest, torch.full_like(x, 600))
 
@@ -160,7 +160,7 @@ def test_gradients_are_those_of_sums_over_pairs(n: int) -> None:
     for size in pairs.STRENGTHS[:4]:
         strength = torch.full((8,), size, dtype=torch.float64, requires_grad=True)
         leaf = x.clone().requires_grad_()
-        below, above = ranks.soft_counts(leaf, strength)
+        below, above = tensors.soft_counts(leaf, strength)
         got = torch.autograd.grad([below, above], [leaf, strength], [g, h])
         (dx, terms), (dstrength, _) = pairs.gradients(x, strength.detach(), g - h, apart=True)
         assert ((got[0] - dx).abs() <= SOFT_GRADIENT * terms).all()
@@ -177,7 +177,7 @@ def test_gradcheck(n: int) -> None:
     shared = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
     each = torch.tensor([0.7, 3.0], dtype=torch.float64, requires_grad=True)
     for strength in (shared, each):
-        for function in (soft_rank, ranks.soft_counts, ranks.soft_normal_scores):
+        for function in (soft_rank, tensors.soft_counts, tensors.soft_normal_scores):
             assert gradcheck(function, (x, strength), **tolerances)
     assert gradcheck(lambda x: soft_rank(x, 2.0, 1), (x,), **tolerances)
 
@@ -229,7 +229,7 @@ def test_gradients_have_the_dtypes_of_what_they_are_by(dtype: torch.dtype) -> No
 @pytest.mark.usefixtures("path")
 def test_the_gradient_of_a_gradient_raises() -> None:
     x, strength = normal(9, 2).requires_grad_(), torch.ones(2).double().requires_grad_()
-    for function in (soft_rank, ranks.soft_normal_scores):
+    for function in (soft_rank, tensors.soft_normal_scores):
         for wanted in (x, strength):
             total = function(x, strength).sum()  # whose gradient does not depend on g
             (slope,) = torch.autograd.grad(total, wanted, create_graph=True)
@@ -248,7 +248,7 @@ def test_of_a_second_gradient_only_what_is_its_own_raises() -> None:
 
 def test_hard_ranks_have_no_gradient() -> None:
     x = normal(9, 2).requires_grad_()
-    for result in (hard_rank(x), *ranks.hard_counts(x)):
+    for result in (hard_rank(x), *tensors.hard_counts(x)):
         assert not result.requires_grad
 
 
@@ -280,7 +280,7 @@ def test_the_same_bits_every_time() -> None:
     runs = []
     for _ in range(2):
         leaf, strength = x.clone().requires_grad_(), torch.tensor(2.0, requires_grad=True)
-        scores = ranks.soft_normal_scores(leaf, strength)
+        scores = tensors.soft_normal_scores(leaf, strength)
         runs.append([scores, *torch.autograd.grad(scores.exp().sum(), [leaf, strength])])
     for first, second in zip(*runs, strict=True):
         assert torch.equal(first, second)
@@ -352,7 +352,7 @@ def test_torch_compile_gives_the_same_numbers() -> None:
     x = normal(20, 3).requires_grad_()
 
     def loss(x: Tensor) -> Tensor:
-        scores = ranks.soft_normal_scores(x, 2.0)
+        scores = tensors.soft_normal_scores(x, 2.0)
         return (soft_rank(2 * x, 1.5) * x + hard_rank(x) * scores).sum()
 
     value = loss(x)

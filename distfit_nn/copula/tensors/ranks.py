@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from distfit_nn._checks import to_numpy
-from distfit_nn.copula import ranks
+from distfit_nn.copula.arguments import check_axis, of_columns, per_column
 from distfit_nn.copula.tensors import operators
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.checks import at_hand
@@ -56,7 +56,7 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Tensor:
     `x` or `strength` is a tensor; where `x` is an array, the ranks are on the strength's device.
     """
     x = _tensor(x, strength)
-    axis = ranks.check_axis(tuple(x.shape), dim)
+    axis = check_axis(tuple(x.shape), dim)
     columns = _columns(x, axis)
     others = tuple(x.movedim(axis, 0).shape[1:])
     (below,) = _soft(columns, _strength(strength, columns, others, axis), BELOW)
@@ -69,7 +69,7 @@ def hard_rank(x: Tensor, dim: int = 0) -> Tensor:
 
     64-bit integers are told apart to the last bit.
     """
-    axis = ranks.check_axis(tuple(at_hand(x, "x").shape), dim)
+    axis = check_axis(tuple(at_hand(x, "x").shape), dim)
     with torch.no_grad():
         if x.dtype in (torch.int64, torch.uint64):
             below, _ = operators.hard_counts(_flattened(_ordered(x), axis))
@@ -110,7 +110,9 @@ def hard_counts(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not _compiled(at_hand(x, "x")):
         return operators.hard_counts(x.detach())
-    below, above = ranks.hard_counts(_lent(x))
+    from distfit_nn.copula import columns
+
+    below, above = columns.hard_counts(_lent(x))
     return torch.from_numpy(below), torch.from_numpy(above)
 
 
@@ -165,9 +167,9 @@ def _strength(strength: Any, x: Tensor, others: tuple[int, ...], axis: int | Non
     at_hand(x, "x")
     if isinstance(strength, Tensor):
         at_hand(strength, "strength")
-    each = ranks.per_column(strength, others, x.shape[1], axis)
+    each = per_column(strength, others, x.shape[1], axis)
     if isinstance(strength, Tensor):
-        given: Tensor = ranks.of_columns(strength, others, axis)
+        given: Tensor = of_columns(strength, others, axis)
         if given.ndim == 0:
             return given
         if strength.device != x.device:

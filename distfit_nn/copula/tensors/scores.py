@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from distfit_nn._checks import to_numpy
-from distfit_nn.copula import lines, scores
-from distfit_nn.copula.ranks import check_axis
+from distfit_nn.copula import lines
+from distfit_nn.copula.arguments import check_alike, check_axis
 from distfit_nn.copula.tensors import operators, ranks
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.checks import at_hand, plain
@@ -18,13 +17,15 @@ from distfit_nn.maxent.tensors.density import TensorDensity
 from distfit_nn.targets.tensors import Target, as_target
 
 
+def are_constant(x: Tensor, target: Any, strength: Any) -> bool:
+    """Tell whether scores are on the CPU and nothing has a gradient: neither x nor the target."""
+    learns = strength is not None or isinstance(target, (TensorDensity, Distribution))
+    return at_hand(x, "x").device.type == "cpu" and not learns
+
+
 def normal_scores(x: Tensor, target: Any, strength: Any, dim: int) -> Tensor:
     """Return the scores of a tensor: see `distfit_nn.copula.normal_scores`."""
     axis = check_axis(tuple(at_hand(x, "x").shape), dim)
-    constant = strength is None and not isinstance(target, (TensorDensity, Distribution))
-    if constant and x.device.type == "cpu":  # nothing has a gradient: as arrays, in compiled code
-        found = scores.normal_scores(to_numpy(x), target, dim=axis)
-        return _held(torch.as_tensor(found), x)
     if strength is not None and isinstance(target, str) and target == "normal":
         columns = ranks._columns(x, axis)
         return _shaped(
@@ -44,7 +45,7 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
     """Return the values of scores: see `distfit_nn.copula.inverse_scores`."""
     if y.device != x.device:
         raise InputError(f"y must be on {x.device}, as x is, got {y.device}")
-    axis = scores.check_alike(tuple(plain(y, "y").shape), tuple(plain(x, "x").shape), dim)
+    axis = check_alike(tuple(plain(y, "y").shape), tuple(plain(x, "x").shape), dim)
     columns = ranks._flattened(x, axis).to(torch.float64)
     points = y.movedim(axis, 0).reshape(y.shape[axis], columns.shape[1]).to(torch.float64)
     law = as_target(target, columns.shape[1], x.device)
@@ -52,7 +53,7 @@ def inverse_scores(y: Tensor, x: Tensor, target: Any, dim: int, *, extrapolate: 
     missing = points.isnan() | ordered[-1].isnan()
     ordered = torch.where(ordered[-1].isnan(), 0.0, ordered)  # NaN would pass to every gradient
     unit = torch.finfo(y.dtype).eps if y.is_floating_point() else 0.0
-    error = scores.roundings(unit, len(columns))
+    error = lines.roundings(unit, len(columns))
     with torch.no_grad():
         half = torch.full_like(points, 0.5)
         middle = law.quantile(half, torch.zeros_like(half, dtype=torch.bool))
@@ -79,7 +80,7 @@ def _counts(x: Tensor, strength: Any, axis: int) -> tuple[Tensor, Tensor]:
     return ranks.soft_counts(columns, _each(strength, columns, x, axis))
 
 
-def _held(values: Tensor, x: Tensor) -> Tensor:
+def held(values: Tensor, x: Tensor) -> Tensor:
     """Return values in the dtype of x, torch's default for integers, and within its range."""
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
     largest = torch.finfo(dtype).max
@@ -89,7 +90,7 @@ def _held(values: Tensor, x: Tensor) -> Tensor:
 def _shaped(columns: Tensor, x: Tensor, axis: int) -> Tensor:
     """Return (m, d) in the shape and dtype of x."""
     others = x.movedim(axis, 0).shape[1:]
-    return _held(columns, x).reshape(len(columns), *others).movedim(0, axis)
+    return held(columns, x).reshape(len(columns), *others).movedim(0, axis)
 
 
 # The way back
