@@ -13,6 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from distfit_nn._floats import bits32, bits64, of_bits32
 from distfit_nn.copula.vector_math import compiled
 
 SIGN32, HALF32, ALL32 = np.uint32(1 << 31), np.uint64(32), np.uint64((1 << 32) - 1)
@@ -20,36 +21,6 @@ SIGN64 = np.uint64(1 << 63)
 TILE = 16  # rows and columns that are turned at once: 16 float32 are a line of memory
 AHEAD = 3 * TILE  # rows between one that is turned and one that is asked for
 PATIENCE = 16  # moves a value after which a column is sorted anew
-
-
-@intrinsic
-def _bits32(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the bits of a float32 as a uint32."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.uint32(types.float32), generate
-
-
-@intrinsic
-def _bits64(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the bits of a float64 as a uint64."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.uint64(types.float64), generate
-
-
-@intrinsic
-def _of_bits32(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the float32 with the bits of a uint32."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.uint32), generate
 
 
 @intrinsic
@@ -133,7 +104,7 @@ def keys32(columns, keys, bad):  # type: ignore[no-untyped-def]
         for i in range(n):
             value = columns[j, i] + np.float32(0.0)  # -0 becomes 0: they are equal
             nan |= value != value
-            bits = np.uint32(_bits32(value))  # type: ignore[call-arg]
+            bits = np.uint32(bits32(value))
             flip = ~np.uint32(0) if bits & SIGN32 else SIGN32
             keys[j, i] = (np.uint64(bits ^ flip) << HALF32) | np.uint64(i)
         bad[j] = nan
@@ -149,7 +120,7 @@ def sorted32(columns, keys, order):  # type: ignore[no-untyped-def]
         for i in range(n):
             bits = np.uint32(keys[j, i] >> HALF32)
             flip = SIGN32 if bits & SIGN32 else ~np.uint32(0)
-            columns[j, i] = _of_bits32(bits ^ flip)  # type: ignore[call-arg]
+            columns[j, i] = of_bits32(bits ^ flip)
 
 
 @compiled
@@ -162,7 +133,7 @@ def keys64(columns, index_bits, keys, bad):  # type: ignore[no-untyped-def]
         for i in range(n):
             value = columns[j, i] + 0.0
             nan |= value != value
-            bits = np.uint64(_bits64(value))  # type: ignore[call-arg]
+            bits = np.uint64(bits64(value))
             flip = ~np.uint64(0) if bits & SIGN64 else SIGN64
             keys[j, i] = ((bits ^ flip) & ~room) | np.uint64(i)
         bad[j] = nan

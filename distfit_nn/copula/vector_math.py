@@ -6,26 +6,15 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from distfit_nn._floats import BIAS, MANTISSA, bits64, exponential, of_bits64
 
 # Nothing is allocated in compiled code, so references need not be counted.
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 compiled = njit(**OPTIONS)
 fused = njit(**OPTIONS, fastmath={"contract"})
 summing = njit(**OPTIONS, fastmath={"contract", "reassoc"})  # sums in any order, always the same
-
-# exp(x) = 2^m exp(r), |r| <= log(2) / 2, and exp(r) by the polynomial of degree 11 through it at
-# the Chebyshev points: the error is 5e-18 before rounding.
-LOG2_E = 1.4426950408889634
-LOG_2, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-ROUNDER = 6755399441055744.0  # 1.5 * 2^52: adding it leaves the nearest whole number in low bits
-BIAS, MANTISSA = 1023, 52
-E0, E1, E2, E3 = 1.0, 1.0, 0.5000000000000019, 0.1666666666666668
-E4, E5, E6 = 0.0416666666664881, 0.008333333333319601, 0.0013888888952314775
-E7, E8, E9 = 0.00019841269890047113, 2.4801485482328494e-05, 2.755724091857897e-06
-E10, E11 = 2.763263963904103e-07, 2.5110037605963777e-08
 
 # log((1 + s) / (1 - s)) = 2 (s + s^3 / 3 + s^5 / 5 + ...); at abs(s) <= (sqrt 2 - 1)^2, what is
 # left out after s^21 is 1e-19.
@@ -57,26 +46,6 @@ D4, D5, D6 = 1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499
 D7 = 1.05075007164441684324e-9
 
 
-@intrinsic
-def _as_bits(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the bits of a float64 as an int64."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _of_bits(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the float64 with the bits of an int64."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
-
-
 @summing
 def mean(values):  # type: ignore[no-untyped-def]
     """Return the mean of an array, summed in float64."""
@@ -100,23 +69,8 @@ def decay(gaps, count):  # type: ignore[no-untyped-def]
     """Replace each gap > -700 by exp(-gap), by 0 where that is below 1e-20."""
     for j in range(count):
         gap = gaps[j]
-        x = -min(gap, FAR)
-        t = x * LOG2_E + ROUNDER
-        whole = t - ROUNDER
-        r = (x - whole * LOG_2) - whole * LOG_2_LOW
-        y = E11 * r + E10
-        y = y * r + E9
-        y = y * r + E8
-        y = y * r + E7
-        y = y * r + E6
-        y = y * r + E5
-        y = y * r + E4
-        y = y * r + E3
-        y = y * r + E2
-        y = y * r + E1
-        y = y * r + E0
-        y *= _of_bits((_as_bits(t) + BIAS) << MANTISSA)  # type: ignore[call-arg]
-        gaps[j] = y if gap < FAR else 0.0
+        near = exponential(-min(gap, FAR))
+        gaps[j] = near if gap < FAR else 0.0
 
 
 @fused
@@ -149,10 +103,10 @@ def normal_quantiles(below, above, spare, inverse, count):  # type: ignore[no-un
 def tail_quantiles(p, count):  # type: ignore[no-untyped-def]
     """Replace probabilities below 0.075 by the sizes of their normal quantiles."""
     for i in range(count):
-        bits = np.int64(_as_bits(p[i]))  # type: ignore[call-arg]
+        bits = np.int64(bits64(p[i]))
         # p = 2^power * (1 + s) / (1 - s), with a quotient between 1 / sqrt 2 and sqrt 2.
         power = ((bits + HALF_OCTAVE) >> MANTISSA) - BIAS
-        quotient = _of_bits(bits - (power << MANTISSA))
+        quotient = of_bits64(bits - (power << MANTISSA))
         s = (quotient - 1.0) / (quotient + 1.0)
         t = s * s
         series = T10

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from distfit_nn._floats import exponential
 
 # Nothing is allocated in compiled code, so references need not be counted: each count is an atomic
 # operation, and passes as short as these take half the time without.
@@ -17,41 +17,11 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy",
 vectorised = njit(**OPTIONS, fastmath={"reassoc", "contract", "nsz"})
 fused = njit(**OPTIONS, fastmath={"contract"})
 
-# exp(x) = 2^n exp(r), |r| <= log(2) / 2, and exp(r) by the polynomial of degree 11 through it at
-# the Chebyshev points: the error is 5e-18 before rounding.
-LOG2_E = 1.4426950408889634
-LOG_2, LOG_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-ROUNDER = 6755399441055744.0  # 1.5 * 2^52: adding it leaves the nearest whole number in low bits
-BIAS, MANTISSA = 1023, 52
 LARGEST = 700.0  # exponents beyond it are cut
-C0, C1, C2, C3 = 1.0, 1.0, 0.5000000000000019, 0.1666666666666668
-C4, C5, C6 = 0.0416666666664881, 0.008333333333319601, 0.0013888888952314775
-C7, C8, C9 = 0.00019841269890047113, 2.4801485482328494e-05, 2.755724091857897e-06
-C10, C11 = 2.763263963904103e-07, 2.5110037605963777e-08
 
 # h_{i+1} = SCALES[i] z h_i - BACKS[i] h_{i-1}, up to twice the largest order.
 SCALES = np.array([(i + 1) ** -0.5 for i in range(25)])
 BACKS = np.array([(i / (i + 1)) ** 0.5 for i in range(25)])
-
-
-@intrinsic
-def _as_bits(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the bits of a float64 as an int64."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _of_bits(_typing, _number):  # type: ignore[no-untyped-def]
-    """Return the float64 with the bits of an int64."""
-
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
 
 
 @vectorised
@@ -128,27 +98,11 @@ def largest(polynomial, powers, classes, values):  # type: ignore[no-untyped-def
         _keep_larger(even[many : 2 * many], even[:many])
 
 
-# Reordered, the rounding to a whole number would be lost.
 @fused
 def weigh(u, shift, weights, nodes, p):  # type: ignore[no-untyped-def]
     """Write weights exp(u - shift), the exponent cut to +-700."""
     for n in range(nodes):
-        x = min(max(u[n] - shift, -LARGEST), LARGEST)
-        t = x * LOG2_E + ROUNDER
-        whole = t - ROUNDER
-        r = (x - whole * LOG_2) - whole * LOG_2_LOW
-        y = C11 * r + C10
-        y = y * r + C9
-        y = y * r + C8
-        y = y * r + C7
-        y = y * r + C6
-        y = y * r + C5
-        y = y * r + C4
-        y = y * r + C3
-        y = y * r + C2
-        y = y * r + C1
-        y = y * r + C0
-        p[n] = weights[n] * y * _of_bits((_as_bits(t) + BIAS) << MANTISSA)  # type: ignore[call-arg]
+        p[n] = weights[n] * exponential(min(max(u[n] - shift, -LARGEST), LARGEST))
 
 
 @vectorised
