@@ -43,6 +43,7 @@ class Work(NamedTuple):
 def workspace(n: int, states: int, terms: int) -> Work:
     """Return room for the sweeps of columns of n values."""
     rows = -(-min(n, PIECE) // LANES) * LANES
+    steps = n if n <= LONGEST else -(-n // LANES)  # of the longest chain
     low, high, ratios = (np.empty((rows, LANES)) for _ in range(3))
     up, down, own_up, own_down = (np.empty((states, LANES)) for _ in range(4))
     return Work(
@@ -58,7 +59,7 @@ def workspace(n: int, states: int, terms: int) -> Work:
         own_down=own_down,
         reach=np.empty((terms, LANES)),
         rises=np.zeros(LANES),
-        marks=np.empty((-(-n // PIECE), states, LANES)),
+        marks=np.empty((-(-steps // PIECE), states, LANES)),
     )
 
 

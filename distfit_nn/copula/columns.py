@@ -18,15 +18,14 @@ by `soft_slopes`. (The values in order are read anew: to keep them takes as much
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
+from distfit_nn._threads import threads
 from distfit_nn.copula import hard_kernel, rank_kernel, slope_kernel, sort_kernel
 from distfit_nn.copula.chain_kernel import Work, workspace
 from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
@@ -62,13 +61,6 @@ class Kept(NamedTuple):
     x: Array
     order: Array
     bad: NDArray[np.bool_]
-
-
-def threads() -> int:
-    """Return how many threads Numba is set to use, and torch, where it is loaded: the fewer."""
-    torch = sys.modules.get("torch")
-    most = int(get_num_threads())
-    return most if torch is None else min(most, int(torch.get_num_threads()))
 
 
 def in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]) -> None:

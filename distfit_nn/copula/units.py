@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
+from distfit_nn._threads import threads
 from distfit_nn.copula import columns as engine
 from distfit_nn.copula import scores
 from distfit_nn.copula.arguments import array_columns
@@ -90,12 +89,6 @@ def unit_columns(z: Array) -> Array:
     size = np.sqrt(np.einsum("ij,ij->j", z, z) / len(z))
     z /= np.where(size > 0, size, 1.0)
     return z
-
-
-def threads() -> int:
-    """Return how many threads Numba is set to use; it need not be imported to know."""
-    numba = sys.modules.get("numba")
-    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
 
 
 def spread(task: Callable[[Any], None], parts: Iterable[Any]) -> None:

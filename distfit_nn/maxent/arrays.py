@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn._checks import as_columns, one_of, to_numpy
+from distfit_nn._threads import threads
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import problem as problems
 from distfit_nn.maxent import reference, strategy
@@ -55,7 +54,7 @@ def fit(
     columns, single = as_columns(x)
     if columns.shape[0] == 0:
         raise InputError(f"x must have at least one row, got shape {columns.shape}")
-    given = problems.from_samples(columns, order, support, omit, weights, _threads())
+    given = problems.from_samples(columns, order, support, omit, weights, threads())
     return Density(_solve(given, minimise), given.loc, given.scale, single)
 
 
@@ -89,22 +88,16 @@ def check_ends(support: Support) -> tuple[float, float]:
     return ends
 
 
-def _threads() -> int:
-    """Return how many threads Numba is set to use; it need not be imported to know."""
-    numba = sys.modules.get("numba")
-    return int(numba.get_num_threads()) if numba is not None else os.cpu_count() or 1
-
-
 def _solve(given: Standardised, minimise: strategy.Minimiser) -> Solution:
     """Solve the columns that have a density; leave NaN in the others."""
     solvable = given.status == Status.OK
     if solvable.all():
-        return strategy.solve(given.problem, given.rule, minimise, _threads())
+        return strategy.solve(given.problem, given.rule, minimise, threads())
     solution = Solution.empty(len(given.problem.targets), given.status)
     if solvable.any():
         place = np.flatnonzero(solvable)
         part = strategy.solve(
-            given.problem[solvable], lambda j: given.rule(int(place[j])), minimise, _threads()
+            given.problem[solvable], lambda j: given.rule(int(place[j])), minimise, threads()
         )
         solution.write(solvable, part)
     return solution

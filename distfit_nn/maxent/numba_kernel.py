@@ -13,9 +13,9 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
+from distfit_nn._threads import threads
 from distfit_nn.maxent import newton_kernel, reference, rule_kernel, simd
 from distfit_nn.maxent.newton_kernel import differentiate, direct, dot, factorise, start
 from distfit_nn.maxent.rule_kernel import compiled, inlined, lay, log_z_of
@@ -238,11 +238,12 @@ def minimise(problem: Problem) -> Fits:
         )
 
     starts = range(0, columns, CHUNK)
-    if len(starts) == 1 or get_num_threads() == 1:
+    workers = threads() if len(starts) > 1 else 1
+    if workers == 1:
         for first in starts:
             part(first)
     else:
-        with ThreadPoolExecutor(get_num_threads()) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             list(pool.map(part, starts))
     return Fits(
         coefficients[:, 1:].T,

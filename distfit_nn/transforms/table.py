@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from distfit_nn._threads import threads
 from distfit_nn.copula import lines
 from distfit_nn.copula.scores import end_slopes, of_counts
 from distfit_nn.targets.arrays import Marginal
@@ -217,13 +217,13 @@ def _looked_up(
 
 def _in_batches(n: int, d: int, task: Callable[[int, int], None]) -> None:
     """Call task(first, last) for batches of columns, as many at a time as Numba has threads."""
-    threads = get_num_threads() if n * d >= WORTH_A_THREAD else 1
-    width = max(1, min(BATCH // n, -(-d // threads)))
+    workers = threads() if n * d >= WORTH_A_THREAD else 1
+    width = max(1, min(BATCH // n, -(-d // workers)))
     firsts = range(0, d, width)
     lasts = [min(first + width, d) for first in firsts]
-    if threads == 1:
+    if workers == 1:
         for batch in zip(firsts, lasts, strict=True):
             task(*batch)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         list(pool.map(task, firsts, lasts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
@@ -159,12 +158,3 @@ def test_what_gradients_have_in_common_does_not_matter(dtype, rng):
     scale = strength * 500 * 4 * 4 * eps(dtype)  # of g, below 4, less its mean; few roundings
     assert (np.abs(plain - shifted).max(axis=0) <= scale).all()
     assert (np.abs(plain_strength - shifted_strength) <= 500 * 4 * scale).all()
-
-
-def test_torch_bounds_the_threads():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        assert columns.threads() == 1
-    finally:
-        torch.set_num_threads(before)

@@ -169,7 +169,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = problem.from_samples(x, 6, 3.0, omit=False).problem
     found = []
     for threads in (1, 3):
-        monkeypatch.setattr(numba_kernel, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(numba_kernel, "threads", lambda threads=threads: threads)
         found.append(numba_kernel.minimise(given))
     for name, value in vars(found[0]).items():
         np.testing.assert_array_equal(value, getattr(found[1], name))
