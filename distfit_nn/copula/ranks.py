@@ -63,7 +63,9 @@ def soft_rank(x: Any, strength: Any, dim: int = 0) -> Any:
 
     The error of s_i / n is below 2e-11 in float64 and 2e-8, or two roundings, in float32; that of
     the gradient, relative to the sum of the sizes of its terms, 2e-9 and 2e-6. On devices other
-    than the CPU, where float32 is added in float32, these are 1e-6 and 3e-5.
+    than the CPU, where float32 is added in float32, these are 1e-6 and 3e-5. Pairs whose slope is
+    below 1e-20 count as 0; and as the gradient by strength adds up x times that by x, over
+    strength, it has the rounding of the largest of these.
 
     Examples
     --------

@@ -143,7 +143,8 @@ def inverse_scores(
         and in columns in which x has any. ``inverse_scores(normal_scores(x), x)`` is x in float64
         and, up to some 200,000 values, in float32: a mass within rounding of one of x counts as
         that. Where scores have fewer digits than ranks it is x but for rounding: float16 and
-        bfloat16, or a target whose mean is large against its spread. For tensors, with a gradient
+        bfloat16, or a target whose mean is large against its spread, or that is discrete or has
+        most of its mass at a point. For tensors, with a gradient
         with respect to y, x and the parameters of the target, as far as `normal_scores` has it.
 
     Raises

@@ -25,7 +25,6 @@ from distfit_nn.targets.arrays import Marginal, as_marginal
 
 DOUBLINGS = 200  # of the distance from the mean in search of a quantile
 BISECTIONS = 1100  # of what that leaves, at most: between any two numbers of float64
-LARGEST = torch.finfo(torch.float64).max
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -175,7 +174,7 @@ class Law(Target):
         q = torch.where(above, 1 - mass, mass)
         with torch.no_grad():
             y = self._icdf(q).to(q.dtype)
-            near = y.clamp(-LARGEST, LARGEST)  # the quantile of a heavy tail may be infinite
+            near = bounded(y)  # the quantile of a heavy tail may be infinite
             rate = _rate(self.logpdf(near))
         share = q - self.law.cdf(near)
         return torch.where(y.isinf(), y, y + (share - share.detach()) * rate)
@@ -303,7 +302,13 @@ def _constant(value: Tensor | float) -> Tensor | float:
 
 def _rate(logpdf: Tensor) -> Tensor:
     """Return 1 / p, a finite one; 0 where p is 0: at an end of the support no gradient passes."""
-    return torch.where(logpdf > -math.inf, (-logpdf).exp().clamp(max=LARGEST), 0.0)
+    return torch.where(logpdf > -math.inf, bounded((-logpdf).exp()), 0.0)
+
+
+def bounded(values: Tensor) -> Tensor:
+    """Return values with infinite ones as the largest number of their dtype."""
+    largest = torch.finfo(values.dtype).max
+    return values.clamp(-largest, largest)
 
 
 def as_target(value: Any, columns: int, device: torch.device) -> Target:

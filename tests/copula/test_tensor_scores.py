@@ -64,6 +64,29 @@ def test_a_strength_may_keep_the_axis(dim, target, rng):
     np.testing.assert_array_equal(plain, same)
 
 
+LAWS = {
+    "uniform": lambda: D.Uniform(0.0, 1.0),
+    "half Cauchy": lambda: D.HalfCauchy(1.0),
+    "chi square": lambda: D.Chi2(3.0),
+    "gamma, one a column": lambda: D.Gamma(torch.tensor([0.5, 4.0]), 1.0),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("strength", [None, 2.0])
+def test_laws_of_torch_with_parameters_in_float32(law, dtype, strength, rng):
+    x = torch.tensor(rng.normal(size=(30, 2))).to(dtype).requires_grad_(strength is not None)
+    y = normal_scores(x, LAWS[law](), strength)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+    if strength is not None:
+        (slope,) = torch.autograd.grad(y.float().sum(), x)
+        assert slope.isfinite().all()
+    back = inverse_scores(y.detach(), x.detach(), LAWS[law]())
+    assert back.isfinite().all()
+
+
 def test_a_trace_is_refused():
     with pytest.raises(InputError, match="outside torch"):
         torch.jit.trace(normal_scores, torch.zeros(3))

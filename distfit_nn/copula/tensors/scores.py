@@ -14,7 +14,7 @@ from distfit_nn.copula.tensors import operators, ranks
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.checks import at_hand, plain
 from distfit_nn.maxent.tensors.density import TensorDensity
-from distfit_nn.targets.tensors import Target, as_target
+from distfit_nn.targets.tensors import Target, as_target, bounded
 
 
 def are_constant(x: Tensor, target: Any, strength: Any) -> bool:
@@ -37,7 +37,7 @@ def normal_scores(x: Tensor, target: Any, strength: Any, dim: int) -> Tensor:
     mass = torch.where(upper, above, below).to(torch.float64) / len(below)
     missing = mass.isnan()
     found = law.quantile(torch.where(missing, 0.5, mass), upper)
-    found = found.clamp(-lines.LARGEST, lines.LARGEST)
+    found = bounded(found)
     return _shaped(torch.where(missing, torch.nan, found), x, axis)
 
 
@@ -139,7 +139,7 @@ def _beyond(y: Tensor, above: Tensor, ordered: Tensor, law: Target) -> Tensor:
     out = start + rate * torch.where((rate == 0) | start.isinf() | y.isinf(), 0.0, y - at)
     ahead = torch.where(above, out >= start, out <= start)
     out = torch.where(ahead, out, start)
-    out = torch.where(start.isinf(), out, out.clamp(-lines.LARGEST, lines.LARGEST))
+    out = torch.where(start.isinf(), out, bounded(out))
     return torch.where(y.isinf() & (rate > 0), y.detach(), out)
 
 
@@ -156,7 +156,7 @@ def _end_lines(ordered: Tensor, law: Target) -> tuple[Tensor, Tensor, Tensor]:
             for side in (False, True)
         ]
     )
-    at = at.clamp(-lines.LARGEST, lines.LARGEST)
+    at = bounded(at)
     first, score = values[:, 0], at[:, 0]
     return first, score, torch.stack([_slopes(*side) for side in zip(values, at, strict=True)])
 
