@@ -29,7 +29,7 @@ FAR = 46.0
 
 # The normal quantile by Wichura's algorithm AS 241 (Applied Statistics 37, 1988), rational in
 # 0.425^2 - (p - 1/2)^2 or, for p < 0.075, in sqrt(-log p) - 1.6; the error is about 1e-16 of it.
-SPLIT, SPLIT2 = 0.425, 0.180625
+SPLIT2 = 0.180625  # 0.425^2
 TAIL = 0.075
 SHIFT = 1.6
 A0, A1, A2 = 3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3
