@@ -10,7 +10,7 @@ sqrt(n) * dip, for the same dense set of counts k; on average, the k-th largest 
 exceeded with the probability k / (R + 1). Each block of replicates has its own seed, so that the
 table does not depend on the number of threads.
 
-    python analysis/dip_table.py --output distfit_nn/stats/dip_quantiles.npz
+    python analysis/dip_table.py --output distfit_nn/stats/bimodality/dip_quantiles.npz
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.stats.dip_kernel import dip_of_rows
+from distfit_nn.stats.bimodality.dip_kernel import dip_of_rows
 
 SEED = 19850301
 REPLICATES = 100_000

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from distfit_nn.stats.bimodality import (
-    DipResult,
-    bimodality_coefficient,
-    bimodality_from_shape,
-    dip_test,
-)
-from distfit_nn.stats.divergence import kl_from_moments, kl_to_standard_normal
+from distfit_nn.stats.bimodality.coefficient import bimodality_coefficient, bimodality_from_shape
+from distfit_nn.stats.bimodality.dip import DipResult, dip_test
+from distfit_nn.stats.divergence.gaussian import kl_from_moments, kl_to_standard_normal
 from distfit_nn.stats.moments import Moments, kurtosis, moments, skewness
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 

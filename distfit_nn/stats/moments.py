@@ -13,10 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.stats import moments_kernel as kernel
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-Axis = int | tuple[int, ...] | None
+from distfit_nn.stats.rows import Axis, Float, Int
 
 _BUFFER_ROWS = 512  # rows of up to 64 values that are brought to float64 at once: 256 kB
 _SLAB = 1 << 20  # values that are copied at once where axes must be brought together

@@ -17,8 +17,9 @@ from scipy.special import chdtri
 
 from distfit_nn import maxent
 from distfit_nn.maxent import Density
-from distfit_nn.stats.bimodality import bimodality_from_shape, dip_test
-from distfit_nn.stats.divergence import kl_from_moments
+from distfit_nn.stats.bimodality.coefficient import bimodality_from_shape
+from distfit_nn.stats.bimodality.dip import dip_test
+from distfit_nn.stats.divergence.gaussian import kl_from_moments
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 

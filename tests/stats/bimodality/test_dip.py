@@ -24,8 +24,8 @@ from distfit_nn.stats import (
     dip_test,
     moments,
 )
-from distfit_nn.stats.bimodality import _null_pvalues, _null_tail
-from distfit_nn.stats.dip_kernel import spread_ties
+from distfit_nn.stats.bimodality.dip import _null_pvalues, _null_tail
+from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from tests import tolerances
 
 FLOOR = 1 / 100_001
@@ -208,7 +208,7 @@ def test_bad_input():
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script that wrote the table."""
-    path = Path(__file__).parents[2] / "analysis" / "dip_table.py"
+    path = Path(__file__).parents[3] / "analysis" / "dip_table.py"
     spec = importlib.util.spec_from_file_location("dip_table", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -221,7 +221,7 @@ def standard_error(p: np.ndarray, replicates: int) -> np.ndarray:
 
 
 def test_table_is_what_the_script_writes(script):
-    source = resources.files("distfit_nn.stats").joinpath("dip_quantiles.npz")
+    source = resources.files("distfit_nn.stats.bimodality").joinpath("dip_quantiles.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as table:
         stored = dict(table)
     assert stored["sizes"].tolist() == list(script.SIZES)

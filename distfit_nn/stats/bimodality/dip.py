@@ -1,21 +1,19 @@
-"""Is a column bimodal? Sarle's coefficient, and Hartigan's dip with its p-value."""
+"""Hartigan's dip of every column, with its p-value."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distfit_nn import _checks
-from distfit_nn.stats.dip_kernel import dip_of_rows, spread_ties
-from distfit_nn.stats.moments import Axis, Float, Int, moments
+from distfit_nn.stats.bimodality.dip_kernel import dip_of_rows, spread_ties
+from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
-_CHUNK = 1 << 20  # values that are copied and sorted at once
 _ROUNDING = 1e-9  # relative excess over 1/(2n) that is taken for rounding
 
 
@@ -33,50 +31,6 @@ class _NullTable(NamedTuple):
     sizes: Int  # (rows,), ascending
     tails: Float  # (levels,), P(sqrt(n) * dip >= quantile), ascending
     quantiles: Float  # (rows, levels), descending along the levels
-
-
-def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
-    """Sarle's bimodality coefficient of x over `axis`.
-
-    See `bimodality_from_shape` for the formula and its meaning, and `moments` for x and `axis`;
-    NaN and infinite values are left out.
-    """
-    m = moments(x, axis)
-    return bimodality_from_shape(m.skewness, m.kurtosis, m.n)
-
-
-def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike) -> Float:
-    """Sarle's bimodality coefficient from the sample skewness g1 and excess kurtosis g2.
-
-    With the bias-corrected G1 and G2 of a sample of size n, as in SAS,
-
-        BC = (G1**2 + 1) / (G2 + 3 (n - 1)**2 / ((n - 2) (n - 3))).
-
-    It lies in (0, 1]. For large n a uniform law has 5/9, a normal law 1/3, two equal atoms 1;
-    more than 5/9 is often read as bimodal. That reading is confounded by skewness: an exponential
-    law, with a single mode, also has 5/9, and more skewed ones have more. Use `dip_test` to decide.
-
-    Parameters
-    ----------
-    skewness, kurtosis : array-like of float
-        g1 and g2 (excess) without bias correction, as `Moments` and `scipy.stats` give them.
-    n : array-like of int
-        Sample sizes; the three broadcast.
-
-    Returns
-    -------
-    float64 array of the broadcast shape
-        NaN for n < 4 or where the skewness or the kurtosis is NaN (a constant column).
-    """
-    g1 = _checks.to_numpy(skewness, "skewness").astype(np.float64)
-    g2 = _checks.to_numpy(kurtosis, "kurtosis").astype(np.float64)
-    size = _checks.to_numpy(n, "n").astype(np.float64)
-    size = np.where(size >= 4, size, np.nan)
-    pairs = (size - 2) * (size - 3)
-    skew = g1 * np.sqrt(size * (size - 1)) / (size - 2)
-    excess = (size - 1) * ((size + 1) * g2 + 6) / pairs
-    coefficient: Float = (skew**2 + 1) / (excess + 3 * (size - 1) ** 2 / pairs)
-    return coefficient
 
 
 def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
@@ -131,40 +85,20 @@ def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
     P. M. Hartigan, Algorithm AS 217, Applied Statistics 34 (1985).
     """
     spread = _checks.one_of(ties, ("atoms", "spread"), "ties") == "spread"
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
-    kept = view.shape[reduced:]
-    parts = [_sorted_dips(rows, spread) for rows in _rows_of_columns(view, reduced)]
-    statistic = np.concatenate([dips for dips, _ in parts] or [np.empty(0)])
-    n = np.concatenate([sizes for _, sizes in parts] or [np.empty(0, np.int64)])
-    pvalue = _null_pvalues(statistic, n)
-    return DipResult(statistic.reshape(kept)[()], pvalue.reshape(kept)[()], n.reshape(kept)[()])
+    return DipResult(*per_column(x, axis, partial(dip_of_columns, spread=spread)))
 
 
-def _rows_of_columns(view: NDArray[Any], reduced: int) -> Iterator[Float]:
-    """Copy the columns, a few at a time, to the rows of float64 arrays of shape (m, n)."""
-    length, columns = math.prod(view.shape[:reduced]), math.prod(view.shape[reduced:])
-    table = view.reshape(length, columns).T
-    step = max(1, _CHUNK // max(1, length))
-    for start in range(0, columns, step):
-        with np.errstate(over="ignore"):  # a long double may become inf: left out
-            rows = np.array(table[start : start + step], dtype=np.float64, order="C")
-        yield rows
-
-
-def _sorted_dips(rows: Float, spread: bool) -> tuple[Float, Int]:
-    """Return the dip of each row and the number of its finite values; `rows` is overwritten."""
-    finite = np.isfinite(rows)
-    rows[~finite] = np.nan  # NaN sorts last, behind the values that count
-    rows.sort(axis=1)
-    counts = finite.sum(axis=1, dtype=np.int64)
+def dip_of_columns(rows: Rows, *, spread: bool) -> tuple[Float, Float, Int]:
+    """Return dip, p-value and count of each row; `spread` overwrites the values."""
     if spread:
-        spread_ties(rows, counts)
-    return dip_of_rows(rows, counts), counts
+        spread_ties(rows.values, rows.counts)
+    statistic = dip_of_rows(rows.values, rows.counts)
+    return statistic, _null_pvalues(statistic, rows.counts), rows.counts
 
 
 @cache
 def _null_table() -> _NullTable:
-    source = resources.files("distfit_nn.stats").joinpath("dip_quantiles.npz")
+    source = resources.files("distfit_nn.stats.bimodality").joinpath("dip_quantiles.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as table:
         return _NullTable(
             sizes=table["sizes"],

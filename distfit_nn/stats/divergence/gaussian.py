@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
-from distfit_nn.stats.moments import Axis, moments
+from distfit_nn.stats.moments import moments
+from distfit_nn.stats.rows import Axis
 
 _NEAR = 0.5  # |var - 1| up to which the series of var - 1 - log(var) is summed
 _TERMS = 17  # of it: powers of u**2 <= 1/9, the next one below the rounding unit

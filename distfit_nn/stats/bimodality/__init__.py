@@ -1,0 +1,1 @@
+"""Does a column have two modes, and which evidence says so?"""
