@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from distfit_nn._checks import one_of
 from distfit_nn._files import plain, write_text
-from distfit_nn.capture.readers import Entry, Source, read
+from distfit_nn.capture.entries import Entry
+from distfit_nn.capture.readers import Source, read
 from distfit_nn.maxent.problem import check_order
 from distfit_nn.stats import summary
 from distfit_nn.stats.findings import Findings

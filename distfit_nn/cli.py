@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from distfit_nn.analysis import Analysis
-    from distfit_nn.capture.readers import Entry
+    from distfit_nn.capture.entries import Entry
 
 INTERRUPTED = 130
 
@@ -260,8 +260,8 @@ def _progress(quiet: bool) -> Callable[[Entry], None] | None:
         return None
 
     def show(entry: Entry) -> None:
-        rows, units = entry.values.shape
-        _say(f"{entry.layer} {entry.site} step {entry.step}: {rows} rows x {units} units")
+        size = f"{entry.rows} rows x {entry.units} units"
+        _say(f"{entry.layer} {entry.site} step {entry.step}: {size}")
 
     return show
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from distfit_nn import maxent
 from distfit_nn._files import plain
-from distfit_nn.capture.readers import Entry
+from distfit_nn.capture.entries import Entry
 from distfit_nn.maxent import Density
 from distfit_nn.maxent.problem import Support, check_order
 

@@ -133,18 +133,25 @@ def read_manifest(folder: Path) -> Manifest:
         raise file_error(folder, f"is not a distfit_nn store (it has no {MANIFEST})")
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise file_error(path, error.strerror or error) from None
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: bytes | bytearray, path: str | PathLike[str]) -> Manifest:
+    """Return what the text of a manifest says; raise `FileError` where it breaks a rule."""
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise file_error(path, f"is not valid JSON ({error})") from None
     try:
-        return _parse_manifest(content)
+        return _parsed(content)
     except InputError as error:
         raise file_error(path, error) from None
 
 
-def _parse_manifest(content: Any) -> Manifest:
+def _parsed(content: Any) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"is not the manifest of a store (its format is not {FORMAT!r})")
     if content.get("version") != VERSION or isinstance(content["version"], bool):

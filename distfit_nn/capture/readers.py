@@ -1,12 +1,14 @@
 """Read activations from wherever they are: a store, a file, or memory.
 
-`read` gives the same kind of entries for all of them, one at a time, so that of a source no more
-than one must fit into memory. Nothing is ever unpickled; torch is imported for ``.pt`` and ``.pth``
-files only, and for the bfloat16 tensors of a ``.safetensors`` file.
+`read` gives the same kind of entries for all of them, one at a time. Stores, ``.npy`` and
+``.safetensors`` are read in pieces, from a disk or from a URL, and may be larger than memory; the
+arrays of other files must fit. Nothing is ever unpickled; torch is imported for ``.pt`` and
+``.pth`` files only.
 """
 
 from __future__ import annotations
 
+import math
 import stat
 import sys
 import warnings
@@ -14,15 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import safe_open
 
 from distfit_nn import _checks
+from distfit_nn.capture import files, slabs
+from distfit_nn.capture.entries import Entry
+from distfit_nn.capture.files import is_url
 from distfit_nn.capture.manifest import Record, file_error, is_store, status
+from distfit_nn.capture.slabs import Held, OnDisk, Piece
 from distfit_nn.capture.store import Store
 from distfit_nn.errors import FileError, InputError
 
@@ -39,37 +44,6 @@ _TORCH_PROBLEMS = {
 
 Source = str | PathLike[str] | ArrayLike | Mapping[str, ArrayLike]
 _Named = Iterator[tuple[str, Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """The values of one layer at one site and step.
-
-    Attributes
-    ----------
-    layer : str
-        Name of the layer; ``"x"`` for a bare array, the stem of the file's name for a bare file.
-    site : str
-        ``"pre_activation"``, ``"norm_input"``, ..., or ``"values"`` where it is not known.
-    step : int
-        When it was recorded; 0 where it is not known.
-    activation : str or None
-        Name of the activation function that takes these values, where it is known.
-    values : ndarray of shape (rows, units)
-        Real numbers: floating, integer or boolean.
-    rows_seen : int
-        Number of rows before sampling; at least ``len(values)``.
-    names : tuple of str, or None
-        Names of the units: the columns of a DataFrame or of a ``.csv`` file; None elsewhere.
-    """
-
-    layer: str
-    site: str
-    step: int
-    activation: str | None
-    values: NDArray[Any]
-    rows_seen: int
-    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +72,9 @@ def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
         dimensions, such as 1 for images (n, channels, height, width). Default: the second of two.
         A store has two axes only and takes no `unit_axis`.
 
+        A URL that fsspec knows (``s3://bucket/run``) names a store, a ``.npy`` or a
+        ``.safetensors`` file.
+
     Raises
     ------
     InputError
@@ -111,6 +88,8 @@ def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
     unit_axis = _checks.optional_axis(unit_axis, "unit_axis")
     if not isinstance(source, (str, PathLike)):
         return (_entry(name, values, unit_axis) for name, values in _from_memory(source))
+    if is_url(source):
+        return _from_url(str(source), unit_axis)
     path = Path(source)
     found = status(path)
     if found is None:
@@ -119,9 +98,15 @@ def read(source: Source, *, unit_axis: int | None = None) -> Iterator[Entry]:
         return _from_file(path, _reader(path, found.st_mode), unit_axis)
     if not is_store(path):
         raise file_error(path, "is a folder but not a distfit_nn store")
-    if unit_axis is not None:
-        raise InputError(f"a store takes no unit_axis, got {unit_axis}")
-    return _from_store(Store(path))
+    return _from_store(Store(path), unit_axis)
+
+
+def _from_url(url: str, unit_axis: int | None) -> Iterator[Entry]:
+    """Read a store, or a file of which parts can be had, behind a URL."""
+    reader = _RANGES.get(PurePosixPath(url.partition("::")[0]).suffix.lower())
+    if reader is None:
+        return _from_store(Store(url), unit_axis)
+    return _from_file(url, reader, unit_axis)
 
 
 def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
@@ -130,26 +115,47 @@ def _entry(layer: str, values: Any, unit_axis: int | None) -> Entry:
     if isinstance(values, _Frame):
         names = values.names if unit_axis in (None, 1, -1) else None
         values = values.values
-    table = _columns(values, f"layer {layer!r}", unit_axis)
-    return Entry(layer, "values", 0, None, table, len(table), names)
+    if isinstance(values, OnDisk):
+        piece: Piece = _slab(values, f"layer {layer!r}", unit_axis)
+    else:
+        piece = Held(_columns(values, f"layer {layer!r}", unit_axis))
+    return Entry(layer, "values", 0, None, (piece,), piece.rows, names)
+
+
+def _slab(array: OnDisk, name: str, unit_axis: int | None) -> Piece:
+    """Return an array in a file as a table, read only where its axes must be moved."""
+    axis = _axis_of_units(array.shape, name, unit_axis)
+    if axis is None:
+        return array.slab(array.shape[0], 1)
+    if axis < len(array.shape) - 1:
+        return Held(_columns(array.load(), name, unit_axis))
+    return array.slab(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 def _columns(values: Any, name: str, unit_axis: int | None) -> NDArray[Any]:
     """Return `values` as (rows, units)."""
     array = _checks.to_numpy(values, name)
-    if array.ndim == 0:
-        raise InputError(f"{name} must have shape (n,) or (n, d), got a single number")
-    if array.size == 0:
-        raise InputError(f"{name} must have rows and columns, got shape {array.shape}")
-    if array.ndim == 1:
+    axis = _axis_of_units(array.shape, name, unit_axis)
+    if axis is None:
         return array[:, None]
+    return np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
+
+
+def _axis_of_units(shape: tuple[int, ...], name: str, unit_axis: int | None) -> int | None:
+    """Return the axis of the units, not negative; None for the one unit of a vector."""
+    if not shape:
+        raise InputError(f"{name} must have shape (n,) or (n, d), got a single number")
+    if 0 in shape:
+        raise InputError(f"{name} must have rows and columns, got shape {shape}")
+    if len(shape) == 1:
+        return None
     if unit_axis is None:
-        if array.ndim == 2:
-            return array
-        raise InputError(f"{name} has shape {array.shape}; unit_axis must say which axis is units")
-    if not -array.ndim <= unit_axis < array.ndim:
-        raise InputError(f"{name} has shape {array.shape}, it has no axis {unit_axis} (unit_axis)")
-    return np.moveaxis(array, unit_axis, -1).reshape(-1, array.shape[unit_axis])
+        if len(shape) == 2:
+            return 1
+        raise InputError(f"{name} has shape {shape}; unit_axis must say which axis is units")
+    if not -len(shape) <= unit_axis < len(shape):
+        raise InputError(f"{name} has shape {shape}, it has no axis {unit_axis} (unit_axis)")
+    return unit_axis % len(shape)
 
 
 def _from_memory(source: Any) -> _Named:
@@ -186,18 +192,26 @@ def _frame_column(name: Any, column: Any) -> NDArray[Any]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)  # pandas' own types may hold NA
 
 
-def _from_store(store: Store) -> Iterator[Entry]:
+def _from_store(store: Store, unit_axis: int | None) -> Iterator[Entry]:
+    if unit_axis is not None:
+        raise InputError(f"a store takes no unit_axis, got {unit_axis}")
     groups: dict[tuple[str, str, int], list[Record]] = {}
     for record in store.records:
         groups.setdefault((record.layer, record.site, record.step), []).append(record)
-    for (layer, site, step), records in groups.items():
-        widths = sorted({record.units for record in records})
-        if len(widths) > 1:
-            raise file_error(store.path, f"layer {layer!r} at step {step} has {widths} units")
-        values = [store.load(record) for record in records]
-        joined = values[0] if len(values) == 1 else np.concatenate(values)
-        rows_seen = sum(record.rows_seen for record in records)
-        yield Entry(layer, site, step, records[0].activation, joined, rows_seen)
+    return (_joined(store, records) for records in groups.values())
+
+
+def _joined(store: Store, records: list[Record]) -> Entry:
+    """Return records of one layer, site and step as one entry."""
+    first = records[0]
+    widths = sorted({record.units for record in records})
+    if len(widths) > 1:
+        raise file_error(
+            store.path, f"layer {first.layer!r} at step {first.step} has {widths} units"
+        )
+    pieces = tuple(store.slab(record) for record in records)
+    rows_seen = sum(record.rows_seen for record in records)
+    return Entry(first.layer, first.site, first.step, first.activation, pieces, rows_seen)
 
 
 def _reader(path: Path, mode: int) -> Callable[[Path], _Named]:
@@ -211,7 +225,7 @@ def _reader(path: Path, mode: int) -> Callable[[Path], _Named]:
 
 
 def _from_file(
-    path: Path, reader: Callable[[Path], _Named], unit_axis: int | None
+    path: Path | str, reader: Callable[[Any], _Named], unit_axis: int | None
 ) -> Iterator[Entry]:
     """Yield the entries of a file; every error is one line that names the file."""
     empty = True
@@ -224,7 +238,7 @@ def _from_file(
 
 
 @contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
+def _file_errors(path: Path | str) -> Iterator[None]:
     """Turn what goes wrong in reading a file into a `FileError`.
 
     Libraries raise errors of almost any class for a damaged file, hence the catch of all of them.
@@ -238,16 +252,21 @@ def _file_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = "it holds pickled objects" if lines[0].startswith("Object arrays") else lines[0]
-        raise file_error(path, f"cannot be read as {path.suffix}: {problem}") from None
+        raise file_error(
+            path, f"cannot be read as {PurePosixPath(path).suffix}: {problem}"
+        ) from None
 
 
-def _read_npy(path: Path) -> _Named:
-    start = _start(path)
+def _read_npy(path: Path | str) -> _Named:
+    start = bytes(files.read(path, 0, min(files.size(path) or 0, 32)))
     if start.startswith(_ZIP):
         raise file_error(path, "cannot be read as .npy: it is an archive (.npz)")
     if not start.startswith(_NPY):
         raise file_error(path, "cannot be read as .npy: it does not begin as such a file does")
-    yield path.stem, np.load(path, allow_pickle=False)
+    array = slabs.npy(path)
+    if array is None and is_url(path):
+        raise file_error(path, "is a .npy file of another order; it can only be read from a disk")
+    yield PurePosixPath(path).stem, np.load(path, allow_pickle=False) if array is None else array
 
 
 def _read_npz(path: Path) -> _Named:
@@ -268,22 +287,10 @@ def _start(path: Path) -> bytes:
         return file.read(32)
 
 
-def _read_safetensors(path: Path) -> _Named:
-    with safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-            tensor = file.get_slice(name)
-            if not tensor.get_shape():
-                continue
-            if tensor.get_dtype() == "BF16":
-                yield name, _bfloat16(path, name)
-            else:
-                yield name, file.get_tensor(name)
-
-
-def _bfloat16(path: Path, name: str) -> Any:
-    """Return a tensor that NumPy has no dtype for."""
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor(name)
+def _read_safetensors(path: Path | str) -> _Named:
+    for name, array in slabs.safetensors(path).items():
+        if array.shape:
+            yield name, array
 
 
 def _read_torch(path: Path) -> _Named:
@@ -354,6 +361,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
+# Files of which parts can be had, from a disk or a URL.
+_RANGES: dict[str, Callable[[Any], _Named]] = {
+    ".npy": _read_npy,
+    ".safetensors": _read_safetensors,
+}
 _READERS: dict[str, Callable[[Path], _Named]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,

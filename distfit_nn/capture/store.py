@@ -18,10 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from distfit_nn import _checks
+from distfit_nn.capture import files, slabs
 from distfit_nn.capture.manifest import (
     DTYPES,
     MANIFEST,
@@ -30,8 +31,10 @@ from distfit_nn.capture.manifest import (
     Shard,
     file_error,
     is_store,
+    parse_manifest,
     read_manifest,
 )
+from distfit_nn.capture.slabs import OnDisk, Slab
 from distfit_nn.errors import FileError, InputError
 
 MODES = ("x", "a", "w")
@@ -45,11 +48,11 @@ class Store:
     Parameters
     ----------
     path : str or path-like
-        The folder of the store.
+        The folder of the store, on a disk or as a URL that fsspec knows.
 
     Attributes
     ----------
-    path : pathlib.Path
+    path : pathlib.Path, or str for a URL
     model : str
         Class name of the model that was recorded.
     written_by : str
@@ -64,12 +67,14 @@ class Store:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
-        manifest = read_manifest(self.path)
+        remote = files.is_url(path)
+        self.path = str(path) if remote else Path(path)
+        manifest = _remote_manifest(str(path)) if remote else read_manifest(Path(path))
         if not manifest.records:
             raise file_error(self.path, "the store is empty: its manifest has no entries")
         for shard in manifest.shards:
             _check_shard(self.path, shard)
+        self._headers: dict[str, dict[str, OnDisk]] = {}
         self.model = manifest.model
         self.written_by = manifest.written_by
         self.records = manifest.records
@@ -89,32 +94,48 @@ class Store:
         Raises
         ------
         FileError
+            As for `slab`, or the file cannot be read.
+        """
+        return self.slab(record).read()
+
+    def slab(self, record: Record) -> Slab:
+        """Return where the array of `record` is.
+
+        Raises
+        ------
+        FileError
             The shard is damaged, lacks the tensor, or holds one of another shape or dtype.
         """
-        path = self.path / self._shards[record.shard].file
-        try:
-            with safe_open(path, framework="numpy") as shard:
-                if record.key not in shard.keys():  # noqa: SIM118 (safe_open is no mapping)
-                    raise file_error(path, f"has no tensor {record.key!r}")
-                array: NDArray[Any] = shard.get_tensor(record.key)
-        except FileError:
-            raise
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            raise file_error(path, f"cannot be read as safetensors: {error}") from None
+        location = files.join(self.path, self._shards[record.shard].file)
+        if location not in self._headers:
+            self._headers[location] = slabs.safetensors(location)
+        array = self._headers[location].get(record.key)
+        if array is None:
+            raise file_error(location, f"has no tensor {record.key!r}")
         found = f"{array.shape} {array.dtype}"
         told = f"{(record.rows, record.units)} {record.dtype}"
         if found != told:
-            raise file_error(path, f"tensor {record.key!r} is {found}, the manifest says {told}")
-        return array
+            raise file_error(
+                location, f"tensor {record.key!r} is {found}, the manifest says {told}"
+            )
+        return array.slab(record.rows, record.units)
 
 
-def _check_shard(folder: Path, shard: Shard) -> None:
-    path = folder / shard.file
-    if path.is_symlink():
+def _remote_manifest(url: str) -> Manifest:
+    location = files.join(url, MANIFEST)
+    size = files.size(location)
+    if size is None:
+        raise file_error(url, f"is not a distfit_nn store (it has no {MANIFEST})")
+    return parse_manifest(files.read(location, 0, size), location)
+
+
+def _check_shard(folder: Path | str, shard: Shard) -> None:
+    path = files.join(folder, shard.file)
+    if isinstance(folder, Path) and (folder / shard.file).is_symlink():
         raise file_error(path, "is a symbolic link; a shard must lie in the store's own folder")
-    if not path.is_file():
+    size = files.size(path)
+    if size is None or (isinstance(folder, Path) and not os.path.isfile(path)):
         raise file_error(path, "is named by the manifest but is missing")
-    size = path.stat().st_size
     if size != shard.bytes:
         raise file_error(path, f"has {size} bytes, the manifest says {shard.bytes}: it is damaged")
 

@@ -400,7 +400,7 @@ def test_a_shard_that_is_missing_truncated_or_damaged(folder):
         assert f"has {len(damaged)} bytes, the manifest says {len(content)}" in error_of(folder)
     for damaged in (b"\xff" * len(content), content[:8] + b"\xff" * (len(content) - 8)):
         shard.write_bytes(damaged)
-        assert "cannot be read as safetensors" in error_of(folder)
+        assert "cannot be read as .safetensors" in error_of(folder)
     shard.unlink()
     assert "is missing" in error_of(folder)
     shard.mkdir()

@@ -1,0 +1,110 @@
+"""What a source has of one layer at one site and step, before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distfit_nn.capture.slabs import Piece
+
+PART = 1 << 24  # values of a part: what one task of many measures
+CHUNK = 1 << 21  # values of a chunk: what is read at once
+ROUND = 128  # rows of parts and chunks are a multiple of this, where they can be
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Consecutive rows of an entry, at most about 16 million values; small to send elsewhere.
+
+    How an entry is cut into parts, and a part into chunks, follows from its shape alone: whoever
+    measures a part, and with however much memory, gets the same bits.
+    """
+
+    number: int
+    pieces: tuple[Piece, ...]
+
+    def chunks(self) -> Iterator[NDArray[Any]]:
+        """Yield the rows in tables (rows, units), each valid until the next is asked for."""
+        buffer = np.empty(0, np.uint8)
+        for piece in self.pieces:
+            rows = _rows_of(CHUNK, piece.units)
+            size = min(rows, piece.rows) * piece.units * piece.itemsize
+            if len(buffer) < size:
+                buffer = np.empty(size, np.uint8)
+            for start in range(0, piece.rows, rows):
+                yield piece.cut(start, min(start + rows, piece.rows)).read(buffer)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The values of one layer at one site and step.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer; ``"x"`` for a bare array, the stem of the file's name for a bare file.
+    site : str
+        ``"pre_activation"``, ``"norm_input"``, ..., or ``"values"`` where it is not known.
+    step : int
+        When it was recorded; 0 where it is not known.
+    activation : str or None
+        Name of the activation function that takes these values, where it is known.
+    pieces : tuple of Slab or Held
+        Where the rows are, in order: in files or in memory.
+    rows_seen : int
+        Number of rows before sampling; at least `rows`.
+    names : tuple of str, or None
+        Names of the units: the columns of a DataFrame or of a ``.csv`` file; None elsewhere.
+    """
+
+    layer: str
+    site: str
+    step: int
+    activation: str | None
+    pieces: tuple[Piece, ...]
+    rows_seen: int
+    names: tuple[str, ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return self.pieces[0].units
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """All values, (rows, units), read now: real numbers (floating, integer or boolean)."""
+        tables = [piece.read() for piece in self.pieces]
+        return tables[0] if len(tables) == 1 else np.concatenate(tables)
+
+    def parts(self) -> Iterator[Part]:
+        """Cut the rows into parts, numbered from 0."""
+        most = _rows_of(PART, self.units)
+        pieces: list[Piece] = []
+        number, room = 0, most
+        for piece in self.pieces:
+            start = 0
+            while start < piece.rows:
+                stop = min(start + room, piece.rows)
+                pieces.append(piece.cut(start, stop))
+                room -= stop - start
+                start = stop
+                if room == 0:
+                    yield Part(number, tuple(pieces))
+                    pieces, number, room = [], number + 1, most
+        if pieces:
+            yield Part(number, tuple(pieces))
+
+
+def _rows_of(values: int, units: int) -> int:
+    """Return how many rows have about so many values."""
+    rows = max(1, values // units)
+    return rows - rows % ROUND if rows > ROUND else rows
