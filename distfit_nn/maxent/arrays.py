@@ -15,7 +15,8 @@ from distfit_nn.errors import InputError
 from distfit_nn.maxent import problem as problems
 from distfit_nn.maxent import reference, strategy
 from distfit_nn.maxent.density import Density
-from distfit_nn.maxent.problem import MAX_ORDER, Standardised, Support
+from distfit_nn.maxent.problem import MAX_ORDER, Column, Standardised, Support
+from distfit_nn.maxent.sample_moments import SampleMoments
 from distfit_nn.maxent.solution import Solution, Status
 
 Array = NDArray[np.float64]
@@ -56,6 +57,15 @@ def fit(
         raise InputError(f"x must have at least one row, got shape {columns.shape}")
     given = problems.from_samples(columns, order, support, omit, weights, threads())
     return Density(_solve(given, minimise), given.loc, given.scale, single)
+
+
+def fit_summary(found: SampleMoments, order: int, column: Column) -> Density:
+    """Fit densities to columns that are known by a summary; see `problem.from_summary`.
+
+    The support is the default of `distfit_nn.maxent.fit`, three times the range.
+    """
+    given = problems.from_summary(found, order, 3.0, column)
+    return Density(_solve(given, _numba()), given.loc, given.scale, False)
 
 
 def fit_moments(m: Any, support: tuple[float, float], *, backend: str = "auto") -> Density:

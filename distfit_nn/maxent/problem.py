@@ -24,6 +24,8 @@ from distfit_nn.maxent.solution import Problem, Status
 Array = NDArray[np.float64]
 Wide = NDArray[np.longdouble]
 Support = float | tuple[float, float] | str
+# The values of a column, and their weights if they have any.
+Column = Callable[[int], tuple[NDArray[np.generic], NDArray[np.generic] | None]]
 
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 HUGE = float(np.finfo(float).max)
@@ -110,6 +112,28 @@ def from_samples(
         raise InputError(f"x must have at least one row, got shape {x.shape}")
     shares = None if weights is None else check_weights(weights, x.shape)
     found = sample_moments(x, order, shares, omit, order // 2 + 2, threads)
+
+    def column(j: int) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+        return x[:, j], shares if shares is None or shares.ndim == 1 else shares[:, j]
+
+    return _standardised(found, order, ends, column)
+
+
+def from_summary(
+    found: SampleMoments, order: int, support: Support, column: Column
+) -> Standardised:
+    """Standardise columns of which only a summary is left.
+
+    `found` has `order` Hermite means, and distinct values counted up to order // 2 + 2 at least.
+    `column` gives values and weights near enough to the data to start from, for columns that are
+    hard to solve.
+    """
+    return _standardised(found, check_order(order), check_support(support), column)
+
+
+def _standardised(
+    found: SampleMoments, order: int, ends: float | tuple[float, float], column: Column
+) -> Standardised:
     usable, low, high = found.usable, found.low, found.high
     if isinstance(ends, tuple):
         _support_holds(ends, low[usable], high[usable])
@@ -144,9 +168,8 @@ def from_samples(
     scale = np.where(solvable, spread * unit, 0.0)
 
     def rule(j: int) -> Rule:
-        column = x[:, j]
-        share = shares if shares is None or shares.ndim == 1 else shares[:, j]
-        return _rule_of_column(column, share, loc[j], scale[j], order // 2 + 1)
+        values, share = column(j)
+        return _rule_of_column(values, share, loc[j], scale[j], order // 2 + 1)
 
     problem = Problem(targets, lower, upper, data_lower, data_upper)
     return Standardised(loc, scale, status, problem, rule)

@@ -161,7 +161,7 @@ def _quick(x: Values, order: int, limit: int, threads: int, out: SampleMoments) 
     refused = kernel.standardise(
         state,
         np.full(columns, float(rows)),
-        _to_hermite(order),
+        to_hermite(order),
         kernel.NEAR,
         kernel.SMALL,
         out.mean,
@@ -214,9 +214,7 @@ def _careful(
             kernel.accumulate_weighted(values, share, powers, state, total)
         total[~out.usable] = 1.0
     state[kernel.SUMS :, ~out.usable] = 0.0
-    kernel.standardise(
-        state, total, _to_hermite(order), np.inf, 0.0, out.mean, out.std, out.hermite
-    )
+    kernel.standardise(state, total, to_hermite(order), np.inf, 0.0, out.mean, out.std, out.hermite)
     return out
 
 
@@ -227,7 +225,7 @@ def power_of_two(size: Array) -> Array:
 
 
 @cache
-def _to_hermite(order: int) -> Array:
+def to_hermite(order: int) -> Array:
     """Return the matrix (order, order + 1) that takes z^0, ..., z^order to h_1, ..., h_order."""
     he = np.eye(order + 1)  # the coefficients of He_i are whole numbers
     for i in range(1, order):
