@@ -333,3 +333,42 @@ def l_moment_error(n: int, order: int) -> float:
 L_MOMENT_BIAS = 10.0
 """Times 1/m, the difference of t_4 of a sample of m copies of each value to that of its law: the
 weights, of degree 3, are off by at most 7/m of themselves, and t_3 counts 10/4 |t_3| times."""
+
+SHAPIRO = 1e-8
+"""Scipy's W has normal quantiles of single precision in double, good to 1e-9 where they count."""
+
+SHAPIRO_PVALUE = 1e-5
+"""As above: log(1 - W) is off by 1e-9 over 1 - W, above 1e-4 for n = 5,000; the slope of the
+p-value's logarithm in it is below ten."""
+
+
+def normality_error(name: str, n: int, statistic: float) -> float:
+    """Error of a statistic of normality of n values, absolute.
+
+    Standardised values are off by n eps of the largest, below sqrt(n): means of their powers by
+    n**1.5 eps, which the statistics of moments take to the square root of themselves, times n. In
+    A**2 n terms of up to 2n and half of z**2 are added and n taken away. D is a difference of two
+    shares. W is scipy's: see SHAPIRO.
+    """
+    rounding = {
+        "jarque_bera": n**1.5 * eps() * (statistic + np.sqrt(n * statistic)),
+        "dagostino": n**1.5 * eps() * (statistic + np.sqrt(n * statistic)),
+        "anderson_darling": n * (n + abs(statistic)) * eps(),
+        "lilliefors": n * eps(),
+        "shapiro_wilk": SHAPIRO,
+    }
+    return 4 * float(rounding[name])
+
+
+def staircase_area(n: int) -> float:
+    """Error of an area between two staircases over n values, in standard deviations.
+
+    Each gap is a difference of values below 32 that are rounded twice, each height a difference of
+    numbers up to n times the height, rounded: n terms, each off by 32 eps, doubled.
+    """
+    return 64 * max(n, 1) * eps()
+
+
+HILL = 1e-12
+"""Mean of logs of ratios of differences from a median: each difference loses at most the digits
+that the median shares with the value, a factor below 1e3 here, of eps."""
