@@ -1,7 +1,7 @@
 """Simulate the null laws of four tests of normality and write the table of their p-values.
 
-The statistics are Jarque and Bera's, D'Agostino and Pearson's K**2, and, with Stephens' (1974)
-factors, Anderson and Darling's A**2 and Lilliefors' D, all of the same standard normal samples.
+The statistics are Jarque and Bera's, D'Agostino and Pearson's K**2, Anderson and Darling's A**2 and
+Lilliefors' D, the last two modified so that they hardly depend on n, of the same normal samples.
 
 For each sample size of the grid the table keeps the k-th largest of the simulated values, for the
 same dense set of counts k; on average, the k-th largest of R values is exceeded with the

@@ -17,17 +17,18 @@ class _NullTable(NamedTuple):
     """Simulated tails of a null law, as written by analysis/normality_table.py, and its limit."""
 
     steps: Float  # (rows,), 1 / sqrt(n), ascending, from 0 for the limit
-    tails: Float  # (levels,), P(statistic >= quantile), ascending
+    log_tails: Float  # (levels,), log P(statistic >= quantile), ascending
     quantiles: Float  # (rows, levels), descending along the levels
 
 
 def null_pvalues(name: str, statistic: Float, n: Int) -> Float:
     """P-values of a statistic, modified as tabulated, each for its own sample size.
 
-    Between tabulated sizes the p-values at the same statistic are interpolated linearly in
-    1/sqrt(n); beyond the last, 5,000, with the limit: chi-squared with two degrees of freedom for
-    the statistics of moments, and the law at 5,000 for those of distances, as Stephens' factors
-    have taken away all but what depends on 1/n. NaN where the statistic is NaN. At least 1/400001.
+    Between two statistics, the logarithms of the tabulated p-values are interpolated linearly;
+    between two sample sizes, p-values in 1/sqrt(n). Beyond the last size, 5,000, the other end is
+    the limit: chi-squared with two degrees of freedom for the statistics of moments, and the law
+    at 5,000 for those of distances, whose modification has taken away all but what depends on 1/n.
+    NaN where the statistic is NaN; at least 1/400001.
     """
     table = _null_table(name)
     pvalue = np.full(statistic.shape, np.nan)
@@ -49,7 +50,7 @@ def _tail(table: _NullTable, step: float, statistic: Float) -> Float:
 
 
 def _tail_of_row(table: _NullTable, row: int, statistic: Float) -> Float:
-    return np.interp(-statistic, -table.quantiles[row], table.tails)
+    return np.exp(np.interp(-statistic, -table.quantiles[row], table.log_tails))
 
 
 @cache
@@ -57,11 +58,11 @@ def _null_table(name: str) -> _NullTable:
     source = resources.files("distfit_nn.stats.normality").joinpath("null_quantiles.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as table:
         sizes, quantiles = table["sizes"], table[name][:, ::-1].astype(np.float64)
-        tails = table["counts"][::-1] / (int(table["replicates"]) + 1)
+        log_tails = np.log(table["counts"][::-1] / (int(table["replicates"]) + 1))
     known = ~np.isnan(quantiles[:, 0])  # a test may take more values than the least size has
-    limit = -2 * np.log(tails) if name in _CHI_SQUARED else quantiles[-1]
+    limit = -2 * log_tails if name in _CHI_SQUARED else quantiles[-1]
     return _NullTable(
         steps=np.append(0.0, sizes[known][::-1].astype(np.float64) ** -0.5),
-        tails=tails,
+        log_tails=log_tails,
         quantiles=np.vstack([limit, quantiles[known][::-1]]),
     )

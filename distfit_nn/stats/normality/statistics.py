@@ -50,6 +50,6 @@ def modified_square(squares: Float, n: Int) -> Float:
 
 
 def modified_distance(distance: Float, n: Int) -> Float:
-    """D with Stephens' (1974) factor, after which its null law hardly depends on n."""
+    """sqrt(n) D + 1 / (6 sqrt(n)): the known first step of D to its limit, taken away."""
     root = np.sqrt(n)
-    return distance * (root - 0.01 + 0.85 / root)
+    return root * distance + 1 / (6 * root)

@@ -164,8 +164,8 @@ def lilliefors(x: ArrayLike, axis: Axis = 0) -> DistanceTest:
     not normal, free of n in the limit; for a normal one it is about 0.6 / sqrt(n).
 
     Parameters, results (with `statistic` and `distance` the same), bad input and errors are those
-    of `anderson_darling`. P-values come from the simulated law of D (sqrt(n) - 0.01 +
-    0.85 / sqrt(n)), with the same floor as for `jarque_bera`.
+    of `anderson_darling`. P-values come from the simulated law of sqrt(n) D + 1 / (6 sqrt(n)), with
+    the same floor as for `jarque_bera`.
 
     References
     ----------
