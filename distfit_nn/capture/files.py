@@ -27,7 +27,7 @@ def join(folder: Location, name: str) -> str:
         return os.path.join(folder, name)
     first, *chained = str(folder).split("::")
     if "://" in first or not chained:
-        return "::".join([f"{first.rstrip('/')}/{name}", *chained])
+        return "::".join([first + "/" * (not first.endswith("/")) + name, *chained])
     return "::".join([first, join("::".join(chained), name)])  # a cache of what follows
 
 
