@@ -1,134 +1,40 @@
-"""Moments up to order 6, in one pass over the data, mergeable over batches and shards."""
+"""Moments up to order 12, in one pass over the data, mergeable over batches and shards."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
+from distfit_nn._threads import threads
 from distfit_nn.errors import InputError
-from distfit_nn.stats import moments_kernel as kernel
-from distfit_nn.stats.rows import Axis, Float, Int
+from distfit_nn.stats.moment_sums import RUN, MomentSums
+from distfit_nn.stats.moments_result import Float, Moments
+from distfit_nn.stats.rows import Axis
 
-_BUFFER_ROWS = 512  # rows of up to 64 values that are brought to float64 at once: 256 kB
+__all__ = ["MomentSums", "Moments", "kurtosis", "moments", "skewness"]
+
 _SLAB = 1 << 20  # values that are copied at once where axes must be brought together
-_SMALLEST_POWER = 1e-290  # below it, sums of powers have lost digits to underflow
+_PARTS = 16  # that large inputs are cut into, whatever the number of threads
+_WORTH_A_PART = 1 << 20  # values
+
+Share = tuple[NDArray[Any] | None, NDArray[Any] | None]
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Counts, extremes and central power sums of the columns of an array.
-
-    With x_1, ..., x_n the finite values of a column and m their mean, ``power_sums[r - 2]`` is the
-    sum of (x_i - m)**r, for r = 2, ..., 6. Every attribute has the shape of the kept axes
-    (`power_sums` has one axis more, of length 5, in front); NaN and infinite values are counted
-    and otherwise left out.
-
-    ===================  ============  ===================  =====================
-    column               mean          std                  skewness, kurtosis
-    ===================  ============  ===================  =====================
-    no finite value      NaN           NaN                  NaN
-    one value            the value     0                    NaN
-    n equal values       the value     exactly 0            NaN
-    powers overflow      as computed   as computed          NaN from that order
-    powers underflow     as computed   as computed          NaN from that order
-    ===================  ============  ===================  =====================
-
-    In units of the data a power r of the standard deviation must lie between 1e-290 and 1.8e308
-    for `standardised(r)`; a standard deviation below 1e-162 is 0.
-    """
-
-    n: Int
-    mean: Float
-    power_sums: Float
-    minimum: Float
-    maximum: Float
-    zero_count: Int
-    nan_count: Int
-    inf_count: Int
-
-    @property
-    def var(self) -> Float:
-        """Variance of the sample, the mean of (x - mean)**2 (ddof = 0)."""
-        return self.central(2)
-
-    @property
-    def std(self) -> Float:
-        """Standard deviation of the sample (ddof = 0), in units of x."""
-        return np.sqrt(self.var)
-
-    @property
-    def skewness(self) -> Float:
-        """Skewness g1 of the sample: `standardised(3)`; no bias correction."""
-        return self.standardised(3)
-
-    @property
-    def kurtosis(self) -> Float:
-        """Excess kurtosis g2 of the sample: `standardised(4)` - 3; no bias correction."""
-        return self.standardised(4) - 3.0
-
-    @property
-    def zero_fraction(self) -> Float:
-        """Share of the finite values that are exactly 0; NaN where there is none."""
-        with np.errstate(invalid="ignore"):
-            return np.true_divide(self.zero_count, self.n)
-
-    def central(self, r: int) -> Float:
-        """Mean of (x - mean)**r, r = 0, ..., 6; NaN where there is no finite value."""
-        order = _order(r)
-        sums = self.power_sums[order - 2] if order >= 2 else self.n * float(order == 0)
-        with np.errstate(invalid="ignore"):
-            return np.true_divide(sums, self.n)
-
-    def raw(self, r: int) -> Float:
-        """Mean of x**r, r = 0, ..., 6, from the central moments by the binomial theorem."""
-        order = _order(r)
-        with np.errstate(over="ignore", invalid="ignore"):
-            terms = [
-                math.comb(order, k) * self.central(order - k) * self.mean**k
-                for k in range(order + 1)
-            ]
-            return np.sum(terms, axis=0)
-
-    def standardised(self, r: int) -> Float:
-        """Mean of ((x - mean) / std)**r, r = 0, ..., 6; NaN for a constant column."""
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            scale = self.std ** _order(r)
-            ratio = self.central(r) / scale
-            sound = (self.std > 0) & (scale >= _SMALLEST_POWER) & np.isfinite(ratio)
-        return np.where(sound, ratio, np.nan)[()]
-
-    def merge(self, other: Moments) -> Moments:
-        """Return the moments of the two sets of data together.
-
-        The formulas of Chan, Golub and LeVeque (1983) and Pébay (2008); up to rounding the result
-        is that of one call with all data.
-
-        Raises
-        ------
-        InputError
-            If the shapes of the columns differ.
-        """
-        if np.shape(self.n) != np.shape(other.n):
-            raise InputError(
-                f"moments to merge must have one shape, got {np.shape(self.n)} "
-                f"and {np.shape(other.n)}"
-            )
-        state = _to_state(self)
-        kernel.merge(state, _to_state(other), state.shape[1])
-        return _from_state(state, np.shape(self.n))
-
-    def __add__(self, other: Moments) -> Moments:
-        return self.merge(other) if isinstance(other, Moments) else NotImplemented
-
-
-def moments(x: ArrayLike, axis: Axis = 0) -> Moments:
-    """Measure the moments of x over `axis`, up to order 6, in one pass.
+def moments(
+    x: ArrayLike,
+    axis: Axis = 0,
+    *,
+    order: int = 6,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> Moments:
+    """Measure the moments of x over `axis`, up to `order`, in one pass.
 
     Parameters
     ----------
@@ -138,6 +44,15 @@ def moments(x: ArrayLike, axis: Axis = 0) -> Moments:
         or one index of the first reduced axis, are copied.
     axis : int, tuple of ints or None, default 0
         The axes to reduce, as in NumPy; None is all of them.
+    order : int, 2 to 12, default 6
+        The highest power that is summed.
+    weights : array-like, optional
+        Finite and at least 0: a value counts as if it were there so many times (a fraction, too),
+        and one of weight 0 is as if it were not there at all, not even as a NaN. Of shape (n,),
+        along the one axis that is reduced, or such as NumPy broadcasts to the shape of x.
+    mask : array-like of booleans, optional
+        True where a value counts; what is masked out is as if it were not there at all. The shapes
+        are those of the weights: (n,) marks rows of an x of shape (n, d), also where n = d.
 
     Returns
     -------
@@ -147,117 +62,118 @@ def moments(x: ArrayLike, axis: Axis = 0) -> Moments:
     Raises
     ------
     InputError
-        If x is not an array of real numbers or `axis` does not name axes of it.
+        If x is not an array of real numbers, `axis` does not name axes of it, `order` is not 2 to
+        12, the shape of weights or mask does not fit, the mask is not of booleans, or a weight
+        that is not masked out is negative, NaN or infinite.
 
     Notes
     -----
-    Blocks of rows that stay in the cache are centred on their own mean, summed, and merged
-    (P. Pébay, Formulas for robust, one-pass parallel computation of covariances and
-    arbitrary-order statistical moments, Sandia report SAND2008-6212, 2008). All differences are
-    taken from the first finite value of the column, so a large common offset costs no digits.
+    See `MomentSums` for the method. Differences are taken from a centre that is a float64 number
+    near the mean, so a large common offset costs no digits. Large inputs are cut into parts, which
+    are shared out among the threads that Numba and torch may use and merged in a fixed order: the
+    bits of the result do not depend on the number of threads.
     """
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
+    array = _checks.to_numpy(x)
+    view, reduced = _checks.reduced_first(array, axis)
+    share = (
+        _aligned(weights, array.shape, axis, "weights"),
+        _aligned(mask, array.shape, axis, "mask"),
+    )
+    if share[1] is not None and share[1].dtype != bool:
+        raise InputError(f"mask must be an array of booleans, got dtype {share[1].dtype}")
     kept = view.shape[reduced:]
-    return _from_state(_accumulate(_slabs(view, reduced), math.prod(kept)), kept)
+    return _in_shape(_accumulate(view, share, reduced, order).finalise(), kept)
 
 
 def skewness(x: ArrayLike, axis: Axis = 0) -> Float:
     """Skewness g1 of x over `axis`: see `Moments.skewness` and, for x and axis, `moments`."""
-    return moments(x, axis).skewness
+    return moments(x, axis, order=4).skewness
 
 
 def kurtosis(x: ArrayLike, axis: Axis = 0) -> Float:
     """Excess kurtosis g2 of x over `axis`: see `Moments.kurtosis` and, for x, `moments`."""
-    return moments(x, axis).kurtosis
+    return moments(x, axis, order=4).kurtosis
 
 
-def _order(r: int) -> int:
-    return int(_checks.one_of(r, tuple(range(kernel.ORDER + 1)), "r"))
+def _aligned(
+    values: ArrayLike | None, shape: tuple[int, ...], axis: Axis, name: str
+) -> NDArray[Any] | None:
+    """Return weights or a mask in the shape of x with the axes to reduce in front, as a view."""
+    if values is None:
+        return None
+    array = _checks.to_numpy(values, name)
+    axes = np.atleast_1d(range(len(shape)) if axis is None else axis)
+    if array.ndim == 1 and len(axes) == 1:
+        along = np.ones(len(shape), int)
+        along[axes[0]] = len(array)
+        array = array.reshape(along)
+    try:
+        full = np.broadcast_to(array, shape)
+    except ValueError:
+        raise InputError(
+            f"{name} must have the shape of x, {shape}, or (n,) along the one axis that is "
+            f"reduced, got {np.shape(values)}"
+        ) from None
+    return _checks.reduced_first(full, axis, name)[0]
 
 
-def _slabs(view: NDArray[Any], reduced: int) -> Iterator[NDArray[Any]]:
-    """Cut the reduced axes into pieces of shape (n, d), views where the strides allow it."""
-    rows, columns = math.prod(view.shape[1:reduced]), math.prod(view.shape[reduced:])
-    step = max(1, _SLAB // max(1, rows * columns))
-    for start in range(0, view.shape[0], step):
-        piece = view[start : start + step]
-        yield piece.reshape(len(piece) * rows, columns)
+def _accumulate(view: NDArray[Any], share: Share, reduced: int, order: int) -> MomentSums:
+    """Return the sums of all columns; the reduced axes are the first ones."""
+    columns = math.prod(view.shape[reduced:])
+
+    def sums_of(part: slice) -> MomentSums:
+        sums = MomentSums(columns, order)
+        for rows, weights in _slabs(view, share, part, columns):
+            sums.update(rows, weights)
+        return sums
+
+    parts = _parts(view.shape[0], math.prod(view.shape[1:reduced]), columns)
+    workers = min(threads(), len(parts)) if len(parts) > 1 else 1
+    if workers == 1:
+        all_sums = [sums_of(part) for part in parts]
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            all_sums = list(pool.map(sums_of, parts))
+    total = all_sums[0]
+    for sums in all_sums[1:]:
+        total.merge(sums)
+    return total
 
 
-def _accumulate(slabs: Iterator[NDArray[Any]], columns: int) -> Float:
-    """Return the state of all columns, tile by tile.
+def _parts(length: int, rows: int, columns: int) -> list[slice]:
+    """Cut the first axis, each index of which holds `rows` rows; at least one part."""
+    unit = max(1, RUN // max(1, rows))
+    units = -(-length // unit)
+    parts = max(1, min(_PARTS, units, length * rows * columns // _WORTH_A_PART))
+    edges = [units * i // parts * unit for i in range(parts)]
+    return [slice(*pair) for pair in zip(edges, [*edges[1:], length], strict=True)]
 
-    Few columns are folded: `fold` rows in a row make one row of the tile, to fill its width.
+
+def _slabs(
+    view: NDArray[Any], share: Share, part: slice, columns: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
+    """Cut a part of the first axis into pieces (n, d), views where the strides allow it."""
+    each = math.prod(view.shape[1:])
+    step = max(1, _SLAB // max(1, each))
+    if step > RUN:
+        step -= step % RUN
+    for start in range(part.start, part.stop, step):
+        here = slice(start, min(start + step, part.stop))
+        table = ((here.stop - start) * each // max(columns, 1), columns)
+        weights, mask = (None if array is None else array[here].reshape(table) for array in share)
+        if mask is not None:
+            weights = np.where(mask, 1.0 if weights is None else weights, 0.0)
+        yield view[here].reshape(table), weights
+
+
+def _in_shape(m: Moments, kept: tuple[int, ...]) -> Moments:
+    """Return moments whose columns have the shape of the kept axes; a number where there are none.
+
+    The last axis of every attribute is that of the columns.
     """
-    tiles = range(0, columns, kernel.WIDTH)
-    states = [kernel.new_state() for _ in tiles]
-    fold = max(1, kernel.WIDTH // max(columns, 1))
-    buffer = np.empty(_BUFFER_ROWS * kernel.WIDTH)
-    for slab in slabs:
-        for state, start in zip(states, tiles, strict=True):
-            _add_tile(state, slab[:, start : start + kernel.WIDTH], fold, buffer)
-    if not states:
-        return kernel.new_state(0)
-    _unfold(states[0], fold, columns)
-    return np.concatenate(states, axis=1)[:, :columns]
-
-
-def _add_tile(state: Float, tile: NDArray[Any], fold: int, buffer: Float) -> None:
-    width = fold * tile.shape[1]
-    for start in range(0, len(tile), _BUFFER_ROWS * fold):
-        rows = tile[start : start + _BUFFER_ROWS * fold]
-        flat = buffer[: rows.size]
-        with np.errstate(over="ignore"):  # a long double may become inf: counted as such
-            np.copyto(flat.reshape(rows.shape), rows, casting="same_kind")
-        whole = rows.size - rows.size % width
-        kernel.update(state, flat[:whole].reshape(-1, width))
-        if whole < rows.size:
-            kernel.update(state, flat[whole:].reshape(1, -1))
-
-
-def _unfold(state: Float, fold: int, columns: int) -> None:
-    """Merge the folded columns by halves; the result is in the first `columns` of the state."""
-    while fold > 1:
-        half = (fold + 1) // 2
-        other = np.ascontiguousarray(state[:, half * columns : fold * columns])
-        kernel.merge(state, other, other.shape[1])
-        fold = half
-
-
-def _from_state(state: Float, shape: tuple[int, ...]) -> Moments:
-    def line(number: int) -> Float:
-        return state[number].reshape(shape)[()]
-
-    def count(number: int) -> Int:
-        return state[number].astype(np.int64).reshape(shape)[()]
-
-    def where_any(values: Float) -> Float:
-        return np.where(line(kernel.COUNT) > 0, values, np.nan)[()]
-
     return Moments(
-        n=count(kernel.COUNT),
-        mean=where_any(line(kernel.ORIGIN) + line(kernel.SHIFT)),
-        power_sums=state[kernel.SUM2 :].reshape(kernel.ORDER - 1, *shape),
-        minimum=where_any(line(kernel.MINIMUM)),
-        maximum=where_any(line(kernel.MAXIMUM)),
-        zero_count=count(kernel.ZEROS),
-        nan_count=count(kernel.NANS),
-        inf_count=count(kernel.INFS),
+        **{
+            name: values.reshape((*values.shape[:-1], *kept))[()]
+            for name, values in vars(m).items()
+        }
     )
-
-
-def _to_state(m: Moments) -> Float:
-    state = kernel.new_state(np.size(m.n))
-    lines = {
-        kernel.COUNT: m.n,
-        kernel.NANS: m.nan_count,
-        kernel.INFS: m.inf_count,
-        kernel.ZEROS: m.zero_count,
-        kernel.MINIMUM: np.where(m.n > 0, m.minimum, np.inf),
-        kernel.MAXIMUM: np.where(m.n > 0, m.maximum, -np.inf),
-        kernel.ORIGIN: np.where(m.n > 0, m.mean, 0.0),
-    }
-    for number, values in lines.items():
-        state[number] = np.ravel(values)
-    state[kernel.SUM2 :] = m.power_sums.reshape(kernel.ORDER - 1, -1)
-    return state

@@ -1,10 +1,11 @@
-"""The compiled, mergeable power sums of columns.
+"""The state of the moments of columns: weights, counts, extremes and sums of powers, mergeable.
 
 A *state* holds what is known of some columns: a float64 array with one line for each of the
 quantities named below and one column for each column of the data. Counts are exact up to 2**53.
-The sums of a state are about a centre, ``origin + shift``. The origin is the first finite value of
-the column, so that differences of nearby values are exact however large the values are: a constant
-column has sums of exactly 0, and 1e8 + N(0, 1) loses nothing.
+With weights w_i (1 where none are given) and a centre c, the sums are of w_i (x_i - c)**r. The
+centre is a float64 number near the mean, or a value of the column where all are equal: so that
+differences of nearby values are exact however large the values are, a constant column has sums of
+exactly 0, and 1e8 + N(0, 1) loses nothing.
 """
 
 from __future__ import annotations
@@ -17,130 +18,96 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-WIDTH = 64  # columns of a state; a block of their rows stays in a near cache
-ROWS = 128  # rows of a block
-ORDER = 6
-COUNT, NANS, INFS, ZEROS, MINIMUM, MAXIMUM, ORIGIN, SHIFT = range(8)
-SUM2 = SHIFT + 1  # first of the sums of powers 2 to ORDER about the centre
-LINES = SUM2 + ORDER - 1
+MAX_ORDER = 12
+COUNT, NANS, INFS, ZEROS, WEIGHT, SQUARES, ZERO_WEIGHT, LOW, HIGH, CENTRE = range(10)
+SUMS = CENTRE + 1  # first of the sums of powers 1, 2, ... about the centre
 
-_jit = njit(cache=True, nogil=True)
+_jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
-def new_state(width: int = WIDTH) -> Array:
-    """Return the state of no data, an array of shape (LINES, width)."""
-    state = np.zeros((LINES, width))
-    state[MINIMUM] = np.inf
-    state[MAXIMUM] = -np.inf
+def new_state(columns: int, order: int) -> Array:
+    """Return the state of no data, an array of shape (SUMS + order, columns)."""
+    state = np.zeros((SUMS + order, columns))
+    state[LOW] = np.inf
+    state[HIGH] = -np.inf
     return state
 
 
 @_jit
-def _recentred(state: Array, j: int, step: float, power: int) -> float:
-    """Sum of the given power of column j about centre - step: the binomial theorem."""
-    total = 0.0
-    weight = 1.0  # binomial(power, k) * step**k
-    for k in range(power - 1):
-        total += weight * state[SUM2 + power - k - 2, j]
-        weight *= step * (power - k) / (k + 1)
-    return total + weight * step / power * state[COUNT, j]  # the sum of power 1 is 0
+def _move_centre(state: Array, j: int, step: float, sums: Array) -> None:
+    """Write to `sums` those of powers 0, 1, ... of column j about its centre - step.
 
-
-@_jit
-def merge(into: Array, other: Array, width: int) -> None:
-    """Add the state `other` to the state `into`, in the first `width` columns.
-
-    Both are recentred on the mean of the whole, which is Pébay's (2008) formula for all orders.
+    By repeated differences, whose sum is the binomial theorem.
     """
-    for j in range(width):
-        into[NANS, j] += other[NANS, j]
-        into[INFS, j] += other[INFS, j]
-        into[ZEROS, j] += other[ZEROS, j]
-        na, nb = into[COUNT, j], other[COUNT, j]
-        n = na + nb
-        if nb == 0:
-            continue
-        if na == 0:
-            into[ORIGIN, j] = other[ORIGIN, j]
-            into[SHIFT, j] = other[SHIFT, j]
-        delta = (other[ORIGIN, j] - into[ORIGIN, j]) + (other[SHIFT, j] - into[SHIFT, j])
-        move = delta * (nb / n)
-        for power in range(ORDER, 1, -1):
-            into[SUM2 + power - 2, j] = _recentred(into, j, -move, power) + _recentred(
-                other, j, delta - move, power
-            )
-        into[SHIFT, j] += move
-        into[COUNT, j] = n
-        into[MINIMUM, j] = min(into[MINIMUM, j], other[MINIMUM, j])
-        into[MAXIMUM, j] = max(into[MAXIMUM, j], other[MAXIMUM, j])
+    top = state.shape[0] - SUMS
+    sums[0] = state[WEIGHT, j]
+    for i in range(1, top + 1):
+        sums[i] = state[SUMS + i - 1, j]
+    if step == 0.0:  # what has overflown may stay as it is
+        return
+    for lowest in range(1, top + 1):
+        for i in range(top, lowest - 1, -1):
+            sums[i] += step * sums[i - 1]
 
 
 @_jit
-def _find_origins(block: Array, state: Array) -> None:
-    for j in range(block.shape[1]):
-        if state[COUNT, j] == 0:
-            for i in range(block.shape[0]):
-                if abs(block[i, j]) < np.inf:
-                    state[ORIGIN, j] = block[i, j]
-                    break
+def merge_column(into: Array, j: int, other: Array, k: int, ours: Array, theirs: Array) -> None:
+    """Add column k of the state `other` to column j of the state `into`.
+
+    Both are moved to the rounded mean of the whole, which is Pébay's (2008) formula for all orders.
+    `ours` and `theirs` are room for MAX_ORDER + 1 numbers.
+    """
+    for line in range(LOW):
+        if line != WEIGHT:
+            into[line, j] += other[line, k]
+    if other[COUNT, k] == 0.0:
+        return
+    if into[WEIGHT, j] == 0.0:
+        into[CENTRE, j] = other[CENTRE, k]
+    total = into[WEIGHT, j] + other[WEIGHT, k]
+    between = other[CENTRE, k] - into[CENTRE, j]
+    offset = (into[SUMS, j] + other[SUMS, k]) / total + between * (other[WEIGHT, k] / total)
+    centre = into[CENTRE, j] + offset
+    _move_centre(into, j, into[CENTRE, j] - centre, ours)
+    _move_centre(other, k, other[CENTRE, k] - centre, theirs)
+    for i in range(into.shape[0] - SUMS):
+        into[SUMS + i, j] = ours[i + 1] + theirs[i + 1]
+    into[CENTRE, j] = centre
+    into[WEIGHT, j] = total
+    into[LOW, j] = min(into[LOW, j], other[LOW, k])
+    into[HIGH, j] = max(into[HIGH, j], other[HIGH, k])
 
 
 @_jit
-def _describe(block: Array, part: Array) -> None:
-    """Counts, extremes and mean of a block; the loops over columns are free of branches."""
-    rows, width = block.shape
-    for i in range(rows):
-        for j in range(width):
-            x = block[i, j]
-            y = x - part[ORIGIN, j]
-            finite = abs(x) < np.inf
-            part[COUNT, j] += 1.0 if finite else 0.0
-            part[NANS, j] += 1.0 if x != x else 0.0
-            part[ZEROS, j] += 1.0 if x == 0.0 else 0.0
-            part[SHIFT, j] += y if finite else 0.0
-            low = x if finite else np.inf
-            high = x if finite else -np.inf
-            part[MINIMUM, j] = low if low < part[MINIMUM, j] else part[MINIMUM, j]
-            part[MAXIMUM, j] = high if high > part[MAXIMUM, j] else part[MAXIMUM, j]
-    for j in range(width):
-        part[INFS, j] = rows - part[COUNT, j] - part[NANS, j]
-        part[SHIFT, j] /= max(part[COUNT, j], 1.0)
+def merge(into: Array, other: Array) -> None:
+    """Add the state `other` to the state `into`, column by column."""
+    ours, theirs = np.empty(MAX_ORDER + 1), np.empty(MAX_ORDER + 1)
+    for j in range(into.shape[1]):
+        merge_column(into, j, other, j, ours, theirs)
 
 
 @_jit
-def _sum_powers(block: Array, part: Array) -> None:
-    for i in range(block.shape[0]):
-        for j in range(block.shape[1]):
-            x = block[i, j]
-            y = (x - part[ORIGIN, j]) - part[SHIFT, j]
-            y = y if abs(x) < np.inf else 0.0
-            y2 = y * y
-            y3 = y2 * y
-            part[SUM2, j] += y2
-            part[SUM2 + 1, j] += y3
-            part[SUM2 + 2, j] += y2 * y2
-            part[SUM2 + 3, j] += y2 * y3
-            part[SUM2 + 4, j] += y3 * y3
+def fold(state: Array, columns: int) -> None:
+    """Merge every group of `columns` columns into the first, by halves: pairwise, in fixed order.
+
+    The number of columns of the state is a multiple of `columns`.
+    """
+    ours, theirs = np.empty(MAX_ORDER + 1), np.empty(MAX_ORDER + 1)
+    groups = state.shape[1] // max(columns, 1)
+    while groups > 1:
+        half = (groups + 1) // 2
+        for j in range(half * columns, groups * columns):
+            merge_column(state, j - half * columns, state, j, ours, theirs)
+        groups = half
 
 
 @_jit
-def _clear(part: Array, state: Array) -> None:
-    for j in range(part.shape[1]):
-        for line in range(LINES):
-            part[line, j] = 0.0
-        part[MINIMUM, j] = np.inf
-        part[MAXIMUM, j] = -np.inf
-        part[ORIGIN, j] = state[ORIGIN, j]
-
-
-@_jit
-def update(state: Array, rows: Array) -> None:
-    """Add rows, a float64 array (n, width) that is C-contiguous, to a state, block by block."""
-    part = np.empty((LINES, WIDTH))
-    for start in range(0, rows.shape[0], ROWS):
-        block = rows[start : start + ROWS]
-        _find_origins(block, state)
-        _clear(part, state)
-        _describe(block, part)
-        _sum_powers(block, part)
-        merge(state, part, rows.shape[1])
+def centralise(state: Array, mean: Array, sums: Array) -> None:
+    """Write mean and sums of powers 2, 3, ... about it, not yet rounded, of all columns."""
+    moved = np.empty(MAX_ORDER + 1)
+    for j in range(state.shape[1]):
+        step = state[SUMS, j] / state[WEIGHT, j] if state[COUNT, j] > 0.0 else 0.0
+        _move_centre(state, j, -step, moved)
+        mean[j] = state[CENTRE, j] + step if state[COUNT, j] > 0.0 else np.nan
+        for i in range(sums.shape[0]):
+            sums[i, j] = moved[i + 2]
