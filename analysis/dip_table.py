@@ -10,6 +10,10 @@ sqrt(n) * dip, for the same dense set of counts k; on average, the k-th largest 
 exceeded with the probability k / (R + 1). Each block of replicates has its own seed, so that the
 table does not depend on the number of threads.
 
+From n = 200 on these quantiles are straight lines in 1/sqrt(n), as far as their Monte Carlo errors
+can tell. The last row, of size infinity, is where the lines end: the limit law, known twice as
+well as any single row. analysis/benchmarks/dip.py holds it against samples of up to a million.
+
     python analysis/dip_table.py --output distfit_nn/stats/bimodality/dip_quantiles.npz
 """
 
@@ -35,6 +39,7 @@ SIZES = (
     *(22, 25, 30, 40, 50, 60, 70, 85, 100, 140, 200, 300, 500, 700),
     *(1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000, 50_000),
 )
+STRAIGHT = 200  # the least size on the straight lines
 
 
 def tail_counts(replicates: int) -> NDArray[np.int64]:
@@ -66,6 +71,19 @@ def null_dips(n: int, replicates: int, threads: int = 2, seed: int = SEED) -> ND
     return np.sort(np.concatenate(parts))
 
 
+def limit_row(quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the quantiles at n = infinity from those of `SIZES`, (rows, levels), by least squares.
+
+    Where a crossing of lines far out in the tail breaks their order, it is restored.
+    """
+    sizes = np.array(SIZES, float)
+    straight = sizes >= STRAIGHT
+    inverse_root = sizes[straight] ** -0.5
+    design = np.stack([np.ones_like(inverse_root), inverse_root], axis=1)
+    lines = np.linalg.lstsq(design, quantiles[straight].astype(float), rcond=None)[0]
+    return np.maximum.accumulate(lines[0]).astype(np.float32)
+
+
 def main() -> None:
     """Simulate every size of the grid and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,10 +101,10 @@ def main() -> None:
     partial = options.output.with_name("." + options.output.name + ".partial.npz")
     np.savez_compressed(
         partial,
-        sizes=np.array(SIZES),
+        sizes=np.array([*SIZES, np.inf]),
         counts=counts,
         replicates=np.array(options.replicates),
-        quantiles=np.stack(rows),
+        quantiles=np.stack([*rows, limit_row(np.stack(rows))]),
     )
     os.replace(partial, options.output)
 

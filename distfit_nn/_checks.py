@@ -121,3 +121,13 @@ def optional_axis(value: Any, name: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputError(f"{name} must be a whole number, got {reprlib.repr(value)}")
     return int(value)
+
+
+def number_between(value: Any, name: str, least: float, most: float) -> float:
+    """Return `value` as a float, if it is one from `least` to `most`."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not is_number or not least <= value <= most:
+        raise InputError(
+            f"{name} must be a number from {least:g} to {most:g}, got {reprlib.repr(value)}"
+        )
+    return float(value)

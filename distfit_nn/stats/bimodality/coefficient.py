@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from distfit_nn import _checks
 from distfit_nn.stats.moments import moments
-from distfit_nn.stats.rows import Axis, Float
+from distfit_nn.stats.rows import Axis, Float, Int
+
+
+class Coefficient(NamedTuple):
+    """Sarle's bimodality coefficient of each column, and the number of values it rests on."""
+
+    statistic: Float
+    n: Int
 
 
 def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
@@ -20,6 +29,15 @@ def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
     return bimodality_from_shape(m.skewness, m.kurtosis, m.n)
 
 
+def sarle_coefficient(x: ArrayLike, axis: Axis = 0) -> Coefficient:
+    """Return what `bimodality_coefficient` does, with the number of finite values of each column.
+
+    It is no test: there is no p-value, and no threshold tells modes from skew.
+    """
+    m = moments(x, axis)
+    return Coefficient(bimodality_from_shape(m.skewness, m.kurtosis, m.n), m.n)
+
+
 def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike) -> Float:
     """Sarle's bimodality coefficient from the sample skewness g1 and excess kurtosis g2.
 
@@ -27,9 +45,14 @@ def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike
 
         BC = (G1**2 + 1) / (G2 + 3 (n - 1)**2 / ((n - 2) (n - 3))).
 
-    It lies in (0, 1]. For large n a uniform law has 5/9, a normal law 1/3, two equal atoms 1;
-    more than 5/9 is often read as bimodal. That reading is confounded by skewness: an exponential
-    law, with a single mode, also has 5/9, and more skewed ones have more. Use `dip_test` to decide.
+    Of any law the kurtosis (not excess) is at least skewness**2 + 1, with equality for laws on two
+    points alone, whatever their weights (Pearson 1916); so BC is in (0, 1] for large n, and it is 1
+    for every column of two distinct values. A uniform law has 5/9, a normal law 1/3.
+
+    More than 5/9 is often read as bimodal. That reading is confounded by skewness and tails: of
+    laws with one mode, the exponential also has 5/9, the gamma of shape k < 1 has more, up to 2/3,
+    and a law of two values, 99 : 1, has 1; of laws with two modes, a pair of normal modes closer
+    than 3.7 standard deviations has less, and any pair with heavy tails. Use `dip_test` to decide.
 
     Parameters
     ----------

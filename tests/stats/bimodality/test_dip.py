@@ -24,7 +24,10 @@ from distfit_nn.stats import (
     dip_test,
     moments,
 )
-from distfit_nn.stats.bimodality.dip import _null_pvalues, _null_tail
+from distfit_nn.stats.bimodality import dip
+from distfit_nn.stats.bimodality.atoms import Atoms, atoms
+from distfit_nn.stats.bimodality.coefficient import sarle_coefficient
+from distfit_nn.stats.bimodality.dip import _null_tail, null_pvalues
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from tests import tolerances
 
@@ -140,12 +143,12 @@ def test_known_dips():
 )
 def test_dip_laws(values, random, power):
     x = np.array(values, dtype=float)
-    dip = dip_test(x).statistic
-    assert dip == 0 if np.ptp(x) == 0 else 0.5 / len(x) - tolerances.DIP <= dip <= 0.25
-    assert dip_test(-x).statistic == pytest.approx(dip, abs=tolerances.DIP)
-    assert dip_test(x * 2.0**power).statistic == dip
+    got = dip_test(x).statistic
+    assert got == 0 if np.ptp(x) == 0 else 0.5 / len(x) - tolerances.DIP <= got <= 0.25
+    assert dip_test(-x).statistic == pytest.approx(got, abs=tolerances.DIP)
+    assert dip_test(x * 2.0**power).statistic == got
     random.shuffle(values)
-    assert dip_test(np.array(values)).statistic == dip
+    assert dip_test(np.array(values)).statistic == got
 
 
 def test_columns_axes_and_left_out_values(rng):
@@ -224,10 +227,13 @@ def test_table_is_what_the_script_writes(script):
     source = resources.files("distfit_nn.stats.bimodality").joinpath("dip_quantiles.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as table:
         stored = dict(table)
-    assert stored["sizes"].tolist() == list(script.SIZES)
+    assert stored["sizes"].tolist() == [*script.SIZES, np.inf]
     assert stored["replicates"] == script.REPLICATES
     np.testing.assert_array_equal(stored["counts"], script.tail_counts(script.REPLICATES))
-    assert stored["quantiles"].shape == (len(script.SIZES), len(stored["counts"]))
+    assert stored["quantiles"].shape == (len(script.SIZES) + 1, len(stored["counts"]))
+    np.testing.assert_array_equal(
+        stored["quantiles"][-1], script.limit_row(stored["quantiles"][:-1])
+    )
     assert np.all(np.diff(stored["quantiles"], axis=1) >= 0)
     assert len(source.read_bytes()) < 200_000
 
@@ -239,7 +245,7 @@ def test_pvalues_are_those_of_a_new_simulation(script, n):
     counts = (np.array([0.99, 0.9, 0.7, 0.5, 0.2, 0.05, 0.01]) * replicates).astype(int)
     chosen = dips[replicates - counts] / np.sqrt(n)
     share = np.array([np.mean(dips >= np.sqrt(n) * dip * (1 - 1e-12)) for dip in chosen])
-    error = abs(_null_pvalues(chosen, np.full(len(chosen), n)) - share)
+    error = abs(null_pvalues(chosen, np.full(len(chosen), n)) - share)
     assert np.all(error <= tolerances.STANDARD_ERRORS * standard_error(share, replicates))
 
 
@@ -256,7 +262,7 @@ def test_pvalue_conventions(rng):
     two_lumps = np.repeat([0.0, 1.0], 500)
     result = dip_test(two_lumps + 0.01 * rng.random(1000))
     assert result.pvalue == pytest.approx(FLOOR, rel=tolerances.FEW_ROUNDINGS)
-    assert dip_test(np.repeat([0.0, 1.0], 10**5)).pvalue == result.pvalue
+    assert dip_test(np.repeat([0.0, 1.0], 10**5)).pvalue == pytest.approx(result.pvalue)
     for n in range(1, 4):
         assert dip_test(rng.random(n)).pvalue == 1
     assert dip_test(np.ones(100)).pvalue == 1
@@ -267,25 +273,62 @@ def test_pvalue_conventions(rng):
 def test_pvalue_falls_as_the_dip_grows():
     for n in (4, 6, 11, 63, 1234, 49_999, 10**9):
         dips = np.linspace(0.5 / n, min(0.25, 3 / np.sqrt(n)), 4000)
-        pvalues = _null_pvalues(dips, np.full(4000, n))
+        pvalues = null_pvalues(dips, np.full(4000, n))
         assert pvalues[0] == 1
         assert np.all(np.diff(pvalues) <= 0)
         assert np.all(pvalues >= FLOOR * (1 - tolerances.FEW_ROUNDINGS))
 
 
-@pytest.mark.parametrize("n", [33, 250, 12_345])
+@pytest.mark.parametrize("n", [33, 250, 12_345, 10**6])
 def test_pvalues_between_sizes_are_linear_in_the_inverse_root(script, n):
     scaled = np.array([0.4])
-    tails = [_null_tail(scaled, size)[0] for size in script.SIZES]
-    want = np.interp(-(n**-0.5), -(np.array(script.SIZES) ** -0.5), tails)
+    sizes = np.array([*script.SIZES, np.inf])
+    tails = [_null_tail(scaled, size)[0] for size in sizes]
+    want = np.interp(-(n**-0.5), -(sizes**-0.5), tails)
     assert _null_tail(scaled, n)[0] == pytest.approx(want, rel=tolerances.FEW_ROUNDINGS)
 
 
+def share_below(script, n: int, replicates: int, alpha: float) -> float:
+    """Share of uniform samples with a p-value below alpha."""
+    dips = script.null_dips(n, replicates, seed=7)
+    return float(np.mean(_null_tail(dips, n) < alpha))
+
+
+@pytest.mark.parametrize(
+    ("n", "replicates"), [(27, 4000), (500, 2000), (800, 2000), (7000, 400), (60_000, 60)]
+)
+@pytest.mark.parametrize("alpha", [0.05, 0.5])
+def test_calibration(script, n, replicates, alpha):
+    error = np.sqrt(alpha * (1 - alpha) * (1 / replicates + FLOOR))
+    share = share_below(script, n, replicates, alpha)
+    assert abs(share - alpha) <= tolerances.STANDARD_ERRORS * error
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [50, 500])
-def test_calibration(rng, n):
-    share = np.mean(dip_test(rng.random((n, 2000))).pvalue < 0.05)
-    assert abs(share - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 2000)
+@pytest.mark.parametrize("n", [35_000, 200_000])
+def test_calibration_of_large_samples(script, n):
+    error = np.sqrt(0.25 * (1 / 1000 + FLOOR))
+    assert abs(share_below(script, n, 1000, 0.5) - 0.5) <= tolerances.STANDARD_ERRORS * error
+
+
+@pytest.mark.parametrize("n", [50, 500, 5000])
+def test_normal_data_seldom_reject(rng, n):
+    assert (dip_test(rng.normal(size=(n, 400))).pvalue < 0.05).mean() <= 0.01
+
+
+def test_the_limit_exceeds_the_largest_row():
+    """The law of sqrt(n) dip grows with n: read from the row of 50,000, p would be too small."""
+    scaled = np.array([0.3, 0.4, 0.5])
+    assert (_null_tail(scaled, 10**6) > _null_tail(scaled, 50_000)).all()
+    assert (_null_tail(scaled, 10**6) < 1.03 * _null_tail(scaled, 50_000)).all()
+
+
+def test_threads_change_nothing(rng, monkeypatch):
+    x = rng.normal(size=(1000, 1100))
+    monkeypatch.setattr(dip, "threads", lambda: 1)
+    alone = dip_test(x)
+    monkeypatch.setattr(dip, "threads", lambda: 3)
+    np.testing.assert_array_equal(dip_test(x), alone)
 
 
 def test_coefficient_is_the_bias_corrected_form(rng):
@@ -319,6 +362,31 @@ def test_coefficient_conventions():
 def test_coefficient_is_a_share(values):
     coefficient = bimodality_coefficient(np.array(values))
     assert np.isnan(coefficient) or 0 < coefficient <= 1 + 1e-9
+
+
+@given(st.integers(2, 40), st.integers(2, 40))
+def test_coefficient_of_two_values_is_one(zeros, ones):
+    """Pearson's bound, kurtosis >= skewness**2 + 1, is met with equality."""
+    x = np.repeat([0.0, 1.0], [zeros, ones])
+    g1, g2 = stats.skew(x), stats.kurtosis(x)
+    assert g2 + 3 == pytest.approx(g1**2 + 1, rel=tolerances.sum_error(80) * 80)
+    large = bimodality_from_shape(g1, g2, 10**12)
+    assert large == pytest.approx(1, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [0.01, 0.1, 0.5])
+def test_coefficient_is_confounded_by_skew(shape):
+    """A gamma law of shape k < 1, of one mode, has more than 5/9, up to 2/3."""
+    skewness, excess = stats.gamma(shape).stats("sk")
+    assert 5 / 9 < bimodality_from_shape(skewness, excess, 10**12) < 2 / 3
+
+
+def test_sarle_coefficient_tells_its_n(rng):
+    x = rng.normal(size=(50, 3))
+    x[:7, 1] = np.nan
+    got = sarle_coefficient(x)
+    np.testing.assert_array_equal(got.statistic, bimodality_coefficient(x))
+    np.testing.assert_array_equal(got.n, [50, 43, 50])
 
 
 def spread_slowly(values):
@@ -410,6 +478,133 @@ def test_spread_ties_at_the_edges(values):
     assert got.pvalue == pytest.approx(plain.pvalue, nan_ok=True)
 
 
+def relu_of(rng, mean: float, step: float = 0.0, n: int = 2000) -> np.ndarray:
+    """Columns of max(X, 0), X normal, quantised to a step."""
+    x = np.maximum(rng.normal(mean, 1, size=(n, 30)), 0)
+    return np.round(x / step) * step if step else x
+
+
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    return (x.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def test_relu_of_a_centred_normal_is_unimodal(rng):
+    """Its atom is where its mode is: no treatment finds a second mode."""
+    for ties in ("atoms", "spread", "apart"):
+        assert (dip_test(relu_of(rng, 0.0), ties=ties).pvalue > 0.05).mean() >= 0.95
+
+
+@pytest.mark.parametrize("granularity", ["float64", "float16", "bfloat16", "int8", "sixteenths"])
+def test_an_atom_apart_is_no_mode(rng, granularity):
+    x = relu_of(rng, 1.0, {"int8": 5 / 127, "sixteenths": 1 / 16}.get(granularity, 0.0))
+    if granularity == "bfloat16":
+        x = to_bfloat16(x)
+    elif granularity == "float16":
+        x = x.astype(granularity)
+    apart = dip_test(x, ties="apart")
+    assert (apart.pvalue > 0.05).mean() >= 0.95
+    assert (apart.n < 0.9 * len(x)).all()
+    assert np.median(dip_test(x, ties="spread").statistic) > 0.01  # with it, there are two
+
+
+def test_two_modes_beside_an_atom_are_found(rng):
+    x = rng.normal(size=(1000, 20)) + 5 * (rng.random((1000, 20)) < 0.5)
+    x[:300] = 0
+    result = dip_test(x, ties="apart")
+    assert (result.pvalue < 0.01).all()
+    assert (result.n == 701).all()  # one zero is left, as its neighbours have one copy each
+
+
+@pytest.mark.parametrize("name", ["poisson", "binomial", "halves", "quarters", "bfloat16"])
+def test_a_grid_alone_has_nothing_to_set_apart(rng, name):
+    x = on_a_grid(rng, 1000)[name]
+    np.testing.assert_array_equal(dip_test(x, ties="apart"), dip_test(x, ties="spread"))
+    assert (atoms(x).number == 0).all()
+
+
+def atoms_slowly(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """What is left without the atoms of finite values, and how many these are, as `atoms` says."""
+    distinct, copies = np.unique(values, return_counts=True)
+    left, number = [], 0
+    for k, (value, here) in enumerate(zip(distinct, copies, strict=True)):
+        near = np.delete(copies[max(k - 2, 0) : k + 3], min(k, 2)).max(initial=0)
+        if len(distinct) > 2 and here >= len(values) / 100 and here >= 5 * near:
+            number, here = number + 1, near
+        left += [value] * int(here)
+    return np.array(left), number
+
+
+@given(
+    st.lists(st.integers(-8, 8).map(lambda k: k / 4) | st.floats(-2, 2), max_size=40),
+    st.integers(0, 60),
+)
+def test_atoms_against_the_slow_way(values, zeros):
+    x = np.array([*values, *[0.0] * zeros])
+    got, (left, number) = atoms(x), atoms_slowly(x)
+    assert (got.number, got.n) == (number, len(x))
+    share = (len(x) - len(left)) / max(len(x), 1)
+    assert got.share == pytest.approx(share, abs=tolerances.FEW_ROUNDINGS)
+    copies = np.unique(left, return_counts=True)[1]
+    want = len(left) ** 2 / max((copies**2).sum(), 1)
+    assert got.levels == pytest.approx(want, rel=tolerances.FEW_ROUNDINGS)
+    assert dip_test(x, ties="apart").n == len(left)
+
+
+def test_atoms_of_clipped_values(rng):
+    x = np.clip(rng.normal(3, 3, size=(5000, 2)), 0, 6)
+    x[0] = np.nan
+    got = atoms(x)
+    zeros, sixes = (x == 0).sum(axis=0), (x == 6).sum(axis=0)
+    np.testing.assert_array_equal(got.number, 2)
+    np.testing.assert_allclose(got.share, (zeros + sixes - 2) / 4999)
+    np.testing.assert_array_equal(got.value, np.where(zeros >= sixes, 0, 6))
+    np.testing.assert_allclose(got.value_share, np.maximum(zeros, sixes) / 4999)
+    np.testing.assert_array_equal(got.n, 4999)
+    assert isinstance(got, Atoms)
+    assert np.signbit(atoms([-0.0, -0.0, 1.0]).value) == 0
+
+
+BAD_INPUT = {
+    "none": ([], (np.nan, np.nan, 0)),
+    "one": ([1.0], (0.0, 1.0, 1)),
+    "two": ([1.0, 2.0], (0.25, 1.0, 2)),
+    "equal": ([3.0] * 50, (0.0, 1.0, 50)),
+    "halves": ([0.0] * 25 + [1.0] * 25, (0.25, FLOOR, 50)),
+    "nan": ([np.nan] * 10, (np.nan, np.nan, 0)),
+    "ints": (np.arange(30), (1 / 60, 1.0, 30)),
+    "float16": (np.linspace(5.9e4, 6e4, 32).astype(np.float16), (1 / 64, 1.0, 32)),
+    "huge": ([-1e300, 0.0, 1e300], (1 / 6, 1.0, 3)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ties", ["atoms", "spread", "apart"])
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_dip_of_bad_input(name, ties):
+    x, want = BAD_INPUT[name]
+    got = dip_test(np.array(x), ties=ties)
+    np.testing.assert_allclose(got, want, rtol=tolerances.FEW_ROUNDINGS)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ties", ["atoms", "spread", "apart"])
+def test_dip_leaves_infinities_out(rng, ties):
+    x = rng.normal(size=20)
+    with_infinities = np.concatenate([[np.inf, -np.inf], x])
+    np.testing.assert_array_equal(dip_test(with_infinities, ties=ties), dip_test(x))
+
+
+@pytest.mark.filterwarnings("error")
+def test_atoms_of_bad_input():
+    for name, (x, (_, _, n)) in BAD_INPUT.items():
+        got = atoms(np.array(x))
+        assert (got.n, got.number, got.share) == (n, 0, 0), name
+        assert np.isnan(got.value) == (n == 0)
+    assert atoms([3.0] * 50).value_share == 1
+    assert atoms([3.0] * 50).levels == 1
+
+
 def test_bad_ties():
-    with pytest.raises(InputError, match="ties must be one of 'atoms', 'spread', got 'jitter'"):
+    match = "ties must be one of 'atoms', 'spread', 'apart', got 'jitter'"
+    with pytest.raises(InputError, match=match):
         dip_test([1.0, 2.0], ties="jitter")
