@@ -20,6 +20,7 @@ from statsmodels.stats import diagnostic
 from distfit_nn.errors import InputError
 from distfit_nn.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli
 from distfit_nn.stats.normality import tests as normal
+from distfit_nn.stats.normality.kernel import _log_tail
 from distfit_nn.stats.normality.null import null_pvalues
 from distfit_nn.stats.normality.statistics import LEAST, modified_distance
 from distfit_nn.stats.normality.units import normality_tests
@@ -128,6 +129,12 @@ def test_far_tails(rng, sign):
     assert abs(z).max() > 70
     error = tolerances.normality_error("anderson_darling", n, want)
     assert normal.anderson_darling(x).statistic == pytest.approx(want, abs=error)
+
+
+def test_logarithm_of_a_far_tail():
+    for t in (36.9, 37.0, 38.0, 60.0, 1e3):
+        got, want = _log_tail(t, 0.5 * math.erfc(t / math.sqrt(2))), special.log_ndtr(-t)
+        assert got == pytest.approx(want, rel=tolerances.LOG_TAIL)
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 11, 12, 30, 500, 5000])
