@@ -144,9 +144,7 @@ def wasserstein(
     return DistanceResult(found.wasserstein_2, found.n, found.chance_2)
 
 
-def energy_distance(
-    x: ArrayLike, axis: Axis = 0, *, reference: Any = "normal"
-) -> DistanceResult:
+def energy_distance(x: ArrayLike, axis: Axis = 0, *, reference: Any = "normal") -> DistanceResult:
     r"""Energy distance between each column's values and a reference.
 
     D = sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|) = sqrt(2 \int (F_n - F)^2 dt), with X drawn from
@@ -220,9 +218,9 @@ def kolmogorov_smirnov(
 
     Notes
     -----
-    One sample: the p-value is exact for n <= 10; above, the limit law with Vrbik's correction,
-    whose relative error is below 2% (0.2% from n = 100), and p-values below 0.02 of n <= 1,000 from
-    the exact one-sided law, doubled. Two samples: exact by counting paths where n m <= 250,000;
+    One sample: the p-value is exact for n <= 10; above, the limit law with Vrbik's correction, and
+    for p < 0.2 and n <= 200 the exact one-sided law, doubled: the relative error is below 1% where
+    p > 0.001. Two samples: exact by counting paths where n m <= 250,000;
     above, the limit law, which is conservative.
 
     References
@@ -242,23 +240,25 @@ def distances(x: ArrayLike, axis: Axis = 0, *, reference: Any = "normal") -> Dis
 
 
 def distances_of_rows(rows: Rows, law: Law | None = None) -> Distances:
-    """Return all distances of sorted rows from a law, N(0, 1) by default; the rows stay as they are.
+    """Return all distances of sorted rows from a law, N(0, 1) by default.
 
-    A `law` comes from `reference.as_law`. See `wasserstein`, `energy_distance` and
+    The rows stay as they are. A `law` comes from `reference.as_law`. See `wasserstein`, `energy_distance` and
     `kolmogorov_smirnov`.
     """
     law = StandardNormal() if law is None else law
     measure = _from_one_law if law.columns is None else _from_laws
     found = measure(rows, law)
     pvalue = kolmogorov.tail_of_one(found[3], rows.counts)
-    return Distances(*found, pvalue, rows.counts, *_chances_of_law(law, rows.counts))
+    w1, w2, energy, largest = found
+    chances = _chances_of_law(law, rows.counts)
+    return Distances(w1, w2, energy, largest, pvalue, rows.counts, *chances)
 
 
 def distances_of_two_rows(rows: Rows, others: Rows) -> Distances:
     """Return all distances of pairs of sorted rows, the i-th of one from the i-th of the other."""
     arguments = (rows.values, rows.counts, others.values, others.counts)
-    *found, gap, root_area = kernel.distances_of_two(*arguments)
-    pvalue = kolmogorov.tail_of_two(found[3], rows.counts, others.counts)
+    w1, w2, energy, largest, gap, root_area = kernel.distances_of_two(*arguments)
+    pvalue = kolmogorov.tail_of_two(largest, rows.counts, others.counts)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = 1 / rows.counts + 1 / others.counts
         size = np.sqrt(np.where(np.isfinite(share), share, np.nan))
@@ -268,7 +268,7 @@ def distances_of_two_rows(rows: Rows, others: Rows) -> Distances:
             size * np.sqrt(gap),
             np.minimum(kolmogorov.MEAN * size, 1.0),
         )
-    return Distances(*found, pvalue, rows.counts, *chances)
+    return Distances(w1, w2, energy, largest, pvalue, rows.counts, *chances)
 
 
 def _all(x: ArrayLike, axis: Axis, reference: Any) -> Distances:

@@ -338,7 +338,9 @@ def _paired(
             second = sorted_rows(against[:, start : start + step])
         else:
             columns = len(rows.counts)
-            second = Rows(*(np.repeat(array, columns, axis=0) for array in single))
+            second = Rows(
+                np.repeat(single.values, columns, axis=0), np.repeat(single.counts, columns)
+            )
         parts.append(to_sample(rows, second))
     return _shaped(parts, kept)
 

@@ -111,5 +111,5 @@ def test_of_a_sample_by_maximum_entropy(rng):
 
 
 def test_bad_method(rng):
-    with pytest.raises(InputError, match="method must be one of 'gaussian', 'maxent', got 'kde'"):
+    with pytest.raises(InputError, match=r"method must be one of 'gaussian', .*, got 'kde'"):
         kl_to_standard_normal(rng.normal(size=9), method="kde")
