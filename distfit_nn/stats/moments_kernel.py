@@ -54,8 +54,8 @@ def _move_centre(state: Array, j: int, step: float, sums: Array) -> None:
 def merge_column(into: Array, j: int, other: Array, k: int, ours: Array, theirs: Array) -> None:
     """Add column k of the state `other` to column j of the state `into`.
 
-    Both are moved to the rounded mean of the whole, which is Pébay's (2008) formula for all orders.
-    `ours` and `theirs` are room for MAX_ORDER + 1 numbers.
+    Both are moved to the rounded mean of the whole, which is Pébay's (2008) formula for all orders;
+    to no data the other is added as it is. `ours` and `theirs` are room for MAX_ORDER + 1 numbers.
     """
     for line in range(LOW):
         if line != WEIGHT:
@@ -63,7 +63,10 @@ def merge_column(into: Array, j: int, other: Array, k: int, ours: Array, theirs:
     if other[COUNT, k] == 0.0:
         return
     if into[WEIGHT, j] == 0.0:
-        into[CENTRE, j] = other[CENTRE, k]
+        for line in range(into.shape[0]):
+            if line >= LOW or line == WEIGHT:
+                into[line, j] = other[line, k]
+        return
     total = into[WEIGHT, j] + other[WEIGHT, k]
     between = other[CENTRE, k] - into[CENTRE, j]
     offset = (into[SUMS, j] + other[SUMS, k]) / total + between * (other[WEIGHT, k] / total)

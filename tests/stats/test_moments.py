@@ -1,8 +1,12 @@
-"""Moments against a two-pass oracle in extended precision, scipy, and the law merge = whole."""
+"""Moments against oracles exact or in extended precision, scipy, and the laws they obey."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
+import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from distfit_nn.stats import Moments, kurtosis, moments, skewness
 from distfit_nn.stats import moments as moments_function
 from tests import tolerances
 
+MODULE = sys.modules[moments_function.__module__]
 ORDERS = range(2, 7)
 SHAPES = [
     ((1000,), 0),
@@ -122,9 +127,7 @@ def test_torch_tensors(rng, dtype):
 
 
 def test_pieces_of_permuted_axes(rng, monkeypatch):
-    import sys
-
-    monkeypatch.setattr(sys.modules[moments_function.__module__], "_SLAB", 50)
+    monkeypatch.setattr(MODULE, "_SLAB", 50)
     x = sample(rng, (9, 4, 5, 6), "float32")
     check_all(moments(x, (0, 2)), x, (0, 2))
 
@@ -270,3 +273,301 @@ def test_pearson_inequality(values):
     m = moments(np.array(values))
     excess = m.kurtosis - m.skewness**2
     assert np.isnan(excess) or excess >= -2 - 1e-9 * (1 + m.skewness**2)
+
+
+def exact_sums(values: np.ndarray, weights: np.ndarray, order: int) -> tuple[list, list]:
+    """Central power sums in exact arithmetic, and those of absolute differences."""
+    x, w = ([Fraction(float(v)) for v in array] for array in (values, weights))
+    mean = sum(a * b for a, b in zip(x, w, strict=True)) / sum(w)
+    signed = [sum(b * (a - mean) ** r for a, b in zip(x, w, strict=True)) for r in range(order + 1)]
+    sizes = [
+        sum(b * abs(a - mean) ** r for a, b in zip(x, w, strict=True)) for r in range(order + 1)
+    ]
+    return signed[2:], sizes[2:]
+
+
+def check_exactly(m: Moments, values: np.ndarray, weights: np.ndarray) -> None:
+    signed, sizes = exact_sums(values, weights, m.order)
+    for k, (want, size) in enumerate(zip(signed, sizes, strict=True)):
+        error = abs(Fraction(float(m.power_sums[k])) - want)
+        bound = tolerances.moving_power_sum_error(len(values), k + 2) * size
+        assert error <= bound + len(values) * tolerances.UNDERFLOW, k + 2
+
+
+SAMPLES = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "offset": lambda rng, n: 1e8 + rng.normal(size=n),
+    "skewed": lambda rng, n: rng.gamma(0.3, size=n),
+    "ascending": lambda rng, n: np.sort(rng.normal(size=n)),
+    "a jump": lambda rng, n: np.where(np.arange(n) < n // 7, 3.0, 1e6 + rng.normal(size=n)),
+    "a late spike": lambda rng, n: np.where(np.arange(n) == n - 3, 1e9, rng.normal(size=n)),
+    "two neighbours": lambda rng, n: np.where(rng.random(n) < 0.3, np.nextafter(7, 8), 7.0),
+    "float16": lambda rng, n: rng.normal(size=n).astype(np.float16),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_order_twelve_is_exact_up_to_rounding(rng, name, weighted):
+    x = SAMPLES[name](rng, 1500)
+    weights = rng.gamma(2.0, size=1500) if weighted else np.ones(1500)
+    wide = np.repeat(x[:, None], 70, axis=1)  # side by side and not
+    m = moments(x, order=12, weights=weights if weighted else None)
+    check_exactly(m, x, weights)
+    m = moments(wide, order=12, weights=weights if weighted else None)
+    for j in (0, 69):
+        check_exactly(column_of(m, j), x, weights)
+
+
+def column_of(m: Moments, j: int) -> Moments:
+    return Moments(**{name: value[..., j] for name, value in vars(m).items()})
+
+
+@pytest.mark.parametrize("order", [2, 3, 5, 7, 12])
+def test_orders_agree(rng, order):
+    x = rng.normal(size=(700, 3))
+    m, full = moments(x, order=order), moments(x, order=12)
+    assert m.order == order
+    assert m.power_sums.shape == (order - 1, 3)
+    np.testing.assert_allclose(m.power_sums, full.power_sums[: order - 1], rtol=1e-13)
+    np.testing.assert_allclose(m.raw(order), (x**order).mean(0), rtol=1e-9)
+    with pytest.raises(InputError, match="r must be one of"):
+        m.central(order + 1)
+
+
+@pytest.mark.parametrize("order", [1, 13, 2.5, True, "6"])
+def test_wrong_order(order):
+    with pytest.raises(InputError, match="order must be one of"):
+        moments([1.0], order=order)
+
+
+def test_merge_needs_one_order():
+    with pytest.raises(InputError, match="one order, got 4 and 6"):
+        moments([1.0], order=4).merge(moments([1.0]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bool", "int16", "longdouble"])
+def test_dtypes_are_read_as_their_float64(rng, dtype):
+    """Read as they lie or through a buffer: the same blocks, and so the same bits."""
+    x = (3 * rng.normal(size=(9000, 100))).astype(dtype)
+    for table in (x, x[:, 3:70], x[:, :5], x[::-1], x[::3], np.asfortranarray(x[:, :70])):
+        same_bits(moments(table), moments(np.ascontiguousarray(table, np.float64)))
+
+
+def same_bits(a: Moments, b: Moments) -> None:
+    for name, value in vars(a).items():
+        np.testing.assert_array_equal(value, vars(b)[name], err_msg=name)
+
+
+@pytest.mark.parametrize("shape", [(1_500_000,), (40_000, 60), (20_000, 130), (50, 4, 90, 90)])
+def test_threads_change_no_bit(rng, monkeypatch, shape):
+    x = rng.standard_normal(shape, dtype=np.float32)
+    axis = (0, 2, 3) if len(shape) == 4 else 0
+    monkeypatch.setattr(MODULE, "_WORTH_A_PART", 1 << 18)
+    results = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(MODULE, "threads", lambda count=count: count)
+        results.append(moments(x, axis))
+    same_bits(results[0], results[1])
+    same_bits(results[0], results[2])
+    np.testing.assert_allclose(results[0].std, x.std(axis, dtype=np.float64), rtol=1e-12)
+
+
+def test_large_arrays_are_not_copied(rng):
+    x = rng.standard_normal((200_000, 40), dtype=np.float32)
+    moments(x[:100])
+    for table, axis in ((x, 0), (x.T, 1), (x[:, :33], 0)):
+        tracemalloc.start()
+        moments(table, axis, weights=np.ones(len(x)))
+        moments(table, axis)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < x.nbytes / 4
+
+
+WEIGHTED = st.lists(st.tuples(VALUES, st.integers(0, 4)), max_size=40)
+
+
+@given(WEIGHTED, st.sampled_from([1, 3]))
+def test_whole_weights_repeat(pairs, columns):
+    x = np.array([x for x, _ in pairs], dtype=float)
+    w = np.array([w for _, w in pairs], dtype=int)
+    many = np.repeat(x, w)
+    m = moments(np.repeat(x[:, None], columns, axis=1), order=6, weights=w)
+    check = column_of(m, columns - 1)
+    full = moments(many)
+    there = x[w > 0]
+    assert check.n == np.isfinite(there).sum()
+    assert check.weight_sum == full.n
+    assert check.nan_count == np.isnan(there).sum()
+    assert check.inf_count == np.isinf(there).sum()
+    assert check.zero_count == (there == 0).sum()
+    np.testing.assert_array_equal(check.zero_fraction, full.zero_fraction)
+    np.testing.assert_array_equal([check.minimum, check.maximum], [full.minimum, full.maximum])
+    if full.n:
+        check_column(dataclasses.replace(check, **counts_of(full)), (), many)
+
+
+def counts_of(m: Moments) -> dict[str, object]:
+    return {name: getattr(m, name) for name in ("n", "zero_count", "nan_count", "inf_count")}
+
+
+def test_fractions_are_weights_too(rng):
+    x, w = rng.normal(size=(900, 4)), rng.gamma(1.0, size=(900, 4)) * (rng.random((900, 4)) < 0.8)
+    m = moments(x, weights=w)
+    np.testing.assert_allclose(m.weight_sum, w.sum(0), rtol=1e-13)
+    np.testing.assert_allclose(m.mean, np.average(x, axis=0, weights=w), rtol=1e-11)
+    np.testing.assert_allclose(
+        m.var, [np.cov(x[:, j], aweights=w[:, j], ddof=0) for j in range(4)], rtol=1e-11
+    )
+    np.testing.assert_allclose(m.effective_n, w.sum(0) ** 2 / (w**2).sum(0), rtol=1e-12)
+    np.testing.assert_array_equal(m.n, (w > 0).sum(0))
+    scaled = moments(x, weights=w * 2.0**300)
+    np.testing.assert_array_equal(scaled.kurtosis, m.kurtosis)
+    np.testing.assert_array_equal(scaled.effective_n, m.effective_n)
+
+
+def test_effective_n():
+    assert moments([1.0, 2.0, 5.0]).effective_n == 3
+    assert moments([1.0, 2.0, np.nan], weights=[3, 3, 1]).effective_n == 2
+    assert moments([]).effective_n == 0
+    assert np.isnan(moments([1.0, 2.0], weights=[1e200, 1e200]).effective_n)
+
+
+def test_zero_fraction_is_weighted():
+    m = moments([0.0, -0.0, 1.0, 2.0, np.nan, 0.0], weights=[1, 2, 3, 4, 5, 0])
+    assert (m.zero_count, m.zero_fraction) == (2, 0.3)
+
+
+@given(WEIGHTED)
+def test_a_mask_deletes_rows(pairs):
+    x = np.array([x for x, _ in pairs], dtype=float)
+    mask = np.array([w > 1 for _, w in pairs], dtype=bool)
+    m = moments(np.stack([x, x[::-1]], axis=1), mask=mask)
+    check_all(m, np.stack([x, x[::-1]], axis=1)[mask], 0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), None])
+def test_a_mask_broadcasts_to_x(rng, axis):
+    x = sample(rng, (9, 5, 7), "float32")
+    for shape in ((9, 5, 7), (5, 1), (9, 1, 1), (1, 1, 7)):
+        mask = rng.random(shape) < 0.6
+        m = moments(x, axis, mask=mask)
+        full = np.broadcast_to(mask, x.shape)
+        for name, kind in (("n", np.isfinite), ("nan_count", np.isnan), ("inf_count", np.isinf)):
+            np.testing.assert_array_equal(getattr(m, name), (kind(x) & full).sum(axis), name)
+        use = np.isfinite(x) & full
+        with np.errstate(all="ignore"):
+            want = np.where(use, x, 0).astype(float).sum(axis) / use.sum(axis)
+        np.testing.assert_allclose(m.mean, want, rtol=1e-12)
+
+
+def test_rows_are_masked_where_x_is_square(rng):
+    x, mask = rng.normal(size=(6, 6)), np.arange(6) < 4
+    np.testing.assert_allclose(moments(x, mask=mask).mean, x[:4].mean(0), rtol=1e-14)
+    np.testing.assert_allclose(moments(x, 1, mask=mask).mean, x[:, :4].mean(1), rtol=1e-14)
+    m = moments(torch.tensor(x), mask=torch.tensor(mask))
+    np.testing.assert_allclose(m.mean, x[:4].mean(0), rtol=1e-14)
+
+
+def test_what_is_masked_out_may_have_any_weight(rng):
+    x = rng.normal(size=50)
+    weights = np.where(np.arange(50) < 9, np.nan, 2.0)
+    m = moments(x, weights=weights, mask=np.arange(50) >= 9)
+    assert (m.n, m.weight_sum) == (41, 82)
+
+
+BAD_SHARES = [
+    ({"weights": [1, 2]}, "weights must have the shape of x"),
+    ({"weights": [1.0, -1.0, 1.0]}, "finite and at least 0, got -1"),
+    ({"weights": [1.0, math.inf, 1.0]}, "finite and at least 0, got inf"),
+    ({"weights": [1.0, math.nan, 1.0]}, "finite and at least 0, got nan"),
+    ({"weights": ["a", "b", "c"]}, "weights must be an array of real numbers"),
+    ({"mask": [1, 0, 1]}, "mask must be an array of booleans"),
+    ({"mask": [True] * 4}, "mask must have the shape of x"),
+]
+
+
+@pytest.mark.parametrize(("share", "message"), BAD_SHARES)
+def test_wrong_weights_and_masks(share, message):
+    with pytest.raises(InputError, match=message):
+        moments([1.0, 2.0, 3.0], **share)
+    with pytest.raises(InputError, match=message):
+        moments(np.ones((3, 70)), **share)
+
+
+TABLES = st.lists(st.integers(-1000, 1000), min_size=2, max_size=90)
+
+
+@given(TABLES, st.integers(-(10**6), 10**6), st.sampled_from([-4.0, 0.25, 3.0, 1e-5]))
+def test_shift_and_scale(values, shift, scale):
+    x = np.array(values, dtype=float)
+    m, moved = moments(x, order=12), moments(scale * (x + shift), order=12)
+    size = np.abs(x - x.mean())
+    assert moved.mean == pytest.approx(scale * (m.mean + shift), abs=1e-8 * abs(scale))
+    for r in range(2, 13):
+        bound = 4 * tolerances.moving_power_sum_error(len(x), r) * (size**r).sum()
+        rounding = r * 4e6 * tolerances.eps() * (size ** (r - 1)).sum()  # of scale * (x + shift)
+        error = abs(moved.power_sums[r - 2] / scale**r - m.power_sums[r - 2])
+        assert error <= bound + rounding
+
+
+@given(TABLES, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(values, random):
+    x = np.array(values, dtype=float)
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    m, other = moments(x, order=12), moments(np.array(shuffled, dtype=float), order=12)
+    for name in ("n", "minimum", "maximum", "zero_count"):
+        assert getattr(m, name) == getattr(other, name)
+    size = np.abs(x - x.mean())
+    for r in range(2, 13):
+        bound = 2 * tolerances.moving_power_sum_error(len(x), r) * (size**r).sum()
+        assert abs(m.power_sums[r - 2] - other.power_sums[r - 2]) <= bound
+
+
+@given(TABLES)
+def test_reflection_turns_the_odd_moments(values):
+    x = np.array(values, dtype=float)
+    m, other = moments(x, order=12), moments(-x, order=12)
+    for r in range(2, 13):
+        assert other.power_sums[r - 2] == (-1) ** r * m.power_sums[r - 2]
+
+
+def inputs(rng: np.random.Generator) -> dict[str, tuple[object, tuple[float, ...]]]:
+    """Column: values; n, mean, std, skewness, kurtosis, where known (None is: anything)."""
+    normal = rng.normal(size=20)
+    return {
+        "empty": ([], (0, NAN, NAN, NAN, NAN)),
+        "one": ([1.0], (1, 1, 0, NAN, NAN)),
+        "two": ([1.0, 2.0], (2, 1.5, 0.5, 0, -2)),
+        "equal": ([3.0] * 50, (50, 3, 0, NAN, NAN)),
+        "two distinct": ([0.0] * 25 + [1.0] * 25, (50, 0.5, 0.5, 0, -2)),
+        "all NaN": ([NAN] * 10, (0, NAN, NAN, NAN, NAN)),
+        "with inf": ([math.inf, -math.inf, *normal], (20, normal.mean(), normal.std(), None, None)),
+        "ints": (np.array([1, 2, 3, 4]), (4, 2.5, math.sqrt(1.25), 0, -1.36)),
+        "near the end of float16": (
+            np.array([6e4, -6e4, 6e4, -6e4], np.float16),
+            (4, 0, 60000, 0, -2),
+        ),
+        "1e300": ([1e300, 1e300, -1e300, 1e300], (4, 5e299, math.inf, NAN, NAN)),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", inputs(np.random.default_rng(0)))
+def test_moments_bad_input(rng, name, weighted):
+    values, want = inputs(rng)[name]
+    column = np.asarray(values)
+    weights = np.full(len(column), 1.0) if weighted else None
+    for x in (column, np.repeat(column[:, None], 130, axis=1)):
+        m = moments(x, order=12, weights=weights)
+        both = m + m
+        for r in range(13):
+            m.central(r), m.raw(r), m.standardised(r)
+        got = [np.ravel(v)[-1] for v in (m.n, m.mean, m.std, m.skewness, m.kurtosis)]
+        for value, expected in zip(got, want, strict=True):
+            if expected is not None:
+                np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-15)
+        assert np.ravel(both.n)[-1] == 2 * want[0]
