@@ -170,11 +170,11 @@ def draw_calibration(ax: Any, shares: pd.DataFrame, replicates: int) -> None:
         ax.plot(100 * part["share"], y, "o", ms=5, color=shades[k], label=f"n = {n:,}")
     ax.axhline(len(NAMES) - 0.5, color="0.8", lw=0.8, ls=":")
     ax.set(
-        yticks=range(len(order)), yticklabels=order, xlim=(2.5, 7.5), ylim=(len(order) - 0.5, -0.5)
+        yticks=range(len(order)), yticklabels=order, xlim=(2.5, 8.2), ylim=(len(order) - 0.5, -0.5)
     )
     ax.set_xlabel("normal samples with p < 0.05 (%)")
     ax.set_title(f"Calibration: {replicates:,} samples, band 3 s.e.", loc="left", fontsize=10)
-    ax.legend(frameon=False, fontsize=8, loc="lower right", handletextpad=0.1, borderpad=0)
+    ax.legend(frameon=False, fontsize=8, loc="upper right", handletextpad=0.1, borderpad=0)
 
 
 def draw_discoveries(ax: Any, rates: pd.DataFrame, replicates: int) -> None:
@@ -194,7 +194,7 @@ def draw_discoveries(ax: Any, rates: pd.DataFrame, replicates: int) -> None:
         yticks=range(3),
         yticklabels=["uncorrected", "Benjamini-\nHochberg", "Benjamini-\nYekutieli"],
     )
-    ax.set(ylim=(2.6, -0.5), xlim=(0, 20))
+    ax.set(ylim=(2.6, -0.5), xlim=(0, 20), xticks=range(0, 21, 5))
     ax.set_xlabel(f"false discovery rate (%), {UNITS - FALSE} of {UNITS:,} units gamma(4)")
     ax.set_title(f"False discoveries: {replicates} times {UNITS:,} units", loc="left", fontsize=10)
     for shared, marker in (("independent", "o"), ("correlation 0.8", "D")):
@@ -229,7 +229,7 @@ def draw(
         ax = figure.add_subplot(grid[k // 2, 1 + k % 2])
         draw_power(ax, table, law)
         if k % 2 == 0:
-            ax.set_ylabel("samples with p < 0.05 (%)")
+            ax.set_ylabel(f"of {replicates[0]:,} samples, p < 0.05 (%)")
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower right", ncol=5, frameon=False)
     sns.despine(figure)

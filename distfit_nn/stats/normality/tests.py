@@ -80,10 +80,11 @@ def jarque_bera(x: ArrayLike, axis: Axis = 0) -> MomentTest:
 
     Notes
     -----
-    The chi-squared law that the statistic has in the limit is far off at n = 500 still. P-values
-    are read from the law simulated for each of 31 sample sizes with 400,000 normal samples, whose
-    standard error is sqrt(p (1 - p) / 400,000); they are never below 1/400001. Above n = 5,000 they
-    are interpolated between that size and the limit. All of it is free of location and scale.
+    By the chi-squared law that the statistic has in the limit, p < 0.001 would come five times too
+    often at n = 500, and twice at 5,000. P-values are read from the law simulated for each of 31
+    sample sizes with 400,000 normal samples, whose standard error is sqrt(p (1 - p) / 400,000);
+    they are never below 1/400001. Above n = 5,000 they are interpolated between that size and the
+    limit. All of it is free of location and scale.
 
     References
     ----------
@@ -201,8 +202,9 @@ def shapiro_wilk(x: ArrayLike, axis: Axis = 0) -> ShapiroTest:
     Notes
     -----
     Weights and p-values by Royston's approximations, exact at n = 3; p-values below 0.001 are
-    extrapolations. Never 0: at least 2.2e-308. The weights depend on n alone, so that columns of
-    one n cost a matrix product.
+    extrapolations, and near n = 5,000 the test is conservative: 4.5% of normal samples have
+    p < 0.05. Never 0: at least 2.2e-308. The weights depend on n alone, so that columns of one n
+    cost a matrix product.
 
     References
     ----------
