@@ -242,8 +242,8 @@ def distances(x: ArrayLike, axis: Axis = 0, *, reference: Any = "normal") -> Dis
 def distances_of_rows(rows: Rows, law: Law | None = None) -> Distances:
     """Return all distances of sorted rows from a law, N(0, 1) by default.
 
-    The rows stay as they are. A `law` comes from `reference.as_law`. See `wasserstein`, `energy_distance` and
-    `kolmogorov_smirnov`.
+    The rows stay as they are. A `law` comes from `reference.as_law`. See `wasserstein`,
+    `energy_distance` and `kolmogorov_smirnov`.
     """
     law = StandardNormal() if law is None else law
     measure = _from_one_law if law.columns is None else _from_laws

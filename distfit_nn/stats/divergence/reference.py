@@ -299,12 +299,12 @@ def compared(
     law = as_law(reference)
     if law.columns is None:
         return per_column(x, axis, lambda rows: to_law(rows, law))
-    table, kept = _columns(x, axis, "x")
+    table, kept = columns_of(x, axis, "x")
     _same_columns(law.columns, table.shape[1])
     return _shaped([to_law(sorted_rows(table), law)], kept)
 
 
-def _columns(x: ArrayLike, axis: Axis, name: str) -> tuple[NDArray[Any], tuple[int, ...]]:
+def columns_of(x: ArrayLike, axis: Axis, name: str) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Return x as a table (n, d), and the shape of its kept axes."""
     view, reduced = _checks.reduced_first(_checks.to_numpy(x, name), axis, name)
     kept = view.shape[reduced:]
@@ -318,7 +318,7 @@ def _paired(
     to_sample: Callable[[Rows, Rows], tuple[NDArray[Any], ...]],
 ) -> tuple[NDArray[Any], ...]:
     """Measure the columns of x against those of another sample, or against its only one."""
-    table, kept = _columns(x, axis, "x")
+    table, kept = columns_of(x, axis, "x")
     other = _checks.to_numpy(reference, "reference")
     if other.ndim not in (1, _checks.to_numpy(x).ndim):
         raise InputError(
@@ -326,7 +326,7 @@ def _paired(
             f"got {other.ndim} of shape {reprlib.repr(other.shape)}"
         )
     one = other.ndim == 1
-    against, _ = _columns(other, 0 if one else axis, "reference")
+    against, _ = columns_of(other, 0 if one else axis, "reference")
     if against.shape[1] != 1:
         _same_columns(against.shape[1], table.shape[1])
     single = sorted_rows(against) if against.shape[1] == 1 else None
