@@ -194,8 +194,8 @@ def drift(
     """
     x_table, y_table = _same_units(x, y)
     permutations = _checks.positive_int(permutations, "permutations")
-    alpha = _number(alpha, "alpha", 1.0)
-    least_effect = _number(least_effect, "least_effect", np.inf)
+    alpha = _checks.number_between(alpha, "alpha", 0.0, 1.0)
+    least_effect = _checks.number_between(least_effect, "least_effect", 0.0, np.inf)
     limit = None if max_rows is None else _checks.whole_number(max_rows, "max_rows", 2)
     taken = exchange(
         len(x_table),
@@ -247,14 +247,6 @@ def _same_units(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]
             f"x and y must have as many units, got {x_table.shape[1]} and {y_table.shape[1]}"
         )
     return x_table, y_table
-
-
-def _number(value: Any, name: str, below: float) -> float:
-    """Return `value` as a float in [0, below)."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 <= value < below:
-        raise InputError(f"{name} must be a number in [0, {below:g}), got {value!r}")
-    return float(value)
 
 
 def _judged(
