@@ -323,6 +323,18 @@ def test_whole_blocks_are_drawn(rng: np.random.Generator) -> None:
             assert len(np.unique(label[: len(taken.x_rows)][taken.x_rows // 10 == block])) == 1
 
 
+def test_all_rows_are_dealt_anew() -> None:
+    """Each side keeps its number of rows, and any set of rows is as likely as another."""
+    labels = exchange(
+        6, 3, None, paired=False, permutations=4000, max_rows=None, rng=np.random.default_rng(0)
+    ).labels
+    np.testing.assert_array_equal(labels[:, 0], [1] * 6 + [0] * 3)
+    np.testing.assert_array_equal(labels.sum(axis=0), 6)
+    seen = np.unique(labels[:, 1:], axis=1, return_counts=True)[1]
+    assert len(seen) == math.comb(9, 6)
+    assert stats.chisquare(seen).pvalue > 1e-4
+
+
 def test_pairs_are_swapped_as_pairs(rng: np.random.Generator) -> None:
     labels = exchange(
         30, 30, None, paired=True, permutations=200, max_rows=None, rng=np.random.default_rng(0)
