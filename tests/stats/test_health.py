@@ -173,6 +173,8 @@ def test_floating_point_is_no_grid(rng: np.random.Generator, dtype: type) -> Non
     x = rng.normal(size=(2000, 50)).astype(dtype)
     assert np.isnan(distinct_values(x).step).all()
     assert np.isnan(distinct_values(np.maximum(x, 0)).step).all()
+    offset = x.astype(np.float32) + np.float32(1e4)  # 8,000 levels of float32 itself
+    assert np.isnan(distinct_values(offset).step).all()
 
 
 def slope(name: str, x: Array) -> Array:
