@@ -1,0 +1,375 @@
+"""The compiled histogram of columns with bins of width 2^e: a dense window and a sparse tail.
+
+At exponent e a value x lies in the bin whose lower edge is ``floor(x / 2^e) 2^e``. Every such edge
+is a float64 but one: -2^1024, for which the lowest float64 stands, which lies in the same bin.
+At the least exponent, -1074, every float64 is a bin of its own.
+
+Of each column, a *window* of 2 K neighbouring bins is counted in an array, which costs a multiply,
+a floor and an increment a value. What falls outside goes to the *tail*, a hash table from edges to
+counts. When the tail is full, the column is rebuilt: coarsened until it has at most K bins, with
+the window where most of the counts are. Until then a column may have more bins than K, at an
+exponent below the one that it will end with; `extract` gives the canonical bins at any time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+LEAST = -1074  # exponent of the smallest positive float64
+LARGEST = 1023  # exponent at which four bins hold every float64
+_BOTTOM = -np.finfo(np.float64).max
+_LANES = 256  # values whose bins are found at once, in vector registers
+_FAR = 2.0**52  # the indices of a window's bins stay below this
+_WHOLE = 2.0**53  # float64 from here on are whole
+_USUAL = 1000  # 2^e and 2^-e are normal numbers up to here; windows have no others
+_STRAY = 16  # a window is moved when this many times its bins have missed it
+_VALUES = 1 << 13  # of one turn: what is allocated for it stays in the heap and in the cache
+
+_jit = njit(cache=True, nogil=True)
+
+
+class State(NamedTuple):
+    """The live counts of d columns, in arrays that the kernels change in place.
+
+    The first four have one entry a lane: a few columns are repeated until they fill `_LANES`.
+    """
+
+    scale: Array  # 2^-e
+    base: Array  # index of the first bin of the window; inf where there is none
+    column: Array  # int32 (lanes,)
+    offset: Array  # where the window of the lane's column starts in `window`, flat
+    place: Array  # int32 scratch: the bins of a row of lanes
+    exponent: Array  # int64 (d,)
+    window: Array  # int64 or float64 (d, 2 K + 1); the last counts the values that missed
+    keys: Array  # (d, slots) edges of the tail, NaN where a slot is free; slots is a power of two
+    counts: Array  # (d, slots), of the dtype of the window
+    used: Array  # int64 (d,), slots that are taken
+    missed: Array  # int64 (d,), finite values that missed the window since it was placed
+
+
+def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
+    """Return the state of no data."""
+    lanes = columns * max(1, _LANES // max(1, columns))
+    column = np.arange(lanes, dtype=np.int32) % max(1, columns)
+    size = 2 * bins + 1
+    slots = 1 << (2 * bins - 1).bit_length()
+    return State(
+        scale=np.ones(lanes),
+        base=np.full(lanes, np.inf),
+        column=column,
+        offset=column.astype(np.int64) * size,
+        place=np.zeros(lanes, np.int32),
+        exponent=np.full(columns, LEAST),
+        window=np.zeros((columns, size), dtype),
+        keys=np.full((columns, slots), np.nan),
+        counts=np.zeros((columns, slots), dtype),
+        used=np.zeros(columns, np.int64),
+        missed=np.zeros(columns, np.int64),
+    )
+
+
+@_jit
+def _scaled(x: float, power: int) -> float:
+    """Return x 2^power; the usual powers are made from their bits, at a tenth of ldexp's cost."""
+    if abs(power) <= _USUAL:
+        return x * np.int64((power + 1023) << 52).view(np.float64)
+    return math.ldexp(x, power)
+
+
+@_jit
+def lower_edge(x: float, exponent: int) -> float:
+    """Return floor(x / 2^exponent) 2^exponent of a finite x; -0.0 becomes 0.0."""
+    if exponent == LEAST:
+        return x + 0.0
+    index = _scaled(x, -exponent)
+    if not abs(index) < _WHOLE:
+        return x + 0.0
+    index = _not_above(x, np.floor(index))
+    return max(_scaled(index, exponent), _BOTTOM) + 0.0
+
+
+@_jit
+def _not_above(x: float, index: float) -> float:
+    """Mend the index of a negative x that 2^-e has underflown to -0.0."""
+    return index - 1.0 if x < 0.0 and index >= 0.0 else index
+
+
+@_jit
+def _bits(x: float) -> Any:
+    """Return the bits of x as an int64: those of positive numbers ascend with them."""
+    return np.float64(x).view(np.int64)
+
+
+@_jit
+def _merge_exponent(a: float, b: float) -> Any:
+    """Return the least exponent at which a < b lie in one bin, LARGEST + 1 if none.
+
+    For positive numbers it is found by the highest bit in which they differ. Negative ones have
+    bins that are closed at the larger magnitude; the magnitudes' predecessors lie in the same.
+    """
+    if a < 0.0 <= b:
+        return LARGEST + 1
+    low, high = _bits(a), _bits(b)
+    if a < 0.0:
+        low, high = _bits(-b) - 1, _bits(-a) - 1
+    binade = high >> 52
+    if binade != low >> 52:
+        return binade - 1022
+    length = (_bits(high ^ low) >> 52) - 1022  # of a number below 2^52, read as a float64
+    return max(binade, 1) - 1075 + length
+
+
+@_jit
+def _canonical_exponent(edges: Array, bins: int, least: int) -> int:
+    """Return the smallest exponent from `least` on at which at most `bins` bins are occupied."""
+    if len(edges) <= bins:
+        return least
+    merging = np.zeros(LARGEST + 2 - LEAST, np.int64)
+    for i in range(len(edges) - 1):
+        merging[_merge_exponent(edges[i], edges[i + 1]) - LEAST] += 1
+    occupied = 1
+    exponent = LARGEST + 1
+    while exponent > least and occupied + merging[exponent - LEAST] <= bins:
+        occupied += merging[exponent - LEAST]  # what merges at an exponent is apart below it
+        exponent -= 1
+    return exponent
+
+
+@_jit
+def _coarsen(edges: Array, counts: Array, exponent: int) -> int:
+    """Move ascending edges to the bins of a larger exponent, in place; return how many remain."""
+    size = 0
+    for i in range(len(edges)):
+        edge = lower_edge(edges[i], exponent)
+        if size > 0 and edges[size - 1] == edge:
+            counts[size - 1] += counts[i]
+        else:
+            edges[size], counts[size] = edge, counts[i]
+            size += 1
+    return size
+
+
+@_jit
+def _slot(keys: Array, key: float) -> Any:
+    """Return the slot of a key in a table that is not full, or the free slot for it."""
+    mask = np.uint64(len(keys) - 1)
+    bits = np.float64(key).view(np.uint64)
+    bits = (bits ^ (bits >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    slot = (bits >> np.uint64(32)) & mask
+    while keys[slot] == keys[slot] and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@_jit
+def _full(keys: Array) -> int:
+    """Return how many slots of a column may be taken: well over K, well under all."""
+    return 3 * keys.shape[1] // 4
+
+
+@_jit
+def _fill(
+    values: Array,
+    shares: Array,
+    column: Array,
+    start: int,
+    scale: Array,
+    base: Array,
+    exponent: Array,
+    window: Array,
+    keys: Array,
+    counts: Array,
+    used: Array,
+) -> int:
+    """Count finite values from `start` on until a column's tail is full; return where that was.
+
+    Takes the arrays of a state one by one: the compiler hands these on for nothing, unlike a tuple.
+    """
+    limit = _full(keys)
+    size = window.shape[1] - 1
+    for i in range(start, len(values)):
+        x, j = values[i], column[i]
+        index = _not_above(x, np.floor(x * scale[j])) - base[j]
+        if 0.0 <= index < size:
+            window[j, int(index)] += shares[i]
+            continue
+        key = lower_edge(x, exponent[j])
+        slot = _slot(keys[j], key)
+        counts[j, slot] += shares[i]
+        if keys[j, slot] != key:
+            keys[j, slot] = key
+            used[j] += 1
+            if used[j] >= limit:
+                return i + 1
+    return len(values)
+
+
+@_jit
+def _add(values: Array, shares: Array, column: Array, start: int, s: State) -> int:
+    """Count finite values from `start` on, as `_fill` does."""
+    arrays = s.window, s.keys, s.counts, s.used
+    return _fill(values, shares, column, start, s.scale, s.base, s.exponent, *arrays)
+
+
+@_jit
+def _gather(state: State, j: int) -> tuple[Array, Array]:
+    """Return the occupied bins of a column as they are: edges, ascending, and counts."""
+    window, keys = state.window[j], state.keys[j]
+    tail = np.sort(keys[keys == keys])
+    size = len(window) - 1
+    edges = np.empty(len(tail) + size)
+    counts = np.empty(len(edges), window.dtype)
+    start = np.inf
+    if state.base[j] < np.inf:
+        start = _scaled(state.base[j], state.exponent[j])
+    m = i = 0
+    for half in range(2):  # what is below the window, the window, what is above it
+        while i < len(tail) and (half == 1 or tail[i] < start):
+            edges[m], counts[m] = tail[i], state.counts[j, _slot(keys, tail[i])]
+            m, i = m + 1, i + 1
+        for k in range(size if half == 0 and start < np.inf else 0):
+            if window[k] > 0:
+                edge = _scaled(state.base[j] + k, state.exponent[j])
+                edges[m], counts[m] = max(edge, _BOTTOM), window[k]
+                m += 1
+    return edges[:m], counts[:m]
+
+
+@_jit
+def _best_window(edges: Array, counts: Array, exponent: int, size: int) -> float:
+    """Return the index of the first of the `size` bins that hold most of the counts, or inf."""
+    if abs(exponent) > _USUAL:
+        return np.inf
+    scale = _scaled(1.0, -exponent)
+    base, best, mass, last = np.inf, 0.0, 0.0, 0
+    for first in range(len(edges)):
+        low = edges[first] * scale
+        while last < len(edges) and edges[last] * scale - low < size:
+            mass += counts[last]
+            last += 1
+        if mass > best and abs(low) < _FAR:
+            room = size - (edges[last - 1] * scale - low + 1)
+            base, best = low - math.floor(room / 2), mass
+        mass -= counts[first]
+        last = max(last, first + 1)
+    return base
+
+
+@_jit
+def canonical(edges: Array, counts: Array, least: int, bins: int) -> tuple[int, Array, Array]:
+    """Return the canonical exponent, edges and counts of ascending edges, which may be equal.
+
+    Both arrays are changed; all edges are of bins at an exponent of at most `least`.
+    """
+    size = _coarsen(edges, counts, least)
+    exponent = _canonical_exponent(edges[:size], bins, least)
+    size = _coarsen(edges[:size], counts[:size], exponent)
+    return exponent, edges[:size].copy(), counts[:size].copy()
+
+
+@_jit
+def _rebuild(state: State, j: int, bins: int, least: int) -> None:
+    """Coarsen a column to at most `bins` bins, and to the exponent `least`; place its window."""
+    edges, counts = _gather(state, j)
+    exponent, edges, counts = canonical(edges, counts, max(least, state.exponent[j]), bins)
+    base = _best_window(edges, counts, exponent, state.window.shape[1] - 1)
+    for lane in range(j, len(state.base), len(state.exponent)):
+        state.base[lane] = base
+        state.scale[lane] = _scaled(1.0, -exponent) if base < np.inf else 1.0
+    state.exponent[j] = exponent
+    state.window[j, :] = 0
+    state.keys[j, :] = np.nan
+    state.counts[j, :] = 0
+    state.used[j] = state.missed[j] = 0
+    _add(edges, counts, np.full(len(edges), j), 0, state)
+
+
+@_jit
+def _add_all(values: Array, shares: Array, column: Array, state: State, bins: int) -> None:
+    """Count finite values; rebuild a column where its tail is full."""
+    done = 0
+    while done < len(values):
+        done = _add(values, shares, column, done, state)
+        j = column[done - 1]
+        if state.used[j] >= _full(state.keys):
+            _rebuild(state, j, bins, LEAST)
+
+
+@_jit
+def _find(values: Array, scale: Array, base: Array, size: int, place: Array) -> bool:
+    """Find the bins of some values in their windows, in vector registers; were any missed?"""
+    end, last = float(size), np.int32(0)
+    for p in range(len(values)):
+        x = values[p]
+        index = np.floor(x * scale[p])
+        index = index - 1.0 if x < 0.0 and index >= 0.0 else index
+        index = index - base[p]
+        index = index if index >= 0.0 and index < end else end
+        place[p] = np.int32(index)
+        last = max(last, place[p])
+    return last == size
+
+
+@_jit
+def _tally(flat: Array, weights: Array, state: State) -> tuple[Array, Array, Array]:
+    """Count values in their windows; return the finite ones that missed, weights and columns."""
+    scale, base, place = state.scale, state.base, state.place
+    window, offset, size = state.window.reshape(-1), state.offset, state.window.shape[1] - 1
+    missed, column = np.empty(len(flat)), np.empty(len(flat), np.int32)
+    shares = np.empty(len(flat), window.dtype)
+    m = 0
+    for start in range(0, len(flat), len(place)):
+        values = flat[start : start + len(place)]
+        if _find(values, scale, base, size, place):
+            for p in range(len(values)):
+                missed[m], column[m] = values[p], state.column[p]
+                shares[m] = 1 if len(weights) == 0 else weights[start + p]
+                m += place[p] == size and abs(values[p]) < np.inf and shares[m] > 0
+        if len(weights) == 0:
+            for p in range(len(values)):
+                window[np.uint64(offset[p] + place[p])] += 1
+        else:
+            for p in range(len(values)):
+                window[np.uint64(offset[p] + place[p])] += weights[start + p]
+    state.window[:, size] = 0
+    return missed[:m], shares[:m], column[:m]
+
+
+@_jit
+def update(state: State, flat: Array, weights: Array, bins: int) -> None:
+    """Count rows of d values, one after the other; weights are as long, or of length 0 for ones."""
+    columns = len(state.exponent)
+    step = max(1, _VALUES // columns) * columns
+    for start in range(0, len(flat), step):
+        missed, shares, column = _tally(
+            flat[start : start + step], weights[start : start + step], state
+        )
+        if len(missed) > 0:
+            _add_all(missed, shares, column, state, bins)
+            for j in column:
+                state.missed[j] += 1
+            for j in range(columns):
+                if state.missed[j] > _STRAY * state.window.shape[1] and state.base[j] < np.inf:
+                    _rebuild(state, j, bins, LEAST)
+
+
+@_jit
+def absorb(state: State, j: int, edges: Array, counts: Array, exponent: int, bins: int) -> None:
+    """Count the bins of another histogram of this exponent."""
+    if exponent > state.exponent[j]:
+        _rebuild(state, j, bins, exponent)
+    _add_all(edges, counts, np.full(len(edges), j), state, bins)
+
+
+@_jit
+def extract(state: State, j: int, bins: int) -> tuple[int, Array, Array]:
+    """Return the canonical exponent of a column, its edges and its counts; nothing is changed."""
+    edges, counts = _gather(state, j)
+    return canonical(edges, counts, state.exponent[j], bins)
