@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from distfit_nn.errors import InputError
 from distfit_nn.stats.moments import Moments, MomentSums, moments
 from tests import tolerances
+from tests.stats.exact_moments import same_bits
 
 COUNTS = ("n", "nan_count", "inf_count", "zero_count")
 EXACT = (*COUNTS, "minimum", "maximum")
@@ -32,11 +33,6 @@ def sums_of(x: np.ndarray, weights: np.ndarray | None = None, order: int = 6) ->
     sums = MomentSums(x.shape[1], order)
     sums.update(x, weights)
     return sums
-
-
-def same_bits(a: Moments, b: Moments) -> None:
-    for name, value in vars(a).items():
-        np.testing.assert_array_equal(value, vars(b)[name], err_msg=name)
 
 
 def close(a: Moments, b: Moments, x: np.ndarray) -> None:
