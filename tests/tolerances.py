@@ -385,9 +385,9 @@ def distance_error(n: int) -> float:
 
 
 DISTANCE_QUADRATURE = 1e-8
-"""Distances from a law that is integrated: 100 panels of 16 nodes, exact to 1e-10 for densities
-that are smooth between quantiles whose masses are a quarter of e apart, doubled and more for kinks
-of the densities at hand, which lie at ends of panels; and that of scipy's quad, QUADRATURE."""
+"""Distances from a law that is integrated: 6 nodes on 160 panels that end at quantiles, exact to
+1e-10 for densities that are smooth between these (kinks of the densities at hand lie at ends of
+panels), with n cells of 1/n each; and what scipy's quad is asked for, QUADRATURE."""
 
 ENTROPY_SHIFT = 1e-9
 """Gaps between values below 10 in size, shifted by up to 1e3, are rounded by 1e3 eps = 2e-13; the
@@ -408,3 +408,15 @@ def moving_power_sum_error(n: int, order: int) -> float:
     there are fewer of these than of values.
     """
     return power_sum_error(n, order) * 1.32**order
+
+MIXTURE_LIKELIHOOD = 1e-6
+"""Log-likelihood per value: EM ends where three of its steps gain less than 1e-9 of it, and gains
+fall off by at least 1% a step where the components are told apart at all, after extrapolation."""
+
+CRITICAL_BANDWIDTH = 2e-3
+"""Relative: spreading a value over two grid points h / 8 apart or less adds at most (h / 8)^2 / 4
+to h^2, 0.2% of h; the bisection ends at 1e-4."""
+
+MODE_OF_GRID = 5e-3
+"""Of a kernel estimate with 8 points in a bandwidth, relative to its height or bandwidth: linear
+binning widens the kernel by 0.2%, a parabola through 3 points is off by 1 / 8^4 of the height."""
