@@ -9,16 +9,21 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfit_nn._checks import one_of
+from distfit_nn import streaming
+from distfit_nn._checks import one_of, positive_int, whole_number
 from distfit_nn._files import plain, write_text
 from distfit_nn.capture.entries import Entry
 from distfit_nn.capture.readers import Source, read
 from distfit_nn.maxent.problem import check_order
 from distfit_nn.stats import summary
+from distfit_nn.stats.accumulator import ColumnSummary
 from distfit_nn.stats.findings import Findings
+from distfit_nn.stats.summary import LEAST_ORDER, Place
+from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
 FORMAT, VERSION = "distfit_nn.analysis", 1
 
@@ -72,21 +77,42 @@ def analyze(
     *,
     order: int = 6,
     unit_axis: int | None = None,
-    progress: Callable[[Entry], None] | None = None,
+    sample: int = 5000,
+    seed: int = 0,
+    memory_limit: int | str = MEMORY,
+    client: Client | None = None,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Measure the distribution of every unit of every layer at every step.
 
+    Moments, extremes, counts, quantiles and histograms are those of all rows, taken in one pass;
+    tests that need single values take them from a uniform sample of the rows. The numbers, to the
+    last bit, do not depend on `memory_limit`, on the number of threads, or on the `client`.
+
     Parameters
     ----------
-    source : path, array, tensor, DataFrame or dict of str to array
-        A store that `record` wrote; a file .npy, .npz, .safetensors, .pt, .pth or .csv; an array
-        (n,) or (n, d) of n rows and d units; or a dict with a layer's name for each array.
+    source : path, URL, array, tensor, DataFrame or dict of str to array
+        A store that `record` wrote, in a folder or behind a URL that fsspec knows; a file .npy,
+        .npz, .safetensors, .pt, .pth or .csv; an array (n,) or (n, d) of n rows and d units; or a
+        dict with a layer's name for each array. Stores, .npy and .safetensors may be larger than
+        memory.
     order : int
         Moments that the maximum-entropy densities match, 1 to 12.
     unit_axis : int, optional
         Axis of the units in arrays of more than two dimensions; the others are rows.
+    sample : int, default 5000
+        Rows that are drawn from each recording for such tests (all, where there are no more).
+    seed : int, default 0
+        Of the sample.
+    memory_limit : int or str, default "256MB"
+        Bytes for data and sums; the libraries themselves take about 250 MB. Where the units of a
+        recording need more, it is read several times, for some of them at once.
+    client : dask.distributed.Client, optional
+        A cluster that measures instead of this process; its workers must be able to read the
+        source.
     progress : callable, optional
-        Called with each entry before it is measured.
+        Called with an entry and the number of its rows that are measured: 0 when its turn comes,
+        then after each part.
 
     Returns
     -------
@@ -107,25 +133,37 @@ def analyze(
     >>> analysis.units[["unit", "n", "maxent_status"]].values.tolist()
     [[0, 500, 'ok'], [1, 500, 'ok'], [2, 500, 'ok']]
     """
-    order = check_order(order)
-    recordings = []
-    for entry in read(source, unit_axis=unit_axis):
-        if progress is not None:
-            progress(entry)
-        recording = summary.summarise(
-            entry.values,
-            entry.layer,
-            entry.site,
-            entry.step,
-            entry.activation,
-            names=entry.names,
-            rows_seen=entry.rows_seen,
-            order=order,
-        )
-        recordings.append(recording)
+    settings = Settings(
+        order=max(check_order(order), LEAST_ORDER),
+        rows=positive_int(sample, "sample"),
+        seed=whole_number(seed, "seed"),
+        memory=memory_size(memory_limit),
+    )
+    summarise_entry = _summariser(client)
+    recordings = [
+        summary.recording(summarise_entry(entry, settings, progress), place_of(entry), order)
+        for entry in read(source, unit_axis=unit_axis)
+    ]
     name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Analysis(name, order, created, tuple(recordings))
+
+
+def place_of(entry: Entry) -> Place:
+    """Return where and when the values of an entry were recorded."""
+    return Place(
+        entry.layer, entry.site, entry.step, entry.activation, entry.rows_seen, entry.names
+    )
+
+
+def _summariser(
+    client: Client | None,
+) -> Callable[[Entry, Settings, Progress | None], ColumnSummary]:
+    if client is None:
+        return streaming.summarise_entry
+    from distfit_nn import cluster
+
+    return cluster.summariser(client)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distfit_nn.capture.entries import Entry
 
 INTERRUPTED = 130
+MEMORY_LIMIT = "256MB"
 
 app = typer.Typer(
     name="distfit-nn",
@@ -40,12 +42,20 @@ app = typer.Typer(
 Source = Annotated[
     str,
     typer.Argument(
-        help="A recorded store (folder), or a file: .npy, .npz, .safetensors, .pt, .pth, .csv."
+        help="A recorded store (a folder or a URL), or a file: .npy, .npz, .safetensors, .pt, "
+        ".pth, .csv."
     ),
 ]
 Order = Annotated[int, typer.Option(help="Moments that the densities match, 1 to 12.")]
 UnitAxis = Annotated[
     int | None, typer.Option(help="Axis of the units in arrays of more than two dimensions.")
+]
+MemoryLimit = Annotated[
+    str, typer.Option(help='Memory for data and sums, as "500MB"; the libraries take about 250 MB.')
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure instead."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
@@ -123,6 +133,8 @@ def analyze(
     source: Source,
     order: Order = 6,
     unit_axis: UnitAxis = None,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
     csv: Annotated[
         Path | None, typer.Option(help="Also write the table of units to this file.")
@@ -135,7 +147,8 @@ def analyze(
     """
     if csv is not None:
         _spare_the_source(source, csv, "--csv")
-    analysis = _analysis(source, order, unit_axis, quiet)
+    work = _Work(order, unit_axis, memory_limit, scheduler)
+    analysis = _analysis(source, work, quiet)
     if csv is not None:
         analysis.to_csv(csv)
     if as_json:
@@ -180,6 +193,8 @@ def report(
     ),
     order: Order = 6,
     unit_axis: UnitAxis = None,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -188,7 +203,8 @@ def report(
     Example: distfit-nn report run/ --output report.html
     """
     _spare_the_source(source, output, "--output")
-    written = _analysis(source, order, unit_axis, quiet).to_html(output)
+    work = _Work(order, unit_axis, memory_limit, scheduler)
+    written = _analysis(source, work, quiet).to_html(output)
     _print(_json({"report": str(written)}) if as_json else str(written))
 
 
@@ -209,7 +225,7 @@ def demo(
 
     store = output / "run"
     accuracy = train_and_record(store, seed=seed, say=None if quiet else _say)
-    written = _analysis(str(store), 6, None, quiet).to_html(output / "report.html")
+    written = _analysis(str(store), _Work(), quiet).to_html(output / "report.html")
     if as_json:
         result = {"report": str(written), "store": str(store), "test_accuracy": accuracy}
         _print(_json(result))
@@ -223,10 +239,35 @@ def _spare_the_source(source: str, output: Path, option: str) -> None:
         raise InputError(f"{option} must not be the source, {source}, nor in it")
 
 
-def _analysis(source: str, order: int, unit_axis: int | None, quiet: bool) -> Analysis:
+class _Work(NamedTuple):
+    """How to analyse."""
+
+    order: int = 6
+    unit_axis: int | None = None
+    memory_limit: str = MEMORY_LIMIT
+    scheduler: str | None = None
+
+
+def _analysis(source: str, work: _Work, quiet: bool) -> Analysis:
     from distfit_nn.analysis import analyze
 
-    return analyze(source, order=order, unit_axis=unit_axis, progress=_progress(quiet))
+    with _client(work.scheduler) as client:
+        return analyze(
+            source,
+            order=work.order,
+            unit_axis=work.unit_axis,
+            memory_limit=work.memory_limit,
+            client=client,
+            progress=_progress(quiet),
+        )
+
+
+def _client(scheduler: str | None) -> AbstractContextManager[Any]:
+    if scheduler is None:
+        return nullcontext()
+    from distfit_nn.cluster import connected
+
+    return connected(scheduler)
 
 
 def _support(text: str) -> float | tuple[float, float] | str:
@@ -246,6 +287,7 @@ def _support(text: str) -> float | tuple[float, float] | str:
 
 # What is printed
 
+STEP = 10  # percent between two lines of progress
 WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
 
 
@@ -254,14 +296,22 @@ def _json(content: Any) -> str:
     return json.dumps(content, allow_nan=False, indent=1)
 
 
-def _progress(quiet: bool) -> Callable[[Entry], None] | None:
-    """Return what names each entry on standard error as its turn comes."""
+def _progress(quiet: bool) -> Callable[[Entry, int], None] | None:
+    """Return what names each entry on standard error as its turn comes, and tells how far it is."""
     if quiet:
         return None
+    shown = 0  # percent of the entry at hand
 
-    def show(entry: Entry) -> None:
-        size = f"{entry.rows} rows x {entry.units} units"
-        _say(f"{entry.layer} {entry.site} step {entry.step}: {size}")
+    def show(entry: Entry, rows: int) -> None:
+        nonlocal shown
+        where = f"{entry.layer} {entry.site} step {entry.step}"
+        percent = 100 * rows // entry.rows
+        if rows == 0:
+            shown = 0
+            _say(f"{where}: {entry.rows} rows x {entry.units} units")
+        elif percent >= shown + STEP and percent < 100:
+            shown = percent
+            _say(f"{where}: {percent}%")
 
     return show
 

@@ -52,14 +52,14 @@ def fit_table(
     entries: Iterable[Entry],
     order: int,
     support: Support,
-    progress: Callable[[Entry], None] | None = None,
+    progress: Callable[[Entry, int], None] | None = None,
 ) -> FitTable:
     """Fit every unit of every entry; NaN and inf are left out."""
     order = check_order(order)
     places, densities = [], []
     for entry in entries:
         if progress is not None:
-            progress(entry)
+            progress(entry, 0)
         densities.append(maxent.fit(entry.values, order, support, nan_policy="omit"))
         places.append((entry.layer, entry.site, entry.step))
     return FitTable(order, tuple(places), tuple(densities))

@@ -64,8 +64,9 @@ def test_csv_reads_back(analysis, tmp_path, table):
 
 def test_progress_names_each_entry(rng):
     seen = []
-    dn.analyze({"a": rng.normal(size=9), "b": rng.normal(size=9)}, progress=seen.append)
-    assert [entry.layer for entry in seen] == ["a", "b"]
+    arrays = {"a": rng.normal(size=9), "b": rng.normal(size=9)}
+    dn.analyze(arrays, progress=lambda entry, rows: seen.append((entry.layer, rows)))
+    assert seen == [("a", 0), ("a", 9), ("b", 0), ("b", 9)]
 
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.zeros((3, 0)), np.zeros((2, 2, 2)), ["a"]])

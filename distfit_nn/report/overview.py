@@ -15,7 +15,7 @@ from distfit_nn.report.select import Layer, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import FLAGS
-from distfit_nn.stats.summary import FAR_KL
+from distfit_nn.stats.unit_table import FAR_KL
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings

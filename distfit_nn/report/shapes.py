@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from distfit_nn.stats.summary import Histogram
+    from distfit_nn.stats.densities import Histogram
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import pandas as pd
 
-from distfit_nn.stats import summary
-from distfit_nn.stats.summary import Recording
+from distfit_nn.stats.definitions import DEFINITIONS
+from distfit_nn.stats.summary import Recording, layer_row
+from distfit_nn.stats.unit_table import ALPHA
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,33 +36,38 @@ class Findings:
     @property
     def alpha(self) -> float:
         """False discovery rate of the dip test over the units of a recording."""
-        return summary.ALPHA
+        return ALPHA
 
     @property
     def definitions(self) -> dict[str, str]:
         """How each figure is computed, and which threshold a verdict has: name to sentence."""
-        return dict(summary.DEFINITIONS)
+        return dict(DEFINITIONS)
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """One row for each layer, site and step.
 
         Columns: layer, site, step, activation, rows, rows_seen (of which the rows
-        are a sample), units; how many units are dead, heavy_tailed,
-        bimodal, far, or without an exact density (maxent_failed); kurtosis_max, dip_max, kl_median,
-        kl_max, shape_median (the median of kl_maxent - kl_gaussian: what no affine map of a unit
-        removes); zero_fraction, nan_count, inf_count; pooled_* of all units' values together.
+        are a sample), units; how many units are dead, saturated, outlier channels, heavy_tailed,
+        bimodal, undecided, of the thesis' shape (relu_signature), far, or without an exact density
+        (maxent_failed); kurtosis_max, dip_max, kl_median, kl_max, shape_median (what no affine map
+        of a unit removes), wasserstein_median; zero_fraction, nan_count, inf_count; pooled_* of all
+        units' values together.
         """
-        return pd.DataFrame([summary.layer_row(recording) for recording in self.recordings])
+        return pd.DataFrame([layer_row(recording) for recording in self.recordings])
 
     @cached_property
     def units(self) -> pd.DataFrame:
         """One row for each unit of each layer, site and step.
 
-        Columns: layer, site, step, unit, name (of a column, else missing), n, mean, std,
-        skewness, kurtosis (excess), min, max, zero_fraction, nan_count, inf_count,
-        bimodality_coefficient, dip, dip_pvalue, dip_qvalue, kl_gaussian, kl_maxent (nats),
-        mass_outside, maxent_status, and the verdicts dead, heavy_tailed, bimodal, far;
-        `definitions` says what each means.
+        Columns: layer, site, step, unit, name (of a column, else missing); n, sampled, mean, std,
+        skewness, kurtosis (excess), l_skewness, l_kurtosis, min, q01, median, q99, max,
+        zero_fraction, nan_count, inf_count, distinct, distinct_effective, tail_index,
+        outlier_ratio; bimodality_coefficient, dip, dip_pvalue, dip_qvalue, modes, valley_depth,
+        shape (a verdict) and its evidence, relu_signature; kl_gaussian, kl_maxent, kl_location,
+        kl_scale, kl_shape (nats), wasserstein, wasserstein_chance, kolmogorov, mass_outside,
+        maxent_status; normality_distance, normality_pvalue, normality_qvalue; and the verdicts
+        dead, constant, saturated, outlier, heavy_tailed, bimodal, far. `definitions` says what each
+        means.
         """
         return pd.concat([recording.units for recording in self.recordings], ignore_index=True)

@@ -164,7 +164,7 @@ def health(
                 f"got {l_kurtosis.shape}"
             )
     limits = _flat_limits(activation, site, _inner(flat_slope, "flat_slope"))
-    parts = _Parts(*per_column(x, axis, partial(_parts_of_rows, limits=limits)))
+    parts = HealthParts(*per_column(x, axis, partial(_parts_of_rows, limits=limits)))
     return _judged(
         measured,
         parts,
@@ -191,10 +191,43 @@ def health_of(
     Counts, extremes and shares of zeros, NaN and inf are of all values; what needs the values
     themselves is of the sample. `rows` is left as it is; options as in `health`.
     """
-    limits = _flat_limits(activation, site, flat_slope)
+    parts = parts_of_rows(rows, activation=activation, site=site, flat_slope=flat_slope)
+    return health_of_parts(
+        measured,
+        parts,
+        activation=activation,
+        site=site,
+        l_kurtosis=l_kurtosis,
+        saturated_share=saturated_share,
+        outlier_ratio=outlier_ratio,
+    )
+
+
+def parts_of_rows(
+    rows: Rows,
+    *,
+    activation: str | None = None,
+    site: str | None = None,
+    flat_slope: float = FLAT_SLOPE,
+) -> HealthParts:
+    """Return what `health_of_parts` needs of some units' values, sorted; `rows` stays as it is."""
+    return _parts_of_rows(rows, limits=_flat_limits(activation, site, flat_slope))
+
+
+def health_of_parts(
+    measured: Moments,
+    parts: HealthParts,
+    *,
+    activation: str | None = None,
+    site: str | None = None,
+    l_kurtosis: Float | None = None,
+    saturated_share: float = SATURATED_SHARE,
+    outlier_ratio: float = OUTLIER_RATIO,
+) -> Health:
+    """Return `health_of` from moments and parts of all units of a layer, joined."""
     return _judged(
         measured,
-        _parts_of_rows(rows, limits=limits),
+        parts,
         rectified=activation in RECTIFIERS and site in FEEDING_SITES,
         l_kurtosis=l_kurtosis,
         saturated_share=saturated_share,
@@ -202,7 +235,7 @@ def health_of(
     )
 
 
-class _Parts(NamedTuple):
+class HealthParts(NamedTuple):
     """What the sorted values alone tell; arrays over the units."""
 
     flat_share: Float
@@ -217,7 +250,7 @@ class _Parts(NamedTuple):
     grid_step: Float
 
 
-def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> _Parts:
+def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> HealthParts:
     tails, values = tail_index_of_rows(rows), distinct_values_of_rows(rows)
     ends = kernel.end_counts(rows.values, rows.counts)
     flat = np.full(len(rows.counts), np.nan)
@@ -226,7 +259,7 @@ def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> _Parts:
         flat += np.count_nonzero(rows.values >= limits[1], axis=1)
     with np.errstate(invalid="ignore"):
         flat, low, high = (part / rows.counts for part in (flat, ends[:, 0], ends[:, 1]))
-    return _Parts(
+    return HealthParts(
         *(flat, low, high, tails.both, tails.both_error, tails.heavy),
         *(values.distinct, values.entropy, values.simpson, values.step),
     )
@@ -234,7 +267,7 @@ def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> _Parts:
 
 def _judged(
     measured: Moments,
-    parts: _Parts,
+    parts: HealthParts,
     *,
     rectified: bool,
     l_kurtosis: NDArray[Any] | None,
@@ -276,7 +309,7 @@ def _judged(
 
 
 def _saturated(
-    measured: Moments, parts: _Parts, constant: NDArray[np.bool_], most: float
+    measured: Moments, parts: HealthParts, constant: NDArray[np.bool_], most: float
 ) -> NDArray[np.bool_]:
     """Judge by the flat parts of the activation, or, where it is not known, by piles at the ends.
 

@@ -16,6 +16,7 @@ Array = NDArray[Any]
 Int = NDArray[np.int64]
 Span = tuple[int, int, int]  # shard, first row, row after the last
 
+_WAIT = 4  # new rows wait until they are more than size / 4, then are sorted in together
 _MASK = (1 << 64) - 1
 _ODD = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: the step of splitmix64
 
@@ -88,6 +89,8 @@ class RowSample:
         self._shard = np.empty(0, np.int64)
         self._row = np.empty(0, np.int64)
         self._values: Array | None = None
+        self._waiting: list[tuple[Array, Array, Array, Array]] = []  # as the last four
+        self._worst = np.inf  # priorities above it are in vain
 
     def update(
         self, table: ArrayLike, mask: ArrayLike | None = None, weights: ArrayLike | None = None
@@ -118,19 +121,15 @@ class RowSample:
         self._spans = _joined(self._spans, [(self.shard, first, first + n)])
         self._values, self._next = room, first + n
         self.seen += n if len(heavy) == 0 else int(np.count_nonzero(heavy))
-        worst = self._priority.max() if len(self._priority) == self.size else np.inf
-        taken, priority = _candidates(self._key, first, n, heavy, worst)
-        if len(taken):
+        taken, priority = _candidates(self._key, first, n, heavy, self._worst)
+        if len(taken) > self.size:
             best = _smallest(priority, np.zeros_like(taken), taken, self.size)
             taken, priority = taken[best], priority[best]
+        if len(taken):
             values = _checks.to_numpy(rows[taken], "table")
-            self._keep(room, priority, np.full(len(taken), self.shard), first + taken, values)
-
-    def begin(self, shard: int) -> None:
-        """Go on with row 0 of another shard."""
-        self.shard = _below(shard, "shard")
-        self._next = 0
-        self._key = np.uint64(_key(self.seed, self.shard))
+            self._waiting.append((priority, np.full(len(taken), self.shard), first + taken, values))
+            if sum(len(part[0]) for part in self._waiting) * _WAIT > self.size:
+                self._settle()
 
     def merge(self, other: RowSample) -> None:
         """Add what another sample has seen, in place.
@@ -147,15 +146,19 @@ class RowSample:
                 f"{self.size}, {self.seed} and {other.size}, {other.seed}"
             )
         spans = _joined(self._spans, other._spans)
+        self._settle()
+        other._settle()
         if other._values is not None:
-            room = self._values = self._room(other._values[:0])
+            self._values = self._room(other._values[:0])
             values = other._values[: len(other._priority)]
-            self._keep(room, other._priority, other._shard, other._row, values)
+            self._waiting.append((other._priority, other._shard, other._row, values))
+            self._settle()
         self._spans = spans
         self.seen += other.seen
 
     def finalise(self) -> SampledRows:
         """Return the rows that are held; updates may go on."""
+        self._settle()
         order = np.lexsort((self._row, self._shard))
         values = np.empty((0, 0)) if self._values is None else self._values[order]
         return SampledRows(values, self.seen, self._shard[order], self._row[order])
@@ -170,25 +173,28 @@ class RowSample:
             )
         return self._values.astype(np.result_type(self._values, like), copy=False)
 
-    def _keep(self, room: Array, priority: Array, shard: Array, row: Array, values: Array) -> None:
-        """Keep the best of the rows that are held in `room` and of some new ones.
+    def _settle(self) -> None:
+        """Keep the best of the rows that are held and of those that wait.
 
         A row that stays keeps its place; new ones take the others.
         """
+        if self._values is None or not self._waiting:
+            return
         held = len(self._priority)
-        both = (
-            np.concatenate([self._priority, priority]),
-            np.concatenate([self._shard, shard]),
-            np.concatenate([self._row, row]),
-        )
+        columns = zip((self._priority, self._shard, self._row), *self._waiting, strict=False)
+        both = [np.concatenate(parts) for parts in columns]
+        values = np.concatenate([part[3] for part in self._waiting])
         best = np.sort(_smallest(*both, self.size))
         old, new = best[best < held], best[best >= held]
         source = np.full(len(best), -1)
         source[old] = old
         place = np.flatnonzero(source < 0)
         source[place] = new
-        room[place] = values[new - held]
+        self._values[place] = values[new - held]
         self._priority, self._shard, self._row = (part[source] for part in both)
+        self._waiting.clear()
+        if len(best) == self.size:
+            self._worst = float(self._priority.max())
 
 
 def _below(value: Any, name: str) -> int:

@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats as scipy_stats
 
 from distfit_nn.stats import summary
-from distfit_nn.stats.summary import histogram, summarise
+from distfit_nn.stats import sketch
+from distfit_nn.stats.densities import histogram
+from distfit_nn.stats.summary import Place, summarise
 from tests import tolerances
 
 N = 2000
@@ -33,7 +35,7 @@ def columns(rng):
 
 
 def units_of(columns, **where):
-    table = summarise(np.stack(list(columns.values()), axis=1), **where).units
+    table = summarise(np.stack(list(columns.values()), axis=1), Place(**where)).units
     return table.set_index(np.array(list(columns)))
 
 
@@ -80,7 +82,7 @@ def test_rounded_values_are_not_bimodal(rng, make):
 
 def test_names_of_units(rng):
     x = rng.normal(size=(50, 2))
-    assert summarise(x, names=("a", "b")).units["name"].tolist() == ["a", "b"]
+    assert summarise(x, Place(names=("a", "b"))).units["name"].tolist() == ["a", "b"]
     assert summarise(x).units["name"].isna().all()
 
 
@@ -126,7 +128,9 @@ def test_the_density_is_at_least_as_far_as_the_gaussian(columns):
 
 
 def test_layer_row_counts_the_units(columns):
-    recording = summarise(np.stack(list(columns.values()), axis=1), "fc1", "pre_activation", 7)
+    recording = summarise(
+        np.stack(list(columns.values()), axis=1), Place("fc1", "pre_activation", 7)
+    )
     row = summary.layer_row(recording)
     assert row["bimodal"] == recording.units["bimodal"].sum() == 1
     assert row["nan_count"] == N + N // 10
@@ -143,7 +147,7 @@ def test_layer_row_counts_the_units(columns):
     st.integers(1, 40),
 )
 def test_a_histogram_loses_no_value(values, bins):
-    found = histogram(values, bins)
+    found = histogram(sketch(values), bins)
     finite = np.isfinite(values).sum(axis=0)
     assert np.array_equal(found.n, finite)
     assert np.array_equal(found.below + found.counts.sum(axis=0) + found.above, finite)
@@ -152,7 +156,7 @@ def test_a_histogram_loses_no_value(values, bins):
 
 def test_histogram_against_numpy(rng):
     values = rng.normal(size=(500, 3))
-    found = histogram(values, 20)
+    found = histogram(sketch(values), 20)
     for j in range(3):
         inside = values[
             (values[:, j] >= found.edges[0, j]) & (values[:, j] <= found.edges[-1, j]), j
@@ -163,7 +167,7 @@ def test_histogram_against_numpy(rng):
 
 def test_an_outlier_does_not_squeeze_the_histogram(rng):
     values = np.append(rng.normal(size=999), 1e6)[:, None]
-    found = histogram(values, 30)
+    found = histogram(sketch(values), 30)
     assert found.above[0] == 1
     assert (found.counts > 0).sum() > 10
 
