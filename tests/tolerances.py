@@ -409,6 +409,7 @@ def moving_power_sum_error(n: int, order: int) -> float:
     """
     return power_sum_error(n, order) * 1.32**order
 
+
 MIXTURE_LIKELIHOOD = 1e-6
 """Log-likelihood per value: EM ends where three of its steps gain less than 1e-9 of it, and gains
 fall off by at least 1% a step where the components are told apart at all, after extrapolation."""
