@@ -20,7 +20,7 @@ from distfit_nn.stats.rows import Axis, Float, Rows, per_column, sorted_rows
 from distfit_nn.targets.arrays import Marginal, as_marginal, method
 
 _BATCH = 1 << 20  # values of two samples that are sorted at once
-_NODES = 16  # of the Gauss rule on a panel
+_NODES = 6  # of the Gauss rule on a panel
 _DEEPEST = 460.0  # -log of the smallest tail mass that is looked at: quantiles of many laws end
 _NEGLIGIBLE = 1e-8  # what a tail beyond the deepest may hold of a moment, relative to the centre's
 
@@ -244,8 +244,8 @@ class Integrated(Law):
 
 def _grading() -> Float:
     """Return -log of tail masses from 1/2 down to 1e-200."""
-    near = np.arange(0.25, 4, 0.25)
-    far = np.geomspace(4, _DEEPEST - math.log(2), 36)
+    near = np.arange(0.125, 4, 0.125)
+    far = np.geomspace(4, _DEEPEST - math.log(2), 48)
     return math.log(2) + np.concatenate([[0.0], near, far])
 
 
