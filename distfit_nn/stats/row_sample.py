@@ -131,6 +131,12 @@ class RowSample:
             if sum(len(part[0]) for part in self._waiting) * _WAIT > self.size:
                 self._settle()
 
+    def begin(self, shard: int) -> None:
+        """Go on with row 0 of another shard."""
+        self.shard = _below(shard, "shard")
+        self._next = 0
+        self._key = np.uint64(_key(self.seed, self.shard))
+
     def merge(self, other: RowSample) -> None:
         """Add what another sample has seen, in place.
 
