@@ -47,7 +47,7 @@ class MomentSums:
     length of every piece but the last is a multiple of 8192 rows; any other split, and any merge,
     gives the same up to rounding; counts, minimum and maximum are always exact.
 
-    The state is one array of at most ``(11 + order) * max(128, d)`` numbers, so that an object can
+    The state is one array of at most ``(10 + order) * max(128, d)`` numbers, so that an object can
     be pickled and sent. An object is not to be updated by two threads at once; those of different
     objects may run at the same time, for the compiled parts release the interpreter's lock.
     """

@@ -42,8 +42,8 @@ RUN = (
 BLOCK = 256  # rows of lanes, at most, that are added up before the state is
 STEP = 8  # rows that are added up before their sums are stored
 SAMPLE = 64  # rows of the first block that the first centre is the mean of
-# The centre may be off by the root of this many standard deviations: for the power 12, a loss of
-# one digit with a normal distribution, and of 1.5 at the worst.
+# The square of the distance of mean and centre, in variances, that is let pass. It costs the sum
+# of powers 12 less than one digit where the distribution is normal, and 1.5 at the worst.
 NEAR = 0.1
 # The work array holds, for each lane, STEP differences from the centre, and then these lines: in
 # that order, for a compiler that sees nothing written that is read further on will vectorise. A
