@@ -414,9 +414,9 @@ MIXTURE_LIKELIHOOD = 1e-6
 """Log-likelihood per value: EM ends where three of its steps gain less than 1e-9 of it, and gains
 fall off by at least 1% a step where the components are told apart at all, after extrapolation."""
 
-CRITICAL_BANDWIDTH = 2e-3
+CRITICAL_BANDWIDTH = 4e-3
 """Relative: spreading a value over two grid points h / 8 apart or less adds at most (h / 8)^2 / 4
-to h^2, 0.2% of h; the bisection ends at 1e-4."""
+to h^2, 0.2% of h, doubled as it is not the same for all values; the bisection ends at 1e-4."""
 
 MODE_OF_GRID = 5e-3
 """Of a kernel estimate with 8 points in a bandwidth, relative to its height or bandwidth: linear

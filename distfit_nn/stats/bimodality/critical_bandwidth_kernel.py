@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from numba import njit
@@ -27,7 +26,7 @@ def grid_shares(values: Array, start: float, step: float, out: Array) -> None:
     for value in values:
         place = (value - start) / step
         if 0 <= place < last:
-            i = int(math.floor(place))
+            i = int(place)
             out[i] += i + 1 - place
             out[i + 1] += place - i
     out /= len(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -225,11 +226,11 @@ def _kernel_modes(
     grid, curve = _kernel_estimate(scaled, h)
     least = significance * math.sqrt(_ROUGHNESS / (len(values) * h))
     out = _modes_of_curve(grid, curve, least)
-    for name in ("position", "valley"):
-        out[name] = origin + unit * out[name]
-    out["width"] *= unit
-    for name in ("height", "prominence", "valley_height"):
-        with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        for name in ("position", "valley"):
+            out[name] = origin + unit * out[name]
+        out["width"] *= unit
+        for name in ("height", "prominence", "valley_height"):
             out[name] *= share / unit
     return out
 
@@ -273,9 +274,7 @@ def _modes_of_curve(grid: Float, curve: Float, least: float) -> Records:
     out["valley"] = out["valley_height"] = np.nan
     out["at_boundary"] = False
     if len(peaks) > 1:
-        low = np.array(
-            [a + curve[a:b].argmin() for a, b in zip(peaks[:-1], peaks[1:], strict=True)]
-        )
+        low = np.array([a + curve[a:b].argmin() for a, b in pairwise(peaks)])
         shift, out["valley_height"][:-1] = _vertices(curve, low)
         out["valley"][:-1] = grid[low] + step * shift
     return out
