@@ -242,6 +242,10 @@ def test_outlier_channels(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(np.flatnonzero(found.outlier), [4])
     np.testing.assert_array_equal(np.flatnonzero(health(x, outlier_ratio=4.0).outlier), [4, 5])
     assert health(x[:, 4]).outlier_ratio == 1  # a channel alone
+    x[:, :4] = 0.0  # channels that give nothing but 0 are not what is usual
+    np.testing.assert_array_equal(
+        health(x).outlier_ratio, [0, 0, 0, 0, 7 / 3, 5 / 3, *[1 / 3] * 2, 0]
+    )
 
 
 def test_shares_of_what_is_not_a_number() -> None:
