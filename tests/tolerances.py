@@ -421,3 +421,7 @@ to h^2, 0.2% of h, doubled as it is not the same for all values; the bisection e
 MODE_OF_GRID = 5e-3
 """Of a kernel estimate with 8 points in a bandwidth, relative to its height or bandwidth: linear
 binning widens the kernel by 0.2%, a parabola through 3 points is off by 1 / 8^4 of the height."""
+
+SKETCH_INVERSE = 1e-11
+"""cdf(quantile(q)) - q in units of q > 1e-3: a quantile of size 4 is rounded to eps, over a bin's
+width of 2^-7 at the least and its share of at most 1/100, and back."""

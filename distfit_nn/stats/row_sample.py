@@ -177,7 +177,18 @@ class RowSample:
             raise InputError(
                 f"table must have shape (n, {self._values.shape[1]}), got {like.shape[1]} columns"
             )
-        return self._values.astype(np.result_type(self._values, like), copy=False)
+        dtype = np.result_type(self._values, like)
+        if (len(self._values), self._values.dtype) == (self.size, dtype):
+            return self._values
+        room, held = np.empty((self.size, like.shape[1]), dtype), len(self._priority)
+        room[:held] = self._values[:held]
+        return room
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle needs: the rows that are held, without the room for others."""
+        self._settle()
+        values = None if self._values is None else self._values[: len(self._priority)]
+        return {**self.__dict__, "_values": values}
 
     def _settle(self) -> None:
         """Keep the best of the rows that are held and of those that wait.
@@ -188,16 +199,16 @@ class RowSample:
             return
         held = len(self._priority)
         columns = zip((self._priority, self._shard, self._row), *self._waiting, strict=False)
-        both = [np.concatenate(parts) for parts in columns]
+        priority, shard, row = (np.concatenate(parts) for parts in columns)
         values = np.concatenate([part[3] for part in self._waiting])
-        best = np.sort(_smallest(*both, self.size))
+        best = np.sort(_smallest(priority, shard, row, self.size))
         old, new = best[best < held], best[best >= held]
         source = np.full(len(best), -1)
         source[old] = old
         place = np.flatnonzero(source < 0)
         source[place] = new
         self._values[place] = values[new - held]
-        self._priority, self._shard, self._row = (part[source] for part in both)
+        self._priority, self._shard, self._row = (part[source] for part in (priority, shard, row))
         self._waiting.clear()
         if len(best) == self.size:
             self._worst = float(self._priority.max())

@@ -198,6 +198,17 @@ def test_values_keep_their_dtype(rng: np.random.Generator, dtype: type) -> None:
     np.testing.assert_array_equal(sampled.values, table[sampled.row, ::-1])
 
 
+def test_a_pickle_holds_no_more_than_the_rows() -> None:
+    sample = RowSample(5000)
+    sample.update(np.ones((10, 100)))
+    written = pickle.dumps(sample)
+    assert len(written) < 12 * 100 * 8
+    again = pickle.loads(written)  # noqa: S301  written here
+    for each in (sample, again):
+        each.update(np.zeros((3, 100)))
+    assert same(sample.finalise(), again.finalise())
+
+
 def test_dtypes_that_differ_become_the_common_one() -> None:
     sample, other = RowSample(4), RowSample(4, shard=1)
     sample.update(np.full((2, 1), 0.1, dtype=np.float16))
