@@ -48,7 +48,7 @@ def _improved(values: Float, size: float) -> float | None:
     start = low - width / 12
     cells = np.histogram(values, _CELLS, (start, start + width))[0]
     squares = (dct(cells / n)[1:] / 2) ** 2
-    index = np.arange(1, _CELLS) ** 2.0
+    index = np.square(np.arange(1, _CELLS, dtype=np.float64))
     levels = np.geomspace(1e-7, 0.1, 24)
     gaps = [level - _time(level, n, index, squares) for level in levels]
     crossed = [i for i in range(len(gaps) - 1) if gaps[i] < 0 <= gaps[i + 1]]

@@ -42,8 +42,10 @@ def find_modes(
     fast Fourier transforms), whose maxima are refined by parabolas. Many of its bumps are noise:
     the difference between a maximum f1 and the level f0 it rises from has a standard error of at
     most sqrt((f1 + f0) R / (n h)), R = 1 / (2 sqrt(pi)), and a mode is kept if its prominence is at
-    least `significance` times that. The highest one is always kept. With the default, two or more
-    modes are found in about 1 of 100 normal samples, and five stray values are no mode.
+    least `significance` times that. The highest one is always kept. With the default, four stray
+    values are no mode, and normal samples hardly ever show two, though samples with an edge
+    (uniform, exponential) may, a few in 100. It is strict: two normal laws of equal weight, three
+    deviations apart, show both modes in one of three samples of n = 500.
 
     "maxent" fits the density with the moments up to `order`, which has at most order / 2 modes and
     no noise bumps, but can show modes of its own making, in heavy tails above all.
@@ -89,8 +91,8 @@ def find_modes(
 
     Notes
     -----
-    The grid has at most 32,768 points about the median; values beyond it make no mode. About 3 ms
-    a column of n = 5,000.
+    The grid has at most 32,768 points about the median; values beyond it make no mode. A column
+    of n = 5,000 takes 5 ms, and 0.6 ms by a normal rule.
 
     References
     ----------
