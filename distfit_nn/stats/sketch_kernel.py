@@ -29,7 +29,8 @@ _LANES = 256  # values whose bins are found at once, in vector registers
 _FAR = 2.0**52  # the indices of a window's bins stay below this
 _WHOLE = 2.0**53  # float64 from here on are whole
 _USUAL = 1000  # 2^e and 2^-e are normal numbers up to here; windows have no others
-_STRAY = 16  # a window is moved when this many times its bins have missed it
+_STRAY = 8  # a window is moved when this many times its bins have missed it
+_NEVER = -(1 << 62)
 _VALUES = 1 << 13  # of one turn: what is allocated for it stays in the heap and in the cache
 
 _jit = njit(cache=True, nogil=True)
@@ -38,10 +39,11 @@ _jit = njit(cache=True, nogil=True)
 class State(NamedTuple):
     """The live counts of d columns, in arrays that the kernels change in place.
 
-    The first four have one entry a lane: a few columns are repeated until they fill `_LANES`.
+    The first six have one entry a lane: a few columns are repeated until they fill `_LANES`.
     """
 
-    scale: Array  # 2^-e
+    scale: Array  # 2^-e of the bins of the window
+    slack: Array  # 1.0, or 0.0 where a bin holds only its edge itself
     base: Array  # index of the first bin of the window; inf where there is none
     column: Array  # int32 (lanes,)
     offset: Array  # where the window of the lane's column starts in `window`, flat
@@ -62,6 +64,7 @@ def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
     slots = 1 << (2 * bins - 1).bit_length()
     return State(
         scale=np.ones(lanes),
+        slack=np.ones(lanes),
         base=np.full(lanes, np.inf),
         column=column,
         offset=column.astype(np.int64) * size,
@@ -181,6 +184,7 @@ def _fill(
     column: Array,
     start: int,
     scale: Array,
+    slack: Array,
     base: Array,
     exponent: Array,
     window: Array,
@@ -196,9 +200,10 @@ def _fill(
     size = window.shape[1] - 1
     for i in range(start, len(values)):
         x, j = values[i], column[i]
-        index = _not_above(x, np.floor(x * scale[j])) - base[j]
-        if 0.0 <= index < size:
-            window[j, int(index)] += shares[i]
+        scaled = x * scale[j]
+        index = _not_above(x, np.floor(scaled))
+        if scaled - index <= slack[j] and 0.0 <= index - base[j] < size:
+            window[j, int(index - base[j])] += shares[i]
             continue
         key = lower_edge(x, exponent[j])
         slot = _slot(keys[j], key)
@@ -215,7 +220,7 @@ def _fill(
 def _add(values: Array, shares: Array, column: Array, start: int, s: State) -> int:
     """Count finite values from `start` on, as `_fill` does."""
     arrays = s.window, s.keys, s.counts, s.used
-    return _fill(values, shares, column, start, s.scale, s.base, s.exponent, *arrays)
+    return _fill(values, shares, column, start, s.scale, s.slack, s.base, s.exponent, *arrays)
 
 
 @_jit
@@ -223,28 +228,40 @@ def _gather(state: State, j: int) -> tuple[Array, Array]:
     """Return the occupied bins of a column as they are: edges, ascending, and counts."""
     window, keys = state.window[j], state.keys[j]
     tail = np.sort(keys[keys == keys])
-    size = len(window) - 1
+    size = len(window) - 1 if state.base[j] < np.inf else 0
     edges = np.empty(len(tail) + size)
     counts = np.empty(len(edges), window.dtype)
-    start = np.inf
-    if state.base[j] < np.inf:
-        start = _scaled(state.base[j], state.exponent[j])
     m = i = 0
-    for half in range(2):  # what is below the window, the window, what is above it
-        while i < len(tail) and (half == 1 or tail[i] < start):
-            edges[m], counts[m] = tail[i], state.counts[j, _slot(keys, tail[i])]
-            m, i = m + 1, i + 1
-        for k in range(size if half == 0 and start < np.inf else 0):
-            if window[k] > 0:
-                edge = _scaled(state.base[j] + k, state.exponent[j])
-                edges[m], counts[m] = max(edge, _BOTTOM), window[k]
-                m += 1
+    for k in range(size):
+        if window[k] > 0:
+            edge = max((state.base[j] + k) / state.scale[j], _BOTTOM)
+            while i < len(tail) and tail[i] < edge:
+                edges[m], counts[m] = tail[i], state.counts[j, _slot(keys, tail[i])]
+                m, i = m + 1, i + 1
+            edges[m], counts[m] = edge, window[k]
+            m += 1
+    while i < len(tail):
+        edges[m], counts[m] = tail[i], state.counts[j, _slot(keys, tail[i])]
+        m, i = m + 1, i + 1
     return edges[:m], counts[:m]
 
 
 @_jit
-def _best_window(edges: Array, counts: Array, exponent: int, size: int) -> float:
-    """Return the index of the first of the `size` bins that hold most of the counts, or inf."""
+def _grid(values: Array) -> int:
+    """Return the largest exponent, 0 at most, for which all values are multiples of 2^e, or LEAST.
+
+    Such are counts, flags and zeros: values held themselves may have a window, too.
+    """
+    exponent = 0
+    for x in values:
+        while exponent >= -_USUAL and x * _scaled(1.0, -exponent) % 1.0 != 0.0:
+            exponent -= 1
+    return exponent if exponent >= -_USUAL else LEAST
+
+
+@_jit
+def _best_window(edges: Array, counts: Array, exponent: int, size: int, share: float) -> float:
+    """Return the index of the first of the `size` bins with most counts; inf if below `share`."""
     if abs(exponent) > _USUAL:
         return np.inf
     scale = _scaled(1.0, -exponent)
@@ -259,7 +276,7 @@ def _best_window(edges: Array, counts: Array, exponent: int, size: int) -> float
             base, best = low - math.floor(room / 2), mass
         mass -= counts[first]
         last = max(last, first + 1)
-    return base
+    return base if best >= share * counts.sum() else np.inf
 
 
 @_jit
@@ -279,15 +296,18 @@ def _rebuild(state: State, j: int, bins: int, least: int) -> None:
     """Coarsen a column to at most `bins` bins, and to the exponent `least`; place its window."""
     edges, counts = _gather(state, j)
     exponent, edges, counts = canonical(edges, counts, max(least, state.exponent[j]), bins)
-    base = _best_window(edges, counts, exponent, state.window.shape[1] - 1)
+    bin_exponent, share = (exponent, 0.0) if exponent > LEAST else (_grid(edges), 0.5)
+    base = _best_window(edges, counts, bin_exponent, state.window.shape[1] - 1, share)
     for lane in range(j, len(state.base), len(state.exponent)):
         state.base[lane] = base
-        state.scale[lane] = _scaled(1.0, -exponent) if base < np.inf else 1.0
+        state.scale[lane] = _scaled(1.0, -bin_exponent) if base < np.inf else 1.0
+        state.slack[lane] = 1.0 if exponent > LEAST else 0.0
     state.exponent[j] = exponent
     state.window[j, :] = 0
     state.keys[j, :] = np.nan
     state.counts[j, :] = 0
-    state.used[j] = state.missed[j] = 0
+    state.used[j] = 0
+    state.missed[j] = 0 if base < np.inf else _NEVER  # none fits: it never will
     _add(edges, counts, np.full(len(edges), j), 0, state)
 
 
@@ -303,15 +323,17 @@ def _add_all(values: Array, shares: Array, column: Array, state: State, bins: in
 
 
 @_jit
-def _find(values: Array, scale: Array, base: Array, size: int, place: Array) -> bool:
+def _find(values: Array, scale: Array, slack: Array, base: Array, size: int, place: Array) -> bool:
     """Find the bins of some values in their windows, in vector registers; were any missed?"""
     end, last = float(size), np.int32(0)
     for p in range(len(values)):
         x = values[p]
-        index = np.floor(x * scale[p])
+        scaled = x * scale[p]
+        index = np.floor(scaled)
         index = index - 1.0 if x < 0.0 and index >= 0.0 else index
+        inside = scaled - index <= slack[p]
         index = index - base[p]
-        index = index if index >= 0.0 and index < end else end
+        index = index if inside and index >= 0.0 and index < end else end
         place[p] = np.int32(index)
         last = max(last, place[p])
     return last == size
@@ -320,14 +342,14 @@ def _find(values: Array, scale: Array, base: Array, size: int, place: Array) -> 
 @_jit
 def _tally(flat: Array, weights: Array, state: State) -> tuple[Array, Array, Array]:
     """Count values in their windows; return the finite ones that missed, weights and columns."""
-    scale, base, place = state.scale, state.base, state.place
+    scale, slack, base, place = state.scale, state.slack, state.base, state.place
     window, offset, size = state.window.reshape(-1), state.offset, state.window.shape[1] - 1
     missed, column = np.empty(len(flat)), np.empty(len(flat), np.int32)
     shares = np.empty(len(flat), window.dtype)
     m = 0
     for start in range(0, len(flat), len(place)):
         values = flat[start : start + len(place)]
-        if _find(values, scale, base, size, place):
+        if _find(values, scale, slack, base, size, place):
             for p in range(len(values)):
                 missed[m], column[m] = values[p], state.column[p]
                 shares[m] = 1 if len(weights) == 0 else weights[start + p]
@@ -356,7 +378,7 @@ def update(state: State, flat: Array, weights: Array, bins: int) -> None:
             for j in column:
                 state.missed[j] += 1
             for j in range(columns):
-                if state.missed[j] > _STRAY * state.window.shape[1] and state.base[j] < np.inf:
+                if state.missed[j] > _STRAY * state.window.shape[1]:
                     _rebuild(state, j, bins, LEAST)
 
 

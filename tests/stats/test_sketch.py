@@ -122,6 +122,33 @@ def test_the_edge_of_a_bin_is_exact(x: float, exponent: int) -> None:
     assert math.copysign(1, kernel.lower_edge(-0.0, exponent)) == 1
 
 
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=5),
+    st.sampled_from([1.0, 0.25, 0.1, 2.0**-1060, 2.0**600]),
+    st.lists(st.one_of(CROWDED, EXTREME), max_size=8),
+)
+def test_windows_of_values_on_a_grid(few: list[int], step: float, others: list[float]) -> None:
+    """Few distinct values are seen so often that they get a window; then come others."""
+    often = np.repeat(np.array(few) * step, 200)
+    sums = fed([often, often, others, often[::3]], 1, 4)
+    assert plain(sums.finalise()) == oracle(np.concatenate([often, often, others, often[::3]]), 4)
+
+
+def test_counts_flags_and_zeros_go_through_the_window(rng: np.random.Generator) -> None:
+    x = np.stack(
+        [np.zeros(40_000), rng.integers(0, 256, 40_000), rng.integers(0, 9, 40_000) / 8], 1
+    )
+    sums = fed([x], 3, 1024)
+    assert np.all(sums._state.base < np.inf)
+    assert np.all(sums._state.used == 0)
+    sums.update(x + 0.001)
+    sketched = sums.finalise()
+    for j in range(3):
+        values, counts = np.unique(np.concatenate([x, x + 0.001])[:, j], return_counts=True)
+        assert sketched.edges[j].tolist() == values.tolist()
+        assert sketched.counts[j].tolist() == counts.tolist()
+
+
 def laws(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
     normal = rng.standard_normal(n)
     return {
