@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
+from distfit_nn._threads import threads
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Axis = int | tuple[int, ...] | None
 
-_CHUNK = 1 << 20  # values that are copied and sorted at once
+CHUNK = 1 << 20  # values that are copied and sorted at once
+_TILE = 64  # rows that are turned at once
+
+Result = TypeVar("Result")
 
 
 class Rows(NamedTuple):
@@ -54,7 +59,7 @@ def per_column(
         The axes to reduce, as in NumPy.
     measure : callable
         Takes `Rows` of d columns, which it may overwrite, and returns arrays whose last axis
-        has length d. It is also called with d = 0.
+        has length d. It is also called with d = 0, and by several threads at once.
     name : str
         What errors call x.
 
@@ -71,26 +76,52 @@ def per_column(
     """
     view, reduced = _checks.reduced_first(_checks.to_numpy(x, name), axis, name)
     kept = view.shape[reduced:]
-    parts = [measure(rows) for rows in _batches(view, reduced)]
+    table = view.reshape(math.prod(view.shape[:reduced]), math.prod(kept))
+    parts = by_batches(table, measure)
     joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
     return tuple(array.reshape((*array.shape[:-1], *kept))[()] for array in joined)
 
 
+def by_batches(
+    table: NDArray[Any], measure: Callable[[Rows], Result], values: int = CHUNK
+) -> list[Result]:
+    """Return what `measure` says of the columns of a table (n, d), some at a time, in threads.
+
+    A batch has about so many `values`; there is always one, if only of no columns.
+    """
+    length, columns = table.shape
+    step = max(1, values // max(1, length))
+    starts = range(0, max(columns, 1), step)
+
+    def measured(start: int) -> Result:
+        return measure(sorted_rows(table[:, start : start + step]))
+
+    workers = min(threads(), len(starts))
+    if workers < 2:
+        return [measured(start) for start in starts]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(measured, starts))
+
+
 def sorted_rows(table: NDArray[Any]) -> Rows:
     """Return the columns of a table (n, d) as sorted rows, all at once, in a copy."""
-    with np.errstate(over="ignore"):  # a long double may become inf: left out
-        values = np.array(table.T, dtype=np.float64, order="C")
-    finite = np.isfinite(values)
-    counts = finite.sum(axis=1, dtype=np.int64)
-    values[~finite] = np.nan  # NaN sorts last, behind the values that count
+    values = _transposed(table)
+    missing = ~np.isfinite(values)
+    if missing.any():
+        values[missing] = np.nan  # NaN sorts last, behind the values that count
+        counts = len(table) - missing.sum(axis=1, dtype=np.int64)
+    else:
+        counts = np.full(len(values), len(table), np.int64)
     values.sort(axis=1)
-    return Rows(values, counts)
+    return Rows(values.astype(np.float64, copy=False), counts)
 
 
-def _batches(view: NDArray[Any], reduced: int) -> Iterator[Rows]:
-    """Cut the columns into batches; there is always one, if only of no columns."""
-    length, columns = math.prod(view.shape[:reduced]), math.prod(view.shape[reduced:])
-    table = view.reshape(length, columns)
-    step = max(1, _CHUNK // max(1, length))
-    for start in range(0, max(columns, 1), step):
-        yield sorted_rows(table[:, start : start + step])
+def _transposed(table: NDArray[Any]) -> NDArray[Any]:
+    """Copy columns to rows of float32 or float64, tile by tile for the sake of the cache."""
+    length, columns = table.shape
+    plain = np.float32 if np.can_cast(table.dtype, np.float32) else np.float64
+    values = np.empty((columns, length), plain)
+    with np.errstate(over="ignore"):  # a long double may become inf: left out
+        for start in range(0, length, _TILE):
+            values[:, start : start + _TILE] = table[start : start + _TILE].T
+    return values

@@ -7,7 +7,7 @@ words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from distfit_nn.stats.l_moments import l_moments_of_rows
 from distfit_nn.stats.moments_result import Moments
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 from distfit_nn.stats.normality.tests import normality_of_rows
-from distfit_nn.stats.rows import Rows, sorted_rows
+from distfit_nn.stats.rows import Rows, by_batches
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ ALPHA = 0.05  # false discovery rate of the tests over the units of a recording
 FAR_KL = 0.5  # nats: the KL divergence of N(1, 1) from N(0, 1)
 FAR_CHANCE = 1e-3  # share of units of N(0, 1) that small samples alone may call far
 QUANTILES = {"q01": 0.01, "median": 0.5, "q99": 0.99}
-BATCH = 1 << 19  # values of the sample that are sorted at once
+BATCH = 1 << 18  # values of the sample that are sorted at once
 
 
 class SampleMeasures(NamedTuple):
@@ -91,14 +91,8 @@ def unit_table(
 
 def _measured(values: NDArray[Any], site: str, activation: str | None) -> SampleMeasures:
     """Measure the sample, some columns at a time: each batch is sorted once for all statistics."""
-    parts = [_measures(rows, site, activation) for rows in _batches(values)]
-    return _concatenated(parts)
-
-
-def _batches(values: NDArray[Any]) -> Iterator[Rows]:
-    step = max(1, BATCH // max(1, len(values)))
-    for start in range(0, values.shape[1], step):
-        yield sorted_rows(values[:, start : start + step])
+    measure = partial(_measures, site=site, activation=activation)
+    return _concatenated(by_batches(values, measure, BATCH))
 
 
 def _measures(rows: Rows, site: str, activation: str | None) -> SampleMeasures:
