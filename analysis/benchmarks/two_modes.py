@@ -48,7 +48,7 @@ def share(hits: np.ndarray) -> dict[str, float]:
     return {"share": round(p, 4), "error": round(float(np.sqrt(p * (1 - p) / len(hits))), 4)}
 
 
-def tests(x: np.ndarray, seed: int, bootstrap: int = 199) -> dict[str, Any]:
+def tests(x: np.ndarray, seed: int, bootstrap: int) -> dict[str, Any]:
     """Return for each method how often it says "two" of the columns of x."""
     start = time.perf_counter()
     mixture = mixture_test(x, replicates=bootstrap, random_state=seed)
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=2000, help="samples under the null")
     replicates = parser.parse_args().replicates
     warm = np.random.default_rng(0).normal(size=(50, 2))
-    tests(warm, 0)
+    tests(warm, 0, 9)
     two_component_mixture(warm)
     figures: dict[str, Any] = {}
     for name, sampler in LAWS.items():
