@@ -330,8 +330,7 @@ def _find(values: Array, scale: Array, slack: Array, base: Array, size: int, pla
         x = values[p]
         scaled = x * scale[p]
         index = np.floor(scaled)
-        index = index - 1.0 if x < 0.0 and index >= 0.0 else index
-        inside = scaled - index <= slack[p]
+        inside = scaled - index <= slack[p] and (x < 0.0) == (index < 0.0)  # else: underflow
         index = index - base[p]
         index = index if inside and index >= 0.0 and index < end else end
         place[p] = np.int32(index)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from distfit_nn.errors import InputError
-from distfit_nn.stats.row_sample import RowSample, SampledRows
+from distfit_nn.stats.row_sample import RowSample, SampledRows, _smallest
 from tests.tolerances import STANDARD_ERRORS
 
 WORD = 2**64
@@ -290,3 +290,16 @@ def test_errors_name_the_rule() -> None:
     with pytest.raises(InputError, match=r"below 2\^63"):
         RowSample(shard=2**63)
     assert sample.finalise().row.tolist() == list(range(5))
+
+
+def test_equal_priorities_are_ordered_by_shard_then_row() -> None:
+    priority = np.array([0.5, 0.1, 0.5, 0.5, 0.9, 0.5])
+    shard, row = np.array([2, 0, 1, 1, 0, 3]), np.array([0, 9, 8, 7, 0, 0])
+    for size, expected in (
+        (1, {1}),
+        (2, {1, 3}),
+        (3, {1, 2, 3}),
+        (4, {0, 1, 2, 3}),
+        (9, set(range(6))),
+    ):
+        assert set(_smallest(priority, shard, row, size).tolist()) == expected
