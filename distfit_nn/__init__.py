@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from distfit_nn import copula, errors, maxent, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
+    from distfit_nn.comparison import Comparison, compare
 
 __all__ = [
     "Analysis",
+    "Comparison",
     "__version__",
     "analyze",
+    "compare",
     "copula",
     "errors",
     "maxent",
@@ -28,7 +31,9 @@ __all__ = [
 
 _HOME = {
     "Analysis": "distfit_nn.analysis",
+    "Comparison": "distfit_nn.comparison",
     "analyze": "distfit_nn.analysis",
+    "compare": "distfit_nn.comparison",
     "record": "distfit_nn.capture.recorder",
 }
 _SUBMODULES = ("copula", "errors", "maxent", "stats", "transforms")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from os import PathLike
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfit_nn import streaming
 from distfit_nn._checks import one_of, positive_int, whole_number
-from distfit_nn._files import plain, write_text
+from distfit_nn._writers import csv_text, json_text, records
 from distfit_nn.capture.entries import Entry
 from distfit_nn.capture.readers import Source, read
 from distfit_nn.maxent.problem import check_order
@@ -22,7 +21,6 @@ from distfit_nn.stats.summary import LEAST_ORDER, Place
 from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
 
 if TYPE_CHECKING:
-    import pandas as pd
     from distributed import Client
 
 FORMAT, VERSION = "distfit_nn.analysis", 1
@@ -50,20 +48,18 @@ class Analysis(Findings):
             "order": self.order,
             "alpha": self.alpha,
             "definitions": self.definitions,
-            "layers": _plain(self.layers),
-            "units": _plain(self.units),
+            "layers": records(self.layers),
+            "units": records(self.units),
         }
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str | Path:
         """Return `to_dict` as strict JSON, or write it to `path` and return that."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-        return text if path is None else write_text(path, text + "\n")
+        return json_text(self.to_dict(), path)
 
     def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
         """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
         one_of(table, ("units", "layers"), "table")
-        text: str = getattr(self, table).to_csv(index=False, lineterminator="\n")
-        return text if path is None else write_text(path, text)
+        return csv_text(getattr(self, table), path)
 
     def __repr__(self) -> str:
         return (
@@ -164,11 +160,3 @@ def _summariser(
     from distfit_nn import cluster
 
     return cluster.summariser(client)
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as dicts of plain values."""
-    return [
-        {str(name): plain(value) for name, value in row.items()}
-        for row in table.astype(object).to_dict(orient="records")
-    ]

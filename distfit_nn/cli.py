@@ -8,24 +8,30 @@ or bad input, 130 interrupted. Heavy modules are imported by the commands that u
 from __future__ import annotations
 
 import io
-import json
-import os
 import sys
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from distfit_nn.errors import DistfitError, FileError, InputError
+from distfit_nn._console import (
+    DRIFT_COLUMNS,
+    FIT_COLUMNS,
+    LAYER_COLUMNS,
+    ReaderGone,
+    ascii_json,
+    print_out,
+    print_table,
+    progress,
+    say,
+)
+from distfit_nn.errors import DistfitError, InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from distfit_nn.analysis import Analysis
-    from distfit_nn.capture.entries import Entry
+    from distfit_nn.comparison import Comparison
 
 INTERRUPTED = 130
 MEMORY_LIMIT = "256MB"
@@ -58,6 +64,7 @@ Scheduler = Annotated[
     typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure instead."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Csv = Annotated[Path | None, typer.Option(help="Also write the table of units to this file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -77,42 +84,26 @@ def _run(arguments: Sequence[str] | None) -> int:
         if code == INTERRUPTED:  # so typer ends a KeyboardInterrupt, or by its `Abort`
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except _ReaderGone:
+    except ReaderGone:
         return 0
     except DistfitError as error:
-        _say(f"distfit-nn: {error}")
+        say(f"distfit-nn: {error}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        _say("distfit-nn: interrupted")
+        say("distfit-nn: interrupted")
         return INTERRUPTED
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of typer's errors of usage
             raise
-        _say(f"distfit-nn: {error.format_message()} (see distfit-nn --help)")
+        say(f"distfit-nn: {error.format_message()} (see distfit-nn --help)")
         return 2
-
-
-class _ReaderGone(Exception):
-    """The reader of standard output has had enough, as `head` does: not an error of ours."""
-
-
-def _print(text: str) -> None:
-    """Print to standard output, at once."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # Python flushes again at its end and would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise _ReaderGone from None
-        raise FileError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def _show(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        _print(version("distfit-nn"))
+        print_out(version("distfit-nn"))
         raise typer.Exit
 
 
@@ -136,9 +127,7 @@ def analyze(
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
-    csv: Annotated[
-        Path | None, typer.Option(help="Also write the table of units to this file.")
-    ] = None,
+    csv: Csv = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure every unit; print a table of layers.
@@ -152,9 +141,75 @@ def analyze(
     if csv is not None:
         analysis.to_csv(csv)
     if as_json:
-        _print(_json(analysis.to_dict()))
+        print_out(ascii_json(analysis.to_dict()))
     else:
-        _print_table(analysis.layers, _LAYER_COLUMNS)
+        print_table(analysis.layers, LAYER_COLUMNS)
+
+
+@app.command()
+def compare(
+    before: Source,
+    after: Annotated[
+        str | None,
+        typer.Argument(help="As BEFORE. Without it, the steps of BEFORE are compared."),
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help='Step A of BEFORE with step B of AFTER, or "same": each step that both have. '
+            "Default: the last ones; without AFTER, each with the next.",
+        ),
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Rows belong together: the same inputs, in order.")
+    ] = False,
+    blocks: Annotated[
+        int, typer.Option(help="Successive rows that depend on each other (pixels of an image).")
+    ] = 1,
+    permutations: Annotated[int, typer.Option(help="How often rows are exchanged.")] = 99,
+    alpha: Annotated[float, typer.Option(help="Level of the q-values.")] = 0.05,
+    least_effect: Annotated[
+        float, typer.Option(help="Least distance beyond chance, in standard deviations.")
+    ] = 0.1,
+    unit_axis: UnitAxis = None,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    as_json: AsJson = False,
+    csv: Csv = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure drift between two recordings; print a table of layers.
+
+    The distance is how far a row has moved on average, in standard deviations.
+
+    Example: distfit-nn compare run-a/ run-b/ --paired
+    """
+    from distfit_nn.comparison import compare as compare_sources
+
+    if csv is not None:
+        for source in (before, after or before):
+            _spare_the_source(source, csv, "--csv")
+    comparison = compare_sources(
+        before,
+        after,
+        steps=_steps(steps),
+        unit_axis=unit_axis,
+        permutations=permutations,
+        alpha=alpha,
+        least_effect=least_effect,
+        paired=paired,
+        blocks=blocks,
+        memory_limit=memory_limit,
+        progress=progress(quiet),
+    )
+    if not quiet:
+        _tell_gaps(comparison)
+    if csv is not None:
+        comparison.to_csv(csv)
+    if as_json:
+        print_out(ascii_json(comparison.to_dict()))
+    else:
+        print_table(comparison.layers, DRIFT_COLUMNS)
 
 
 @app.command()
@@ -178,11 +233,11 @@ def fit(
     from distfit_nn.fits import fit_table
 
     parsed = _support(support)
-    table = fit_table(read(source, unit_axis=unit_axis), order, parsed, _progress(quiet))
+    table = fit_table(read(source, unit_axis=unit_axis), order, parsed, progress(quiet))
     if as_json:
-        _print(_json(table.to_dict()))
+        print_out(ascii_json(table.to_dict()))
     else:
-        _print_table(table.units, _FIT_COLUMNS)
+        print_table(table.units, FIT_COLUMNS)
 
 
 @app.command()
@@ -205,7 +260,7 @@ def report(
     _spare_the_source(source, output, "--output")
     work = _Work(order, unit_axis, memory_limit, scheduler)
     written = _analysis(source, work, quiet).to_html(output)
-    _print(_json({"report": str(written)}) if as_json else str(written))
+    print_out(ascii_json({"report": str(written)}) if as_json else str(written))
 
 
 @app.command()
@@ -224,13 +279,13 @@ def demo(
     from distfit_nn.demo import train_and_record
 
     store = output / "run"
-    accuracy = train_and_record(store, seed=seed, say=None if quiet else _say)
+    accuracy = train_and_record(store, seed=seed, say=None if quiet else say)
     written = _analysis(str(store), _Work(), quiet).to_html(output / "report.html")
     if as_json:
         result = {"report": str(written), "store": str(store), "test_accuracy": accuracy}
-        _print(_json(result))
+        print_out(ascii_json(result))
     else:
-        _print(str(written))
+        print_out(str(written))
 
 
 def _spare_the_source(source: str, output: Path, option: str) -> None:
@@ -258,7 +313,7 @@ def _analysis(source: str, work: _Work, quiet: bool) -> Analysis:
             unit_axis=work.unit_axis,
             memory_limit=work.memory_limit,
             client=client,
-            progress=_progress(quiet),
+            progress=progress(quiet),
         )
 
 
@@ -268,6 +323,29 @@ def _client(scheduler: str | None) -> AbstractContextManager[Any]:
     from distfit_nn.cluster import connected
 
     return connected(scheduler)
+
+
+def _steps(text: str | None) -> Any:
+    """Return the steps that a word of the command line stands for; `compare` checks them."""
+    if text is None or text == "same":
+        return text
+    try:
+        first, second = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f'--steps must be A,B or "same", got {text!r}') from None
+    return first, second
+
+
+def _tell_gaps(comparison: Comparison) -> None:
+    """Say what was not compared, and if there are too few permutations for so many layers."""
+    for layer, site, reason in comparison.unmatched:
+        say(f"not compared: {layer} {site} {reason}")
+    layers, settings = len(comparison.layers), comparison.settings
+    if layers >= settings.alpha * (settings.permutations + 1):
+        say(
+            f"{settings.permutations} permutations cannot tell a single layer of {layers} that "
+            "drifts (see q); --permutations takes more"
+        )
 
 
 def _support(text: str) -> float | tuple[float, float] | str:
@@ -283,97 +361,6 @@ def _support(text: str) -> float | tuple[float, float] | str:
     if len(numbers) == 2:
         return numbers[0], numbers[1]
     raise InputError(f'--support must be a number, "data" or "A,B", got {text!r}')
-
-
-# What is printed
-
-STEP = 10  # percent between two lines of progress
-WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
-
-
-def _json(content: Any) -> str:
-    """Return strict JSON in ASCII, which every terminal and pipe can carry."""
-    return json.dumps(content, allow_nan=False, indent=1)
-
-
-def _progress(quiet: bool) -> Callable[[Entry, int], None] | None:
-    """Return what names each entry on standard error as its turn comes, and tells how far it is."""
-    if quiet:
-        return None
-    shown = 0  # percent of the entry at hand
-
-    def show(entry: Entry, rows: int) -> None:
-        nonlocal shown
-        where = f"{entry.layer} {entry.site} step {entry.step}"
-        percent = 100 * rows // entry.rows
-        if rows == 0:
-            shown = 0
-            _say(f"{where}: {entry.rows} rows x {entry.units} units")
-        elif percent >= shown + STEP and percent < 100:
-            shown = percent
-            _say(f"{where}: {percent}%")
-
-    return show
-
-
-def _say(text: str) -> None:
-    """Print one line to standard error."""
-    print(_one_line(text), file=sys.stderr, flush=True)
-
-
-def _one_line(text: object) -> str:
-    """Return text without characters that could move a terminal's cursor."""
-    return "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in str(text)
-    )
-
-
-_LAYER_COLUMNS = {
-    "layer": "layer",
-    "site": "site",
-    "step": "step",
-    "units": "units",
-    "dead": "dead",
-    "heavy_tailed": "heavy-tailed",
-    "bimodal": "bimodal",
-    "far": "far",
-    "kl_median": "KL (nat)",
-    "shape_median": "shape part",
-    "kurtosis_max": "max kurtosis",
-    "dip_max": "max dip",
-}
-_FIT_COLUMNS = {
-    "layer": "layer",
-    "site": "site",
-    "step": "step",
-    "unit": "unit",
-    "status": "status",
-    "entropy": "entropy (nat)",
-    "residual": "residual",
-    "iterations": "iterations",
-    "mass_outside": "mass outside",
-}
-
-
-def _print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
-    """Print some columns of a table, numbers to the right."""
-    rows = [[_cell(value) for value in row] for row in table[list(columns)].itertuples(index=False)]
-    header = list(columns.values())
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    right = [table[name].dtype.kind in "fiub" for name in columns]
-    for row in [header, *rows]:
-        cells = [
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(row, widths, right, strict=True)
-        ]
-        _print("  ".join(cells).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if value != value else f"{value:.3g}"
-    text = _one_line(value)
-    return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…"
 
 
 if __name__ == "__main__":

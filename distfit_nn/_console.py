@@ -1,0 +1,137 @@
+"""What the program prints: data to standard output, progress and messages to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from distfit_nn.errors import FileError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distfit_nn.capture.entries import Entry
+
+STEP = 10  # percent between two lines of progress
+WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
+
+LAYER_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "units": "units",
+    "dead": "dead",
+    "heavy_tailed": "heavy-tailed",
+    "bimodal": "bimodal",
+    "far": "far",
+    "kl_median": "KL (nat)",
+    "shape_median": "shape part",
+    "kurtosis_max": "max kurtosis",
+    "dip_max": "max dip",
+}
+FIT_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "unit": "unit",
+    "status": "status",
+    "entropy": "entropy (nat)",
+    "residual": "residual",
+    "iterations": "iterations",
+    "mass_outside": "mass outside",
+}
+DRIFT_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step_before": "before",
+    "step_after": "after",
+    "wasserstein_mean": "distance (sd)",
+    "baseline_mean": "by chance",
+    "wasserstein_max": "largest",
+    "shift_median": "shift",
+    "spread_median": "spread",
+    "shape_median": "shape",
+    "units": "units",
+    "drifted_units": "drifted",
+    "qvalue": "q",
+    "n": "n",
+    "m": "m",
+}
+
+
+class ReaderGone(Exception):
+    """The reader of standard output has had enough, as `head` does: not an error of ours."""
+
+
+def print_out(text: str) -> None:
+    """Print to standard output, at once."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python flushes again at its end and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from None
+        raise FileError(f"cannot write to standard output: {error.strerror}") from None
+
+
+def ascii_json(content: Any) -> str:
+    """Return strict JSON in ASCII, which every terminal and pipe can carry."""
+    return json.dumps(content, allow_nan=False, indent=1)
+
+
+def progress(quiet: bool) -> Callable[[Entry, int], None] | None:
+    """Return what names each entry on standard error as its turn comes, and tells how far it is."""
+    if quiet:
+        return None
+    shown = 0  # percent of the entry at hand
+
+    def show(entry: Entry, rows: int) -> None:
+        nonlocal shown
+        where = f"{entry.layer} {entry.site} step {entry.step}"
+        percent = 100 * rows // entry.rows
+        if rows == 0:
+            shown = 0
+            say(f"{where}: {entry.rows} rows x {entry.units} units")
+        elif percent >= shown + STEP and percent < 100:
+            shown = percent
+            say(f"{where}: {percent}%")
+
+    return show
+
+
+def say(text: str) -> None:
+    """Print one line to standard error."""
+    print(_one_line(text), file=sys.stderr, flush=True)
+
+
+def _one_line(text: object) -> str:
+    """Return text without characters that could move a terminal's cursor."""
+    return "".join(
+        " " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in str(text)
+    )
+
+
+def print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Print some columns of a table, numbers to the right."""
+    rows = [[_cell(value) for value in row] for row in table[list(columns)].itertuples(index=False)]
+    header = list(columns.values())
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    right = [table[name].dtype.kind in "fiub" for name in columns]
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ]
+        print_out("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.3g}"
+    text = _one_line(value)
+    return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…"
