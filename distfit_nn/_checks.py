@@ -95,7 +95,8 @@ def reduced_first(
     if array.ndim == 0:
         raise InputError(f"{name} must have at least one axis, got a single number")
     given = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [int(a) + array.ndim * (a < 0) for a in given]
+    whole = all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in given)
+    axes = [int(a) + array.ndim * (a < 0) for a in given] if whole else []
     if not axes or len(set(axes)) < len(axes) or not all(0 <= a < array.ndim for a in axes):
         raise InputError(
             f"axis must name axes of {name}, of shape {array.shape}, got {reprlib.repr(axis)}"
@@ -131,3 +132,32 @@ def number_between(value: Any, name: str, least: float, most: float) -> float:
             f"{name} must be a number from {least:g} to {most:g}, got {reprlib.repr(value)}"
         )
     return float(value)
+
+
+def number_inside(value: Any, name: str, above: float, below: float) -> float:
+    """Return `value` as a float, if it is one above `above` and below `below`."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not is_number or not above < value < below:
+        raise InputError(
+            f"{name} must be a number above {above:g} and below {below:g}, "
+            f"got {reprlib.repr(value)}"
+        )
+    return float(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return `value` as a bool, if it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, got {reprlib.repr(value)}")
+    return bool(value)
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """Return the generator that `random_state` is, or a new one of that seed."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"random_state must be None, a seed or a Generator, got {reprlib.repr(random_state)}: "
+            f"{error}"
+        ) from None

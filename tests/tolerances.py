@@ -425,3 +425,9 @@ binning widens the kernel by 0.2%, a parabola through 3 points is off by 1 / 8^4
 SKETCH_INVERSE = 1e-11
 """cdf(quantile(q)) - q in units of q > 1e-3: a quantile of size 4 is rounded to eps, over a bin's
 width of 2^-7 at the least and its share of at most 1/100, and back."""
+
+REORDERED = 1e-9
+"""The same values in another layout or type: sums in another order are off by n eps of their
+largest term, 1e-14 for up to 60 values, which skewness, kurtosis and L-moments of values within
+8 scales multiply by 1e3 at most; densities of largest entropy are fitted to a residual of 1e-10
+or less after a last full step."""

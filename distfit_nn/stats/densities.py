@@ -1,12 +1,14 @@
-"""Maximum-entropy densities and histograms of columns of which only a summary is left."""
+"""Maximum-entropy densities and histograms of columns, or of what a summary has left of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn import _checks, maxent
 from distfit_nn.maxent import arrays
 from distfit_nn.maxent.density import Density
 from distfit_nn.maxent.sample_moments import SampleMoments, sample_moments, to_hermite
@@ -37,6 +39,14 @@ class Histogram:
     below: NDArray[np.int64]
     above: NDArray[np.int64]
     n: NDArray[np.int64]
+
+
+def fitted_to(table: NDArray[Any], order: int) -> Density | None:
+    """Fit densities to the finite values of the columns of a table (n, d); None if it is empty."""
+    order = _checks.positive_int(order, "order")
+    if not table.size:
+        return None
+    return maxent.fit(table, order, nan_policy="omit")
 
 
 def density_of(moments: Moments, sketch: Sketch, order: int) -> Density:

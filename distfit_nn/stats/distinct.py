@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distfit_nn import _checks
-from distfit_nn.errors import InputError
 from distfit_nn.stats import health_kernel as kernel
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
@@ -82,38 +80,13 @@ def distinct_values_of_rows(rows: Rows) -> DistinctValues:
     return DistinctValues(count.astype(np.int64), entropy, simpson, step, rows.counts)
 
 
-def effective_values(frequencies: ArrayLike, axis: int = -1) -> tuple[Float, Float]:
-    """Return the effective numbers `entropy` and `simpson` of counted values.
-
-    Parameters
-    ----------
-    frequencies : array-like of whole numbers of at least 0
-        How often each value occurs, along `axis`, as a sketch counts them.
-
-    Raises
-    ------
-    InputError
-        If a frequency is negative or not whole.
-    """
-    c = np.moveaxis(_checks.to_numpy(frequencies, "frequencies"), axis, -1).astype(np.float64)
-    if np.any(c < 0) or np.any(c != np.floor(c)):
-        raise InputError("frequencies must be whole numbers of at least 0")
-    logs = c * np.log(np.maximum(c, 1.0))
-    return _effective(
-        c.sum(axis=-1),
-        np.count_nonzero(c, axis=-1),
-        (c * (c - 1)).sum(axis=-1),
-        logs.sum(axis=-1),
-    )
-
-
-def _effective(n: Any, count: Any, pairs: Any, logs: Any) -> tuple[Float, Float]:
+def _effective(n: Int, count: Float, pairs: Float, logs: Float) -> tuple[Float, Float]:
     """Return exp(entropy) and inverse Simpson from n, K, sum c (c - 1) and sum c log c."""
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = np.exp(np.log(n) - logs / n + (count - 1) / (2 * n))
-        simpson = np.asarray(n, np.float64) * (np.asarray(n) - 1) / pairs
-    few, unique = np.asarray(n) < 2, pairs == 0
+        simpson = n.astype(np.float64) * (n - 1) / pairs
+    few, unique = n < 2, pairs == 0
     return (
-        np.where(few, np.nan, np.where(unique, np.inf, entropy))[()],
-        np.where(few, np.nan, np.where(unique, np.inf, simpson))[()],
+        np.where(few, np.nan, np.where(unique, np.inf, entropy)),
+        np.where(few, np.nan, np.where(unique, np.inf, simpson)),
     )

@@ -198,17 +198,18 @@ def drift(
     permutations = _checks.positive_int(permutations, "permutations")
     alpha = _checks.number_between(alpha, "alpha", 0.0, 1.0)
     least_effect = _checks.number_between(least_effect, "least_effect", 0.0, np.inf)
+    paired = _checks.flag(paired, "paired")
     limit = None if max_rows is None else _checks.whole_number(max_rows, "max_rows", 2)
     taken = exchange(
         len(x_table),
         len(y_table),
         blocks,
-        paired=bool(paired),
+        paired=paired,
         permutations=permutations,
         max_rows=limit,
-        rng=np.random.default_rng(random_state),
+        rng=_checks.generator(random_state),
     )
-    parts = _measured(x_table[taken.x_rows], y_table[taken.y_rows], taken.labels, bool(paired))
+    parts = _measured(x_table[taken.x_rows], y_table[taken.y_rows], taken.labels, paired)
     effects, drifted, layer = _judged(parts, alpha, least_effect)
     return Drift(
         **effects,

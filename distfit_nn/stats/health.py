@@ -13,6 +13,7 @@ from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.stats import health_kernel as kernel
 from distfit_nn.stats.distinct import distinct_values_of_rows
+from distfit_nn.stats.l_moments import NORMAL_TAU4
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 from distfit_nn.stats.tail_index import tail_index_of_rows
@@ -20,7 +21,6 @@ from distfit_nn.stats.tail_index import tail_index_of_rows
 FLAT_SLOPE = 0.05  # share of an activation's steepest slope, below which it is flat
 SATURATED_SHARE = 0.5  # share of the values there, above which a unit is saturated
 OUTLIER_RATIO = 6.0  # times the median over channels of max|x|
-NORMAL_L_KURTOSIS = 0.1226017195  # 30 atan(sqrt(2)) / pi - 9
 
 # Activations that give 0 for every negative input.
 RECTIFIERS = ("relu", "relu6")
@@ -136,8 +136,10 @@ def health(
         no finite value       flags False, shares of values and all else NaN, distinct 0
         one value             flags False (`outlier` as any), effective numbers NaN
         n equal values        constant and dead; effective numbers 1; tails and grid NaN
-        two distinct values   grid step their difference; saturated, unless it is known not
-                              to be or the one that is not 0 is the rarer
+        two or three values,  grid step if there is one; not saturated, unless they are known to
+        all distinct          be in the flat parts of the activation
+        two distinct values   grid step their difference; saturated, unless the activation says
+        that repeat           otherwise, or one is 0 and makes up half of the values or more
         fewer than 40 values  tails NaN, not heavy-tailed
         on either side
         ====================  =================================================================
@@ -163,75 +165,20 @@ def health(
                 f"l_kurtosis must have one value for each unit, shape {np.shape(measured.n)}, "
                 f"got {l_kurtosis.shape}"
             )
-    limits = _flat_limits(activation, site, _inner(flat_slope, "flat_slope"))
-    parts = HealthParts(*per_column(x, axis, partial(_parts_of_rows, limits=limits)))
-    return _judged(
-        measured,
-        parts,
-        rectified=activation in RECTIFIERS and site in FEEDING_SITES,
-        l_kurtosis=l_kurtosis,
-        saturated_share=_inner(saturated_share, "saturated_share"),
-        outlier_ratio=_inner(outlier_ratio, "outlier_ratio", math.inf),
+    measure = partial(
+        parts_of_rows,
+        activation=activation,
+        site=site,
+        flat_slope=_checks.number_inside(flat_slope, "flat_slope", 0.0, 1.0),
     )
-
-
-def health_of(
-    measured: Moments,
-    rows: Rows,
-    *,
-    activation: str | None = None,
-    site: str | None = None,
-    l_kurtosis: Float | None = None,
-    flat_slope: float = FLAT_SLOPE,
-    saturated_share: float = SATURATED_SHARE,
-    outlier_ratio: float = OUTLIER_RATIO,
-) -> Health:
-    """Return `health` from the moments of all values and a sample of them, sorted.
-
-    Counts, extremes and shares of zeros, NaN and inf are of all values; what needs the values
-    themselves is of the sample. `rows` is left as it is; options as in `health`.
-    """
-    parts = parts_of_rows(rows, activation=activation, site=site, flat_slope=flat_slope)
     return health_of_parts(
         measured,
-        parts,
+        HealthParts(*per_column(x, axis, measure)),
         activation=activation,
         site=site,
         l_kurtosis=l_kurtosis,
-        saturated_share=saturated_share,
-        outlier_ratio=outlier_ratio,
-    )
-
-
-def parts_of_rows(
-    rows: Rows,
-    *,
-    activation: str | None = None,
-    site: str | None = None,
-    flat_slope: float = FLAT_SLOPE,
-) -> HealthParts:
-    """Return what `health_of_parts` needs of some units' values, sorted; `rows` stays as it is."""
-    return _parts_of_rows(rows, limits=_flat_limits(activation, site, flat_slope))
-
-
-def health_of_parts(
-    measured: Moments,
-    parts: HealthParts,
-    *,
-    activation: str | None = None,
-    site: str | None = None,
-    l_kurtosis: Float | None = None,
-    saturated_share: float = SATURATED_SHARE,
-    outlier_ratio: float = OUTLIER_RATIO,
-) -> Health:
-    """Return `health_of` from moments and parts of all units of a layer, joined."""
-    return _judged(
-        measured,
-        parts,
-        rectified=activation in RECTIFIERS and site in FEEDING_SITES,
-        l_kurtosis=l_kurtosis,
-        saturated_share=saturated_share,
-        outlier_ratio=outlier_ratio,
+        saturated_share=_checks.number_inside(saturated_share, "saturated_share", 0.0, 1.0),
+        outlier_ratio=_checks.number_inside(outlier_ratio, "outlier_ratio", 0.0, math.inf),
     )
 
 
@@ -248,9 +195,18 @@ class HealthParts(NamedTuple):
     effective_entropy: Float
     effective_simpson: Float
     grid_step: Float
+    unique: NDArray[np.bool_]
 
 
-def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> HealthParts:
+def parts_of_rows(
+    rows: Rows,
+    *,
+    activation: str | None = None,
+    site: str | None = None,
+    flat_slope: float = FLAT_SLOPE,
+) -> HealthParts:
+    """Return what the sorted values of some units alone tell; `rows` is left as it is."""
+    limits = _flat_limits(activation, site, flat_slope)
     tails, values = tail_index_of_rows(rows), distinct_values_of_rows(rows)
     ends = kernel.end_counts(rows.values, rows.counts)
     flat = np.full(len(rows.counts), np.nan)
@@ -262,23 +218,31 @@ def _parts_of_rows(rows: Rows, *, limits: tuple[float, float] | None) -> HealthP
     return HealthParts(
         *(flat, low, high, tails.both, tails.both_error, tails.heavy),
         *(values.distinct, values.entropy, values.simpson, values.step),
+        values.distinct == rows.counts,
     )
 
 
-def _judged(
+def health_of_parts(
     measured: Moments,
     parts: HealthParts,
     *,
-    rectified: bool,
-    l_kurtosis: NDArray[Any] | None,
-    saturated_share: float,
-    outlier_ratio: float,
+    activation: str | None = None,
+    site: str | None = None,
+    l_kurtosis: NDArray[Any] | None = None,
+    saturated_share: float = SATURATED_SHARE,
+    outlier_ratio: float = OUTLIER_RATIO,
 ) -> Health:
-    """Return numbers and verdicts together."""
+    """Return `health` from the moments of all values and the parts of a sample of them.
+
+    Counts, extremes and shares of zeros, NaN and inf are of all values; what needs the values
+    themselves is of the sample. The units are all those of a layer.
+    """
     some = measured.n > 1
     constant = some & (measured.minimum == measured.maximum)
-    closed = some & (measured.maximum <= 0) & rectified
-    heavy = parts.heavy if l_kurtosis is None else parts.heavy & (l_kurtosis > NORMAL_L_KURTOSIS)
+    closed = some & (measured.maximum <= 0)
+    if activation not in RECTIFIERS or site not in FEEDING_SITES:
+        closed = np.zeros_like(closed)
+    heavy = parts.heavy if l_kurtosis is None else parts.heavy & (l_kurtosis > NORMAL_TAU4)
     max_abs = np.maximum(np.abs(measured.minimum), np.abs(measured.maximum))
     ratio = _over_median(max_abs)
     total = measured.n + measured.nan_count + measured.inf_count
@@ -313,14 +277,13 @@ def _saturated(
 ) -> NDArray[np.bool_]:
     """Judge by the flat parts of the activation, or, where it is not known, by piles at the ends.
 
-    A pile at 0 is what a ReLU leaves: sparse, not saturated.
+    A pile at 0 is what a ReLU leaves: sparse, not saturated. Where no value occurs twice, there is
+    no pile.
     """
-    piles = np.where(measured.minimum == 0, 0.0, parts.low_share)
-    piles = piles + np.where(measured.maximum == 0, 0.0, parts.high_share)
+    ends = ((measured.minimum, parts.low_share), (measured.maximum, parts.high_share))
+    piles = sum(np.where((end == 0) | parts.unique, 0.0, share) for end, share in ends)
     known = ~np.isnan(parts.flat_share)
-    return np.where(known, parts.flat_share > most, ~constant & (measured.n > 1) & (piles > most))[
-        ()
-    ]
+    return np.where(known, parts.flat_share > most, ~constant & (piles > most))[()]
 
 
 def _over_median(max_abs: Float) -> Float:
@@ -351,11 +314,3 @@ def _flat_limits(
     if reach is None:
         return None
     return (-math.inf if activation == "relu6" else -reach), reach
-
-
-def _inner(value: Any, name: str, below: float = 1.0) -> float:
-    """Return `value` as a float strictly between 0 and `below`."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 < value < below:
-        raise InputError(f"{name} must be a number above 0 and below {below:g}, got {value!r}")
-    return float(value)

@@ -119,6 +119,19 @@ def _common_step(row: Array, n: int, error: float) -> float:
 
 
 @_jit
+def _is_grid(row: Array, n: int, step: float, error: float) -> bool:
+    """Whether all values are multiples of a step from the least, but for their rounding.
+
+    Euclid's remainders add up: of a few values that lie on no grid he may make one.
+    """
+    for i in range(1, n):
+        distance = row[i] - row[0]
+        if abs(distance - step * np.rint(distance / step)) > 4 * error:
+            return False
+    return True
+
+
+@_jit
 def grid_steps(rows: Array, counts: Array) -> Array:
     """Return the step of the grid that the values of each row lie on; NaN where there is none."""
     out = np.full(len(counts), np.nan)
@@ -130,8 +143,11 @@ def grid_steps(rows: Array, counts: Array) -> Array:
         largest = max(abs(row[0]), abs(row[n - 1]))
         if largest > 1e300:
             continue
-        step = _common_step(row, n, _ROUNDING * largest)
+        error = _ROUNDING * largest
+        step = _common_step(row, n, error)
         if step > 0:
             width = row[n - 1] - row[0]
-            out[r] = width / np.rint(width / step)
+            step = width / np.rint(width / step)
+            if _is_grid(row, n, step, error):
+                out[r] = step
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -74,12 +74,38 @@ def per_column(
     InputError
         If x is not an array of real numbers or `axis` does not name axes of it.
     """
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x, name), axis, name)
+    table, kept = columns_of(x, axis, name)
+    return joined(by_batches(table, measure), kept)
+
+
+def columns_of(x: ArrayLike, axis: Axis, name: str = "x") -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return x as a table (n, d), a view where that can be, and the shape of its kept axes.
+
+    Raises
+    ------
+    InputError
+        If x is not an array of real numbers or `axis` does not name axes of it.
+    """
+    array = _checks.to_numpy(x, name)
+    if array.dtype.itemsize > np.dtype(np.float64).itemsize:
+        with np.errstate(over="ignore"):  # a long double may become inf
+            array = array.astype(np.float64)
+    view, reduced = _checks.reduced_first(array, axis, name)
     kept = view.shape[reduced:]
-    table = view.reshape(math.prod(view.shape[:reduced]), math.prod(kept))
-    parts = by_batches(table, measure)
-    joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
-    return tuple(array.reshape((*array.shape[:-1], *kept))[()] for array in joined)
+    return view.reshape(math.prod(view.shape[:reduced]), math.prod(kept)), kept
+
+
+def joined(
+    parts: Sequence[tuple[NDArray[Any], ...]], kept: tuple[int, ...]
+) -> tuple[NDArray[Any], ...]:
+    """Join the results of batches of columns, and give them the shape of the kept axes."""
+    whole = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+    return tuple(in_shape(array, kept) for array in whole)
+
+
+def in_shape(array: NDArray[Any], kept: tuple[int, ...]) -> Any:
+    """Give the last axis of an array, that of columns, the shape of the kept axes."""
+    return array.reshape((*array.shape[:-1], *kept))[()]
 
 
 def by_batches(

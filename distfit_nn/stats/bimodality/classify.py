@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,12 +13,10 @@ from distfit_nn.stats.bimodality.atoms import set_apart
 from distfit_nn.stats.bimodality.coefficient import bimodality_from_shape
 from distfit_nn.stats.bimodality.dip import dip_of_columns, null_pvalues
 from distfit_nn.stats.bimodality.peaks import Peaks, peaks_of_density
+from distfit_nn.stats.densities import fitted_to
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
-
-if TYPE_CHECKING:
-    from distfit_nn.maxent import Density
 
 Bool = NDArray[np.bool_]
 Text = NDArray[np.str_]
@@ -185,47 +183,19 @@ def classify(
     """
     rules = _rules(alpha, least_dip)
     measure = partial(evidence_of_rows, order=_checks.positive_int(order, "order"))
-    found: list[Any] = list(per_column(x, axis, measure))
-    return judge(Evidence(*found), *rules)
+    return judge(Evidence(*per_column(x, axis, measure)), *rules)
 
 
-def classify_of_rows(
-    rows: Rows,
-    density: Density | None = None,
-    *,
-    alpha: float = ALPHA,
-    least_dip: float = LEAST_DIP,
-) -> Classification:
-    """Classify each row, as `classify` does; the rows are left alone.
-
-    Parameters
-    ----------
-    rows : Rows
-        d of them.
-    density : Density of d columns, optional
-        Fitted to all finite values of the rows. It does not count for rows with point masses, which
-        it shows as modes. Without it, one of six moments is fitted to what is left of each row.
-    alpha, least_dip
-        As for `classify`.
-    """
-    rules = _rules(alpha, least_dip)
-    return judge(Evidence(*evidence_of_rows(rows, density)), *rules)
-
-
-def evidence_of_rows(
-    rows: Rows, density: Density | None = None, *, order: int = 6
-) -> tuple[Any, ...]:
+def evidence_of_rows(rows: Rows, *, order: int = 6) -> Evidence:
     """Return the fields of `Evidence` for each row; the rows are left alone."""
     values, n = rows
     shape = moments(values, axis=1)
     rest, found = set_apart(Rows(values.copy(), n))
-    peaks = _peaks_of_rest(rest, order) if density is None else peaks_of_density(density)
+    peaks = _peaks_of_rest(rest, order)
     modes = np.array([len(each.position) or -1 for each in peaks], dtype=np.int64)
-    if density is not None:
-        modes[found.number > 0] = -1
     left, right, depth = _deepest(peaks, modes)
     dip, pvalue, tested = dip_of_columns(rest, ties="spread")
-    return (
+    return Evidence(
         n,
         shape.minimum,
         (n > 0) & (shape.minimum == shape.maximum),
@@ -247,12 +217,11 @@ def evidence_of_rows(
 
 def _peaks_of_rest(rest: Rows, order: int) -> list[Peaks]:
     """Return the clear modes of densities fitted to the rows."""
-    from distfit_nn import maxent  # compiled code
-
-    if not rest.values.size:
+    density = fitted_to(rest.values.T, order)
+    if density is None:
         nothing = np.empty(0)
         return [Peaks(nothing, nothing, nothing, nothing)] * len(rest.counts)
-    return peaks_of_density(maxent.fit(rest.values.T, order, nan_policy="omit"))
+    return peaks_of_density(density)
 
 
 def _deepest(peaks: list[Peaks], modes: Int) -> tuple[Float, Float, Float]:

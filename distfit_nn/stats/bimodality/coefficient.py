@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from distfit_nn import _checks
 from distfit_nn.stats.moments import moments
-from distfit_nn.stats.rows import Axis, Float, Int
-
-
-class Coefficient(NamedTuple):
-    """Sarle's bimodality coefficient of each column, and the number of values it rests on."""
-
-    statistic: Float
-    n: Int
+from distfit_nn.stats.rows import Axis, Float
 
 
 def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
@@ -27,15 +18,6 @@ def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
     """
     m = moments(x, axis)
     return bimodality_from_shape(m.skewness, m.kurtosis, m.n)
-
-
-def sarle_coefficient(x: ArrayLike, axis: Axis = 0) -> Coefficient:
-    """Return what `bimodality_coefficient` does, with the number of finite values of each column.
-
-    It is no test: there is no p-value, and no threshold tells modes from skew.
-    """
-    m = moments(x, axis)
-    return Coefficient(bimodality_from_shape(m.skewness, m.kurtosis, m.n), m.n)
 
 
 def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike) -> Float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import resources
 from typing import NamedTuple
@@ -12,14 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distfit_nn import _checks
-from distfit_nn._threads import threads
 from distfit_nn.stats.bimodality.atoms import set_apart
 from distfit_nn.stats.bimodality.dip_kernel import dip_of_rows, spread_ties
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
 TIES = ("atoms", "spread", "apart")
 _ROUNDING = 1e-9  # relative excess over 1/(2n) that is taken for rounding
-_GRAIN = 1 << 18  # values that are worth a thread
 
 
 class DipResult(NamedTuple):
@@ -76,7 +73,7 @@ def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
         ====================  =========================  =======
         none                  NaN                        NaN
         all equal             0 exactly                  1
-        one, two or three     1/(2n) if distinct         1
+        two or three          1/(2n) if distinct         1
         two distinct          at most 1/4, the larger    tested
                               the evener they are
         any                   from 1/(2n) to 1/4         tested
@@ -130,18 +127,8 @@ def dip_of_columns(rows: Rows, *, ties: str = "atoms") -> tuple[Float, Float, In
         rows, _ = set_apart(rows)
     if ties != "atoms":
         spread_ties(rows.values, rows.counts)
-    statistic = _dips(rows)
+    statistic = dip_of_rows(rows.values, rows.counts)
     return statistic, null_pvalues(statistic, rows.counts), rows.counts
-
-
-def _dips(rows: Rows) -> Float:
-    """Return the dip of each row, in as many threads as the rows are worth."""
-    workers = min(threads(), rows.values.size // _GRAIN, len(rows.counts))
-    if workers < 2:
-        return dip_of_rows(rows.values, rows.counts)
-    with ThreadPoolExecutor(workers) as pool:
-        shares = (np.array_split(array, workers) for array in rows)
-        return np.concatenate(list(pool.map(dip_of_rows, *shares)))
 
 
 @cache

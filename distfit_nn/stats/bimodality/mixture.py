@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
-from distfit_nn.errors import InputError
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from distfit_nn.stats.bimodality.mixture_kernel import fit_rows
 from distfit_nn.stats.bimodality.mixture_modes import valley_of
@@ -126,7 +125,7 @@ def two_component_mixture(
     Astronomical Journal 108 (1994), 2348-2361; R. Varadhan and C. Roland, Scandinavian Journal of
     Statistics 35 (2008), 335-353.
     """
-    equal = _flag(equal_variance)
+    equal = _checks.flag(equal_variance, "equal_variance")
     spread = _checks.one_of(ties, ("atoms", "spread"), "ties") == "spread"
     return MixtureFit(*per_column(x, axis, partial(mixture_of_rows, equal=equal, spread=spread)))
 
@@ -192,7 +191,7 @@ def mixture_test(
     ----------
     G. J. McLachlan, Applied Statistics 36 (1987), 318-324.
     """
-    equal = _flag(equal_variance)
+    equal = _checks.flag(equal_variance, "equal_variance")
     spread = _checks.one_of(ties, ("atoms", "spread"), "ties") == "spread"
     nulls = NullStatistics(equal, _checks.positive_int(replicates, "replicates"), random_state)
     return MixtureTest(*per_column(x, axis, partial(mixture_test_of_rows, nulls, spread=spread)))
@@ -208,12 +207,14 @@ def mixture_of_rows(rows: Rows, *, equal: bool = False, spread: bool = False) ->
     weights, means, stds = np.stack([[share, 1 - share], [low, high], [narrow, wide]])
     bimodal, valley = valley_of(weights, means, stds)
     more = 2 if equal else 3  # parameters
+    with np.errstate(over="ignore"):  # of values near the largest float64, as any of them may
+        means, spreads = centre + scale * means, scale * stds
     return (
         statistic,
         rows.counts,
         weights,
-        centre + scale * means,
-        scale * stds,
+        means,
+        spreads,
         np.sqrt(2) * (high - low) / np.hypot(narrow, wide),
         statistic - more * np.log(np.maximum(rows.counts, 1)),
         bimodal,
@@ -265,17 +266,7 @@ class NullStatistics:
 
 def seed_of(random_state: RandomState) -> int:
     """Return a seed drawn from `random_state`, for children that are told apart by a number."""
-    try:
-        generator = np.random.default_rng(random_state)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"random_state must be a Generator or a seed: {error}") from None
-    return int(generator.integers(2**63))
-
-
-def _flag(equal_variance: Any) -> bool:
-    if not isinstance(equal_variance, (bool, np.bool_)):
-        raise InputError(f"equal_variance must be True or False, got {equal_variance!r}")
-    return bool(equal_variance)
+    return int(_checks.generator(random_state).integers(2**63))
 
 
 def _fits(rows: Rows, equal: bool) -> tuple[Float, Bool]:

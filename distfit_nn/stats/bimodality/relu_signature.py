@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.stats.bimodality.peaks import LEAST_DEPTH, LEAST_SHARE, peaks_of_density
-from distfit_nn.stats.rows import Axis, Float, Int
+from distfit_nn.stats.densities import fitted_to
+from distfit_nn.stats.rows import Axis, Float, Int, columns_of, in_shape
 
 if TYPE_CHECKING:
     from distfit_nn.maxent import Density
@@ -126,15 +127,11 @@ def relu_signature(
     ----------
     S. Bai, The effect of pre-ReLU input distribution on deep neural networks, senior thesis (2017).
     """
-    from distfit_nn import maxent  # compiled code
-
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
-    kept = view.shape[reduced:]
-    table = view.reshape(math.prod(view.shape[:reduced]), math.prod(kept))
+    table, kept = columns_of(x, axis)
     limits = _limits(near, least_depth, least_share)
-    if not table.size:
+    density = fitted_to(table, order)
+    if density is None:
         return _reshaped(_empty(table.shape[1]), kept)
-    density = maxent.fit(table, order, nan_policy="omit")
     n = np.isfinite(table).sum(axis=0, dtype=np.int64)
     return _reshaped(_signature(density, n, *limits), kept)
 
@@ -224,8 +221,7 @@ def _empty(columns: int) -> ReluSignature:
 
 
 def _reshaped(found: ReluSignature, kept: tuple[int, ...]) -> ReluSignature:
-    fields: list[Any] = [array.reshape(kept)[()] for array in found]
-    return ReluSignature(*fields)
+    return ReluSignature(*(in_shape(array, kept) for array in found))
 
 
 def _limits(near: Any, least_depth: Any, least_share: Any) -> tuple[float, float, float]:

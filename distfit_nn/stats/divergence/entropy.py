@@ -12,14 +12,15 @@ from scipy.special import digamma, polygamma
 
 from distfit_nn import _checks
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
+from distfit_nn.stats.densities import fitted_to
 from distfit_nn.stats.divergence import entropy_kernel as kernel
+from distfit_nn.stats.divergence.gaussian import HALF_LOG_2PI, NORMAL_ENTROPY
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
 METHODS = ("gaussian", "maxent", "spacings", "neighbours")
 NEIGHBOURS = 3  # which nearest neighbour is used by default
 
-_HALF_LOG = 0.5 * math.log(2 * math.pi)
 _SIMULATED = 1 << 20  # values drawn for the bias of one sample size
 _LARGEST = 1 << 12  # sample size that is simulated
 _SEED = 20170510
@@ -153,7 +154,7 @@ def entropy_of_rows(rows: Rows, chosen: Estimator) -> Float:
     if chosen.method == "gaussian":
         measured = moments(rows.values, 1)
         with np.errstate(divide="ignore"):
-            return _HALF_LOG + 0.5 + np.log(measured.std)
+            return NORMAL_ENTROPY + np.log(measured.std)
     if chosen.method == "maxent":
         return _density_of(rows, chosen.order)[0]
     return means_of_rows(surprisal_of_rows(rows, chosen), rows.counts)
@@ -169,7 +170,7 @@ def surprisal_of_rows(rows: Rows, chosen: Estimator) -> Float:
         with np.errstate(all="ignore"):
             std = np.where(measured.std > 0, measured.std, np.nan)[:, None]
             z = (rows.values - measured.mean[:, None]) / std
-            return 0.5 * z * z + _HALF_LOG + np.log(std)
+            return 0.5 * z * z + HALF_LOG_2PI + np.log(std)
     if chosen.method == "maxent":
         return _density_of(rows, chosen.order)[1]
     values = _without_ties(rows) if chosen.spread else rows.values
@@ -243,7 +244,7 @@ def bias_in_normal_samples(chosen: Estimator, n: Int) -> Float:
 def _simulated_bias(chosen: Estimator, n: int) -> float:
     rng = np.random.default_rng([_SEED, n])
     x = rng.standard_normal((_SIMULATED // n, n))
-    control = _HALF_LOG + 0.5 * np.mean(x * x)
+    control = HALF_LOG_2PI + 0.5 * np.mean(x * x)
     x.sort(axis=1)
     found = surprisal_of_rows(Rows(x, np.full(len(x), n)), chosen._replace(spread=False))
     return float(found.mean() - control)
@@ -251,10 +252,8 @@ def _simulated_bias(chosen: Estimator, n: int) -> float:
 
 def _density_of(rows: Rows, order: int) -> tuple[Float, Float]:
     """Return the entropy of each row's maximum-entropy density, and -log of it at the values."""
-    if not rows.values.size:
+    density = fitted_to(rows.values.T, order)
+    if density is None:
         return np.full(len(rows.counts), np.nan), np.full(rows.values.shape, np.nan)
-    from distfit_nn import maxent  # the other methods do without
-
-    density = maxent.fit(rows.values.T, order, nan_policy="omit")
     surprisal = -np.asarray(density.logpdf(rows.values.T)).T
     return np.asarray(density.entropy()), np.ascontiguousarray(surprisal)

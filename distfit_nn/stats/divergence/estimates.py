@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from distfit_nn.errors import InputError
+from distfit_nn import _checks
 from distfit_nn.stats.divergence.entropy import (
     NEIGHBOURS,
     Estimator,
@@ -20,11 +19,10 @@ from distfit_nn.stats.divergence.entropy import (
     noise,
     surprisal_of_rows,
 )
-from distfit_nn.stats.divergence.gaussian import kl_from_moments
+from distfit_nn.stats.divergence.gaussian import HALF_LOG_2PI, kl_from_moments
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
-_HALF_LOG = 0.5 * math.log(2 * math.pi)
 _NEARLY_EVEN = 1e-4  # skewness / sqrt(n) below which Hall's transform is expanded
 
 
@@ -129,7 +127,7 @@ def kl_estimate(
     T. Berrett and R. Samworth, Efficient functional estimation and the super-oracle phenomenon,
     Ann. Statist. 51 (2023).
     """
-    level = _probability(confidence)
+    level = _checks.number_inside(confidence, "confidence", 0.0, 1.0)
     chosen = estimator(method, order, m, k, ties)
     measure = partial(kl_estimate_of_rows, chosen=chosen, confidence=level)
     return KlEstimate(*per_column(x, axis, measure))
@@ -141,7 +139,7 @@ def kl_estimate_of_rows(rows: Rows, chosen: Estimator, confidence: float = 0.95)
     surprisal = surprisal_of_rows(rows, chosen)
     measured = moments(rows.values, 1)
     with np.errstate(all="ignore"):
-        ratio = 0.5 * rows.values**2 + _HALF_LOG - surprisal
+        ratio = 0.5 * rows.values**2 + HALF_LOG_2PI - surprisal
         mean, var, skewness = _shape(ratio, n)
         closed = chosen.method == "gaussian"  # without cancellation
         statistic = kl_from_moments(measured.mean, measured.var) if closed else mean
@@ -189,13 +187,3 @@ def _standard_error(chosen: Estimator, n: Int, var: Float) -> Float:
     parameters = {"gaussian": 2, "maxent": chosen.order}.get(chosen.method, 0)
     shared, single = noise(chosen, n)
     return np.sqrt(np.maximum(var + shared - single, shared) / n + parameters / (2.0 * n**2))
-
-
-def _probability(value: Any) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float, np.floating))
-        or not 0 < value < 1
-    ):
-        raise InputError(f"confidence must be a number between 0 and 1, got {value!r}")
-    return float(value)

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.density import Density
+from distfit_nn.stats.densities import fitted_to
 from distfit_nn.stats.divergence.distances import DistanceResult
-from distfit_nn.stats.divergence.reference import columns_of, is_sample
-from distfit_nn.stats.rows import Axis, Float, Int
+from distfit_nn.stats.divergence.reference import is_sample
+from distfit_nn.stats.rows import Axis, Float, Int, columns_of, in_shape
 from distfit_nn.targets.arrays import Marginal, as_marginal
 
 _NODES = 10  # of the Gauss rule on a panel
@@ -117,31 +118,21 @@ def jensen_shannon(
     InputError
         As in `wasserstein`.
     """
-    table, kept = columns_of(x, axis, "x")
+    table, kept = columns_of(x, axis)
     n = np.isfinite(table).sum(axis=0, dtype=np.int64)
     share = _inverse(n)
-    density = _fitted(table, order)
+    density = fitted_to(table, order)
     if is_sample(reference):
         flat = _checks.to_numpy(reference, "reference").ndim == 1
         other, _ = columns_of(reference, 0 if flat else axis, "reference")
-        reference = _fitted(other, order)
+        reference = fitted_to(other, order)
         share = share + _inverse(np.isfinite(other).sum(axis=0, dtype=np.int64))
     if density is None or (reference is None and len(n)):
         found = np.full(len(n), np.nan)
     else:
         found = density_divergences(density, reference).jensen_shannon
-    shaped = (array.reshape(kept)[()] for array in (found, n, order / 8 * share + 0 * found))
+    shaped = (in_shape(array, kept) for array in (found, n, order / 8 * share + 0 * found))
     return DistanceResult(*shaped)
-
-
-def _fitted(table: NDArray[Any], order: int) -> Density | None:
-    """Return the densities of columns, None where there is no value at all."""
-    order = _checks.positive_int(order, "order")
-    if not table.size:
-        return None
-    from distfit_nn import maxent
-
-    return maxent.fit(table, order, nan_policy="omit")
 
 
 def _inverse(n: Int) -> Float:

@@ -10,7 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.stats.moments import moments
-from distfit_nn.stats.rows import Axis
+from distfit_nn.stats.rows import Axis, columns_of, in_shape
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+NORMAL_ENTROPY = HALF_LOG_2PI + 0.5
+"""Differential entropy of N(0, 1), in nats."""
 
 _NEAR = 0.5  # |var - 1| up to which the series of var - 1 - log(var) is summed
 _TERMS = 17  # of it: powers of u**2 <= 1/9, the next one below the rounding unit
@@ -52,6 +56,7 @@ def kl_to_standard_normal(
         If x is not an array of real numbers, or another argument breaks its rule.
     """
     _checks.one_of(method, ("gaussian", "maxent", "spacings", "neighbours"), "method")
+    order = _checks.positive_int(order, "order")
     if method != "maxent":
         measured = moments(x, axis)
         if method == "gaussian":
@@ -59,13 +64,15 @@ def kl_to_standard_normal(
         from distfit_nn.stats.divergence.entropy import entropy  # compiled, unlike the closed form
 
         return kl_from_moments(measured.mean, measured.var, entropy(x, axis, method=method))
-    from distfit_nn import maxent  # the closed form does without
+    from distfit_nn.stats.densities import fitted_to  # compiled, too
 
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
-    kept = view.shape[reduced:]
-    columns = view.reshape(math.prod(view.shape[:reduced]), math.prod(kept))
-    density = maxent.fit(columns, order, nan_policy="omit")
-    return kl_from_moments(density.mean(), density.var(), density.entropy()).reshape(kept)[()]
+    table, kept = columns_of(x, axis)
+    density = fitted_to(table, order)
+    if density is None:
+        found = np.full(table.shape[1], np.nan)
+    else:
+        found = kl_from_moments(density.mean(), density.var(), density.entropy())
+    return in_shape(found, kept)
 
 
 def kl_from_moments(
@@ -108,7 +115,7 @@ def kl_from_moments(
         if entropy is None:
             return 0.5 * (centre**2 + _excess_over_log(spread))
         given = _checks.to_numpy(entropy, "entropy").astype(np.float64)
-        divergence = 0.5 * (spread + centre**2 + math.log(2 * math.pi)) - given
+        divergence = 0.5 * (spread + centre**2) + HALF_LOG_2PI - given
         return np.where((spread == 0) & ~np.isnan(divergence), np.inf, divergence)[()]
 
 

@@ -16,7 +16,15 @@ from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.density import Density
 from distfit_nn.stats.divergence.distances_kernel import normal_integral
-from distfit_nn.stats.rows import Axis, Float, Rows, per_column, sorted_rows
+from distfit_nn.stats.rows import (
+    Axis,
+    Float,
+    Rows,
+    columns_of,
+    joined,
+    per_column,
+    sorted_rows,
+)
 from distfit_nn.targets.arrays import Marginal, as_marginal, method
 
 _BATCH = 1 << 20  # values of two samples that are sorted at once
@@ -299,16 +307,9 @@ def compared(
     law = as_law(reference)
     if law.columns is None:
         return per_column(x, axis, lambda rows: to_law(rows, law))
-    table, kept = columns_of(x, axis, "x")
+    table, kept = columns_of(x, axis)
     _same_columns(law.columns, table.shape[1])
-    return _shaped([to_law(sorted_rows(table), law)], kept)
-
-
-def columns_of(x: ArrayLike, axis: Axis, name: str) -> tuple[NDArray[Any], tuple[int, ...]]:
-    """Return x as a table (n, d), and the shape of its kept axes."""
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x, name), axis, name)
-    kept = view.shape[reduced:]
-    return view.reshape(math.prod(view.shape[:reduced]), math.prod(kept)), kept
+    return joined([to_law(sorted_rows(table), law)], kept)
 
 
 def _paired(
@@ -318,7 +319,7 @@ def _paired(
     to_sample: Callable[[Rows, Rows], tuple[NDArray[Any], ...]],
 ) -> tuple[NDArray[Any], ...]:
     """Measure the columns of x against those of another sample, or against its only one."""
-    table, kept = columns_of(x, axis, "x")
+    table, kept = columns_of(x, axis)
     other = _checks.to_numpy(reference, "reference")
     if other.ndim not in (1, _checks.to_numpy(x).ndim):
         raise InputError(
@@ -342,17 +343,9 @@ def _paired(
                 np.repeat(single.values, columns, axis=0), np.repeat(single.counts, columns)
             )
         parts.append(to_sample(rows, second))
-    return _shaped(parts, kept)
+    return joined(parts, kept)
 
 
 def _same_columns(given: int, columns: int) -> None:
     if given != columns:
         raise InputError(f"reference must have one column or the {columns} of x, got {given}")
-
-
-def _shaped(
-    parts: list[tuple[NDArray[Any], ...]], kept: tuple[int, ...]
-) -> tuple[NDArray[Any], ...]:
-    """Join the results of batches and give them the kept axes."""
-    joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
-    return tuple(array.reshape((*array.shape[:-1], *kept))[()] for array in joined)

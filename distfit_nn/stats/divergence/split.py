@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,14 +16,12 @@ from distfit_nn.stats.divergence.entropy import (
     entropy_of_rows,
     estimator,
 )
-from distfit_nn.stats.divergence.gaussian import kl_from_moments
+from distfit_nn.stats.divergence.gaussian import NORMAL_ENTROPY, kl_from_moments
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
 if TYPE_CHECKING:
     from distfit_nn.maxent.density import Density
-
-_NORMAL = 0.5 * math.log(2 * math.pi * math.e)  # entropy of N(0, 1)
 
 
 class DivergenceSplit(NamedTuple):
@@ -138,7 +135,7 @@ def _split(measured: Moments, entropy: Float, chance: Float) -> DivergenceSplit:
     with np.errstate(all="ignore"):
         location = 0.5 * np.square(measured.mean)
         scale = kl_from_moments(np.where(np.isnan(measured.var), np.nan, 0.0), measured.var)
-        shape = np.where(measured.std > 0, _NORMAL + np.log(measured.std) - entropy, np.nan)
+        shape = np.where(measured.std > 0, NORMAL_ENTROPY + np.log(measured.std) - entropy, np.nan)
         total = location + scale + shape
         return DivergenceSplit(location, scale, shape, total, measured.n, chance, shape - chance)
 

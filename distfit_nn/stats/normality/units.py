@@ -43,8 +43,8 @@ class NormalityTests:
 
     @property
     def rejected(self) -> dict[str, NDArray[np.bool_]]:
-        """Where each test calls a unit not normal: q <= alpha. False where no test was done."""
-        return {name: q <= self.alpha for name, q in self.qvalues.items()}
+        """Where each test calls a unit not normal: q < alpha. False where no test was done."""
+        return {name: q < self.alpha for name, q in self.qvalues.items()}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a unit, in the order of the flattened kept axes.
@@ -87,7 +87,7 @@ def normality_tests(
     tests : tuple of str, default all
         Some of "jarque_bera", "dagostino", "anderson_darling", "lilliefors", "shapiro_wilk": see
         the functions of these names.
-    alpha : float in (0, 1), default 0.05
+    alpha : float in [0, 1], default 0.05
         The false discovery rate.
     correction : {"bh", "by"}, default "bh"
         `benjamini_hochberg`, for independent or positively dependent units, or
@@ -104,7 +104,7 @@ def normality_tests(
     ------
     InputError
         If x is not an array of real numbers, `axis` does not name axes of it, `tests` is empty or
-        names an unknown one, `alpha` is not in (0, 1) or `correction` is neither of the two.
+        names an unknown one, `alpha` is not in [0, 1] or `correction` is neither of the two.
 
     Notes
     -----
@@ -114,8 +114,7 @@ def normality_tests(
     names = tuple(_checks.one_of(name, TESTS, "each of tests") for name in tests)
     if not names or len(set(names)) < len(names):
         raise InputError(f"tests must name at least one test, and each once, got {tests!r}")
-    if not isinstance(alpha, (float, np.floating)) or not 0 < alpha < 1:
-        raise InputError(f"alpha must be in (0, 1), got {alpha!r}")
+    alpha = _checks.number_between(alpha, "alpha", 0.0, 1.0)
     _checks.one_of(correction, CORRECTIONS, "correction")
     results = _per_unit(x, axis, names)
     qvalues = {name: adjusted(result.pvalue, correction) for name, result in results.items()}

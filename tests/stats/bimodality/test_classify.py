@@ -15,7 +15,8 @@ from distfit_nn.stats.bimodality.classify import (
     Classification,
     Evidence,
     classify,
-    classify_of_rows,
+    evidence_of_rows,
+    judge,
     judge,
 )
 from distfit_nn.stats.bimodality.coefficient import bimodality_coefficient
@@ -197,18 +198,9 @@ def test_of_rows_is_the_face_and_leaves_rows_alone(rng):
     x = np.concatenate([x for x, _ in laws(rng).values()], axis=1).astype(float)
     rows = sorted_rows(x)
     before = rows.values.copy()
-    face, of_rows = classify(x), classify_of_rows(rows)
-    for have, want in zip(of_rows, face, strict=True):
+    for have, want in zip(judge(evidence_of_rows(rows)), classify(x), strict=True):
         np.testing.assert_array_equal(have, want)
     np.testing.assert_array_equal(rows.values, before)
-
-
-def test_a_density_of_all_values_does_not_count_beside_an_atom(rng):
-    x = rng.normal(3, 1, size=(1000, 2))
-    x[:400, 0] = 0
-    got = classify_of_rows(sorted_rows(x), maxent.fit(x))
-    assert got.modes.tolist() == [-1, 1]
-    assert got.evidence[0].endswith("no density to confirm it")
 
 
 def test_thresholds_are_arguments(rng):

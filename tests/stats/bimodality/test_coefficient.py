@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from distfit_nn.stats import bimodality_coefficient, bimodality_from_shape, moments
-from distfit_nn.stats.bimodality.coefficient import sarle_coefficient
 from tests import tolerances
 
 
@@ -61,11 +60,3 @@ def test_coefficient_is_confounded_by_skew(shape):
     """A gamma law of shape k < 1, of one mode, has more than 5/9, up to 2/3."""
     skewness, excess = stats.gamma(shape).stats("sk")
     assert 5 / 9 < bimodality_from_shape(skewness, excess, 10**12) < 2 / 3
-
-
-def test_sarle_coefficient_tells_its_n(rng):
-    x = rng.normal(size=(50, 3))
-    x[:7, 1] = np.nan
-    got = sarle_coefficient(x)
-    np.testing.assert_array_equal(got.statistic, bimodality_coefficient(x))
-    np.testing.assert_array_equal(got.n, [50, 43, 50])

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from distfit_nn.errors import InputError
-from distfit_nn.stats import DipResult, dip_test
-from distfit_nn.stats.bimodality import dip
+from distfit_nn.stats import DipResult, dip_test, rows
 from distfit_nn.stats.bimodality.dip import _null_tail, null_pvalues
 from tests import tolerances
 
@@ -315,9 +314,9 @@ def test_the_limit_exceeds_the_largest_row():
 
 def test_threads_change_nothing(rng, monkeypatch):
     x = rng.normal(size=(1000, 1100))
-    monkeypatch.setattr(dip, "threads", lambda: 1)
+    monkeypatch.setattr(rows, "threads", lambda: 1)
     alone = dip_test(x)
-    monkeypatch.setattr(dip, "threads", lambda: 3)
+    monkeypatch.setattr(rows, "threads", lambda: 3)
     np.testing.assert_array_equal(dip_test(x), alone)
 
 

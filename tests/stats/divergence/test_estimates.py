@@ -104,5 +104,5 @@ def test_kl_estimate_bad_input(name, method):
 
 def test_bad_confidence():
     for value in (0, 1.0, 1.5, "0.9", True):
-        with pytest.raises(InputError, match="confidence must be a number between 0 and 1"):
+        with pytest.raises(InputError, match="confidence must be a number above 0 and below 1"):
             kl_estimate([1.0, 2.0], confidence=value)
