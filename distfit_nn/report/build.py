@@ -33,6 +33,7 @@ def render(analysis: Findings) -> str:
     """
     layers = select.layers(analysis)
     plan = sections.Plan.of(layers)
+    flags = verdict.flags(layers)
     book = Sketchbook()
     with theme():
         content = page.Page(
@@ -44,7 +45,7 @@ def render(analysis: Findings) -> str:
             cautions=verdict.cautions(layers, analysis),
             table_lead=overview.table_lead(layers),
             groups=[
-                overview.group(layer, analysis.layers, book, linked=layer in plan.layers)
+                overview.group(layer, analysis.layers, book, flags, linked=layer in plan.layers)
                 for layer in layers
             ],
             sections=[sections.section(layer, analysis, book, plan) for layer in plan.layers],

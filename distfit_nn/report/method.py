@@ -11,17 +11,29 @@ if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
 
 _NAMES = {
+    "outlier": "outlier channel",
     "heavy_tailed": "heavy-tailed",
     "far": "far from N(0,1)",
-    "kl_maxent": "KL divergence",
-    "kl_gaussian": "KL divergence, Gaussian part",
+    "shape": "verdict on modes",
+    "sampled": "values tested",
+    "std": "standard deviation",
+    "l_skewness": "L-skewness",
+    "l_kurtosis": "L-kurtosis",
+    "zero_fraction": "zeros",
+    "distinct": "distinct values",
+    "tail_index": "tail index",
+    "outlier_ratio": "outlier ratio",
     "bimodality_coefficient": "bimodality coefficient",
     "dip": "dip statistic",
-    "dip_pvalue": "dip p-value",
-    "dip_qvalue": "dip q-value",
-    "zero_fraction": "zeros",
+    "modes": "modes of the density",
+    "relu_signature": "shape before ReLUs",
+    "kl_gaussian": "KL, Gaussian part",
+    "kl_maxent": "KL divergence",
+    "kl_shape": "KL, shape part",
+    "wasserstein": "Wasserstein distance",
+    "kolmogorov": "Kolmogorov distance",
     "mass_outside": "mass outside",
-    "shape_median": "shape part",
+    "shape_median": "median shape part",
     "maxent_status": "status of a fit",
 }
 
@@ -30,9 +42,10 @@ DRAWINGS = (
         "Bars and curves",
         "Bars: a share of all finite values, over the width of the bar. When there are far "
         "outliers the bars cover the central part only and the caption says how many values lie "
-        "beyond them. Solid: the fitted maximum-entropy density. Dashed: N(0,1), which is the "
-        "same curve everywhere and looks narrow or wide as the axis does. A bar that holds one "
-        "repeated value is cut at the top, and its height written beside it.",
+        "beyond them. Solid: the maximum-entropy density, fitted to all values, point masses "
+        "among them. Dashed: N(0,1), which is the same curve everywhere and looks narrow or wide "
+        "as the axis does. A bar that holds one repeated value is cut at the top, and its height "
+        "written beside it.",
     ),
     (
         "All units pooled",
@@ -49,16 +62,17 @@ DRAWINGS = (
     ),
     (
         "Shape part",
-        "KL of the fitted density from N(0,1), less KL of a Gaussian with the same mean and "
-        "standard deviation. It is the negentropy of the fitted density; shifting and scaling a "
+        "KL from N(0,1) = location + scale + shape: mean²/2, which a shift removes; (std² − 1)/2 − "
+        "log std, which a scale removes then; and the rest, the KL of the fitted density from a "
+        "Gaussian with the same mean and standard deviation. Shifting and scaling a "
         "unit, which is all that batch normalisation does once training is over, does not change "
         "it, nor the kurtosis, nor the skewness up to its sign.",
     ),
     (
         "Units worth a look",
-        "Four lists take turns: all units by KL, heavy-tailed units by excess kurtosis, bimodal "
-        "units by dip, dead units by index. They are the extremes, chosen because they are "
-        "extreme; do not read them as typical.",
+        "Six lists take turns: all units by KL, heavy-tailed units by tail index, bimodal units by "
+        "dip, outlier channels by magnitude, saturated and dead units by index. They are the "
+        "extremes, chosen because they are extreme; do not read them as typical.",
     ),
     (
         "Over the steps",
@@ -77,16 +91,42 @@ _LIMITS = (
         "therefore too small. Look at effect sizes first.",
     ),
     (
+        "Significant is not large",
+        "With enough rows any difference is significant. So a unit is called bimodal only if its "
+        "dip is large, too, and far from N(0,1) only if its divergence is. Hardly any unit of a "
+        "real network passes a test of being normal: look at its distance.",
+    ),
+    (
+        "Tests may rest on a sample",
+        "The dip, the test of being normal, tails, saturation and the verdict on modes need single "
+        "values. Where a recording has more rows than are kept for that, they rest on rows drawn "
+        "at random, the same for all units, and do not see what is rarer than these show; the "
+        "column sampled says how many values. Moments, extremes, counts and densities, hence KL, "
+        "are those of all rows.",
+    ),
+    (
         "Many units, many tests",
-        "The dip test is corrected by Benjamini and Hochberg within each recording, so that among "
-        "the units called bimodal at most a share of {alpha} is expected to be called so wrongly. "
-        "It is not corrected over layers, sites and steps.",
+        "The dip test and the test of being normal are corrected by Benjamini and Hochberg within "
+        "each recording, so that among the units called bimodal at most a share of {alpha} is "
+        "expected to be called so wrongly. They are not corrected over layers, sites and steps.",
     ),
     (
         "Repeated values are a judgement",
-        "The dip test is made for continuous values. Equal values that lie on a grid are taken for "
-        "rounded ones and spread over its cells; a single repeated value among others, such as the "
-        "zeros after a ReLU, is taken for a spike, and a spike beside a hump counts as two modes.",
+        "The dip test is made for continuous values. A value with far more copies than its "
+        "neighbours, such as the zeros after a ReLU or a clipped end, is a point mass: it is set "
+        "apart first and is no mode, whatever lies beside it. Other equal values are taken for "
+        "rounded ones and spread over the cells of their grid. Where few levels are left, or one "
+        "value is nearly all there is, modes are not judged.",
+    ),
+    (
+        "Tails are the outermost 5% a side",
+        "Hill's estimate sees no more than these, and needs 40 values on a side of the median. Of "
+        "few rows it calls only very heavy tails heavy.",
+    ),
+    (
+        "The shape before ReLUs is a description",
+        "It is read off the fitted density and tests nothing: a few hundred values of one mode can "
+        "give a density with two. Take it together with the dip.",
     ),
     (
         "The bimodality coefficient follows skewness",

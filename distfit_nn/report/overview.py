@@ -14,7 +14,7 @@ from distfit_nn.report.page import Cell, Group, Row
 from distfit_nn.report.select import Layer, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
-from distfit_nn.report.verdict import FLAGS
+from distfit_nn.report.verdict import called
 from distfit_nn.stats.unit_table import FAR_KL
 
 if TYPE_CHECKING:
@@ -50,9 +50,26 @@ def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     if any(r.rows_seen > r.rows for r in analysis.recordings):
         most = max(r.rows_seen for r in analysis.recordings)
         found.append(("Sampled from", f"up to {count(most)} rows"))
+    tested = _tested(analysis)
+    if tested:
+        found.append(("Tests rest on", tested))
     found.append(("Moments fitted", count(analysis.order)))
     found.append(("Made", f"{clean(analysis.created, 40)[:16].replace('T', ' ')} UTC"))
     return found
+
+
+def _tested(analysis: Findings) -> str:
+    """Return how many values the tests rest on, where that is not all of them."""
+    sizes = [
+        (int(n), int(sampled))
+        for recording in analysis.recordings
+        for n, sampled in recording.units[["n", "sampled"]].to_numpy()
+        if sampled < n
+    ]
+    if not sizes:
+        return ""
+    n, sampled = max(sizes)
+    return f"{count(sampled)} of {count(n)}, drawn at random"
 
 
 def reading(layers: Sequence[Layer]) -> str:
@@ -75,15 +92,17 @@ def table_lead(layers: Sequence[Layer]) -> str:
     )
 
 
-def group(layer: Layer, summary: pd.DataFrame, book: Sketchbook, *, linked: bool) -> Group:
-    """Return the rows of `layer`, one for each site, at its last step."""
+def group(
+    layer: Layer, summary: pd.DataFrame, book: Sketchbook, flags: Sequence[str], *, linked: bool
+) -> Group:
+    """Return the rows of `layer`, one for each site, at its last step; `flags` are the columns."""
     name, whole = label(layer.name)
     return Group(
         name=name,
         whole=whole,
         detail=f"feeds {clean(layer.activation, 40)}" if layer.activation else "",
         anchor=f"layer-{layer.place}" if linked else "",
-        rows=[_row(layer, site, summary, book) for site in layer.recordings],
+        rows=[_row(layer, site, summary, book, flags) for site in layer.recordings],
     )
 
 
@@ -97,7 +116,9 @@ def summary_of(recording: Recording, summary: pd.DataFrame) -> pd.Series:
     return summary.loc[here].iloc[0]
 
 
-def _row(layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook) -> Row:
+def _row(
+    layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook, flags: Sequence[str]
+) -> Row:
     recording = layer.last(site)
     numbers = summary_of(recording, summary)
     shape = Shape.of(recording.pooled_histogram, None)
@@ -115,33 +136,51 @@ def _row(layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook) -> Ro
         f"std {number(numbers['pooled_std'])}"
         if sketch is not None
         else "",
-        cells=_cells(recording.units, numbers),
+        cells=_cells(recording.units, numbers, flags),
         notes=_notes(numbers),
     )
 
 
-def _cells(units: pd.DataFrame, numbers: pd.Series) -> list[Cell]:
+def _cells(units: pd.DataFrame, numbers: pd.Series, flags: Sequence[str]) -> list[Cell]:
     zeros = _largest(units["zero_fraction"])
-    dip = _strength("largest dip {}", numbers["dip_max"])
+    dip = _strength("dip up to {}", numbers["dip_max"]).replace(" ", "\u00a0")
     smallest = units["dip_qvalue"].min()  # a large dip of few values is no evidence: say that too
     strengths = {
         "dead": f"zeros up to {percent(zeros, 1.0)}" if zeros > 0 else "",
-        "heavy_tailed": _strength("largest kurtosis {}", numbers["kurtosis_max"]),
+        "heavy_tailed": _tails(units["tail_index"].min()),
+        "outlier": _strength("magnitude up to {} × median", units["outlier_ratio"].max()),
         "bimodal": f"{dip}, {_smallest_q(smallest)}" if smallest >= 0 else dip,
-        "far": _strength("median KL {}", numbers["kl_median"]),
+        "far": _distance(numbers),
     }
     total = int(numbers["units"])
     return [
         Cell(
             word=flag,
-            label=word[0].upper() + word[1:],
+            label=_heading(flag),
             units=count(int(numbers[flag])),
             share=percent(int(numbers[flag]), total),
             percent=round(100.0 * int(numbers[flag]) / max(total, 1), 1),
-            strength=strengths[flag],
+            strength=strengths.get(flag, ""),
         )
-        for flag, word in FLAGS.items()
+        for flag in flags
     ]
+
+
+def _heading(flag: str) -> str:
+    word = called(flag, 2)
+    return word[0].upper() + word[1:]
+
+
+def _distance(numbers: pd.Series) -> str:
+    """Return the median divergence, and how much of it is shape, which no affine map removes."""
+    kl = _strength("median KL {}", numbers["kl_median"])
+    shape = _strength("shape part {}", numbers["shape_median"])
+    return ", ".join(part for part in (kl, shape) if part)
+
+
+def _tails(index: float) -> str:
+    """Return the smallest tail index; above a hundred there is no tail to speak of."""
+    return _strength("tail index ≥ {}", np.minimum(index, 100.0)).replace(" ", "\u00a0")
 
 
 def _smallest_q(value: float) -> str:

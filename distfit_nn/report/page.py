@@ -17,7 +17,8 @@ from markupsafe import Markup
 class Plot:
     """A drawing, what it shows in words for those who do not see it, and its caption.
 
-    `title` and `tag`, a word or two, stand above it; `whole` is a tooltip of the title.
+    `title` and `tag`, a word or two, stand above it; `whole` is a tooltip of the title; `note` is
+    a second line of the caption.
     """
 
     svg: Markup
@@ -26,6 +27,7 @@ class Plot:
     title: str = ""
     tag: str = ""
     whole: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

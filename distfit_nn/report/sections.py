@@ -19,6 +19,7 @@ from distfit_nn.report.select import (
     clean,
     facts,
     label,
+    modes,
     remarkable,
     site_label,
     site_word,
@@ -27,7 +28,8 @@ from distfit_nn.report.select import (
 )
 from distfit_nn.report.shapes import LARGEST, Shape, Spread, coincide, track
 from distfit_nn.report.svg import Frame, Sketchbook
-from distfit_nn.report.verdict import FLAGS, SAME, kept_shapes, shape_part
+from distfit_nn.report.verdict import FLAGS, SAME, called, kept_shapes
+from distfit_nn.stats.unit_table import ALPHA
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
@@ -40,10 +42,14 @@ _RIDGE_ROWS = 6
 _DECADES = 30.0
 
 _MOVABLE = (("mean", "Mean"), ("std", "Standard deviation"), ("kl_maxent", "KL from N(0,1), nat"))
-_FIXED = (("skewness", "Skewness"), ("kurtosis", "Excess kurtosis"), ("shape", "Shape part, nat"))
+_FIXED = (
+    ("skewness", "Skewness"),
+    ("kurtosis", "Excess kurtosis"),
+    ("kl_shape", "Shape part, nat"),
+)
 _TRACKED = (
     ("kl_maxent", "KL from N(0,1), nat"),
-    ("shape", "Shape part, nat"),
+    ("kl_shape", "Shape part, nat"),
     ("kurtosis", "Excess kurtosis"),
     ("dip", "Dip"),
 )
@@ -54,7 +60,8 @@ _UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=2)
 _TRACK = Frame(250, 150, left=42, bottom=22, right=6, top=6)
 _LOG = "log axis"
 _NO_UNIT = "no unit has a finite value."
-_LOGARITHMIC = {"std", "kl_maxent", "shape"}
+_LOGARITHMIC = {"std", "kl_maxent", "kl_shape"}
+_PARTS = {"kl_location": "location", "kl_scale": "scale", "kl_shape": "shape"}
 
 
 @dataclass(frozen=True)
@@ -101,19 +108,26 @@ def _loudness(layer: Layer) -> float:
 
 
 def _detail(layer: Layer, main: Recording) -> str:
-    parts = [plural(len(main.units), "unit"), f"{plural(main.rows, 'value')} each"]
+    each = " each" if len(main.units) > 1 else ""
+    parts = [plural(len(main.units), "unit"), f"{plural(main.rows, 'value')}{each}"]
+    tested = int(main.units["sampled"].max())
+    if tested < main.units["n"].max():
+        parts.append(f"tests rest on {count(tested)} of them")
     if layer.activation:
         parts.append(f"feeds {clean(layer.activation, 40)}")
     return " · ".join(parts)
 
 
 def _summary(units: pd.DataFrame) -> str:
+    one = len(units) == 1
+    tally = {flag: int(units[flag].sum()) for flag in FLAGS}
     found = [
-        f"{count(int(units[flag].sum()))} {word}"
-        for flag, word in FLAGS.items()
-        if units[flag].any()
+        called(flag, k) if one else f"{count(k)} {called(flag, k)}"
+        for flag, k in tally.items()
+        if k
     ]
-    return ", ".join(found) if found else "nothing stands out"
+    said = ", ".join(found) if found else "nothing stands out"
+    return f"{said} · {modes(units.iloc[0])}" if one else said
 
 
 # (a) all units pooled
@@ -143,7 +157,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
     )
     if shape is None:
         return Plot(book.blank(_POOLED), f"{title}: no figure.", _why_blank(recording), title)
-    caption = f"{plural(shape.n, 'value')}: {numbers}; KL {number(row['pooled_kl_maxent'])} nat."
+    caption = f"{plural(shape.n, 'value')}: {numbers}; {_pooled_distance(row)}."
     if shape.outside:
         share = percent(shape.outside, shape.n)
         lie = "lies" if shape.outside == 1 else "lie"
@@ -156,13 +170,21 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
     return Plot(svg, alt + f"density and N(0,1): {numbers}.", caption, title)
 
 
+def _pooled_distance(row: pd.Series) -> str:
+    """Return the divergence and its shape part: that of the Gaussian alone where the fit failed."""
+    total, gaussian = row["pooled_kl_maxent"], row["pooled_kl_gaussian"]
+    if row["pooled_status"] != "ok":
+        return f"KL of a Gaussian like it {number(gaussian)} nat"
+    return f"KL {number(total)} nat, {number(total - gaussian, scale=1.0)} of it shape"
+
+
 def _why_blank(recording: Recording) -> str:
     pooled = recording.pooled
-    if not pooled.n:
+    if not pooled.n[0]:
         return "No finite value, so there is nothing to draw."
     return (
-        f"{plural(int(pooled.n), 'finite value')}, from {number(float(pooled.minimum))} to "
-        f"{number(float(pooled.maximum))}: too large, or too close together, to be drawn."
+        f"{plural(int(pooled.n[0]), 'finite value')}, from {number(float(pooled.minimum[0]))} to "
+        f"{number(float(pooled.maximum[0]))}: too large, or too close together, to be drawn."
     )
 
 
@@ -170,12 +192,13 @@ def _why_blank(recording: Recording) -> str:
 
 
 def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
-    tables = [_with_shape(layer.last(site).units) for site in layer.pair]
+    tables = [layer.last(site).units for site in layer.pair]
     if len(tables[0]) < 2:
         return []
     if layer.partner is None:
         both = _MOVABLE[:2] + _FIXED[:2] + (_MOVABLE[2], _FIXED[2])
-        return [_spread_part(layer, "Spread over units", "", both, tables, book)]
+        lead = f"{_parts_of_kl(layer)} {_normality(tables[0])}".strip()
+        return [_spread_part(layer, "Spread over units", lead, both, tables, book)]
     kept = kept_shapes(layer)
     verdict = ""
     if kept is not None:
@@ -186,7 +209,8 @@ def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
         _spread_part(
             layer,
             "Spread over units: what a shift and a scale can change",
-            "Upwards after normalisation, downwards before it; the line is the median unit.",
+            "Upwards after normalisation, downwards before it; the line is the median unit. "
+            + _parts_of_kl(layer),
             _MOVABLE,
             tables,
             book,
@@ -195,7 +219,8 @@ def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
             layer,
             "Spread over units: what a shift and a scale cannot change",
             "A normalisation that shifts and scales each unit leaves these as they were: "
-            "one half mirrors the other (skewness up to its sign)." + verdict,
+            f"one half mirrors the other (skewness up to its sign).{verdict} "
+            + _normality(tables[0], ", after normalisation"),
             _FIXED,
             tables,
             book,
@@ -203,8 +228,39 @@ def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
     ]
 
 
-def _with_shape(units: pd.DataFrame) -> pd.DataFrame:
-    return units.assign(shape=shape_part(units))
+def _parts_of_kl(layer: Layer) -> str:
+    """Return the medians of the parts of the divergence: what a shift, a scale, neither removes."""
+    said = []
+    for site in reversed(layer.pair):
+        medians = layer.last(site).units[list(_PARTS)].median()
+        if medians.isna().any():
+            return ""
+        numbers = [f"{word} {_size(medians[name])}" for name, word in _PARTS.items()]
+        said.append(", ".join(numbers) + (f" {site_word(site)}" if layer.partner else ""))
+    return (
+        "KL is a sum of three parts; a shift removes the first, a scale the second, neither the "
+        f"third. Their medians, in nat: {'; '.join(said)}."
+    )
+
+
+def _size(nats: float) -> str:
+    return "below\u00a00.001" if 0 <= nats < 0.001 else number(nats, 2)
+
+
+def _normality(units: pd.DataFrame, when: str = "") -> str:
+    """Return how far the units are from being normal, and how many significantly."""
+    tested = units[units["normality_qvalue"].notna()]
+    if tested.empty:
+        return ""
+    distance = tested["normality_distance"]
+    differ = int((tested["normality_qvalue"] < ALPHA).sum())
+    fewest, most = int(tested["sampled"].min()), int(tested["sampled"].max())
+    n = count(most) if fewest == most else f"{count(fewest)} to {count(most)}"
+    return (
+        f"Distance from the normal distribution of the same mean and std{when}: median "
+        f"{number(distance.median(), 2)}, largest {number(distance.max(), 2)}; significant in "
+        f"{count(differ)} of {plural(len(tested), 'unit')} (q\u00a0<\u00a0{ALPHA:g}, n\u00a0{n})."
+    )
 
 
 def _spread_part(
@@ -269,8 +325,8 @@ def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
     where = _sentence(site_label(layer.main))
     total = len(recording.units)
     lead = (
-        f"{where}: the most extreme of {plural(total, 'unit')} by KL, by kurtosis (if "
-        "heavy-tailed), by dip (if bimodal), and dead ones."
+        f"{where}: the most extreme of {plural(total, 'unit')}; beside each, in what. Below it: KL "
+        "and its shape part, the index of the tails, and the verdict on its modes."
         if total > len(chosen)
         else f"{where}: every unit that has values."
     )
@@ -289,7 +345,8 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
     shape = Shape.of(recording.histogram, recording.density[row], row)
     if shape is None:
         words = f"Not drawn: values from {number(unit['min'])} to {number(unit['max'])}"
-        return Plot(book.blank(_UNIT), f"{title}: {words}.", words, title, why, whole)
+        alt = f"{title}: {words}."
+        return Plot(book.blank(_UNIT), alt, words, title, why, whole, modes(unit))
     words = facts(unit)
     if shape.fitted is None:
         words += f" · no density, the fit is {clean(str(unit['maxent_status']), 40)}"
@@ -300,7 +357,8 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
     )
     svg = book.draw(paint, _UNIT)
     alt = f"Histogram of {title}, {why}: mean {number(unit['mean'])}, "
-    return Plot(svg, alt + f"std {number(unit['std'])}, {words}.", words, title, why, whole)
+    alt += f"std {number(unit['std'])}, {words}."
+    return Plot(svg, alt, words, title, why, whole, modes(unit))
 
 
 # (d) over the steps
@@ -312,7 +370,7 @@ def _steps(layer: Layer, book: Sketchbook) -> list[Part | None]:
         return []
     columns = ["step", "site", *(name for name, _ in _TRACKED)]
     data = pd.concat(
-        [_with_shape(r.units)[columns] for site in sites for r in layer.recordings[site]],
+        [r.units[columns] for site in sites for r in layer.recordings[site]],
         ignore_index=True,
     )
     tracks = [_track_plot(layer, data, name, label, book) for name, label in _TRACKED]

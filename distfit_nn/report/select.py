@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distfit_nn.report.numbers import count, number, qvalue
+from distfit_nn.report.numbers import count, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,16 +162,19 @@ def some(recordings: Sequence[Recording], most: int) -> list[Recording]:
 def remarkable(units: pd.DataFrame, most: int) -> list[tuple[int, str]]:
     """Return up to `most` units worth a look: their row in `units` and why.
 
-    Four lists take turns: units by KL divergence from N(0,1); heavy-tailed units by excess
-    kurtosis; bimodal units by dip; dead units by index. A unit is shown once. Units without a
-    finite value are left out; where no list has any unit, the first ones are shown.
+    Six lists take turns: units by KL divergence from N(0,1); heavy-tailed units by tail index, the
+    smallest first; bimodal units by dip; outlier channels by magnitude; saturated and dead units by
+    index. A unit is shown once. Units without a finite value are left out; where no list has any
+    unit, the first ones are shown.
     """
     has_values = units["n"].to_numpy() > 0
     rankings = [
-        _ranked(units, "kl_maxent", has_values, "KL"),
-        _ranked(units, "kurtosis", has_values & _flag(units, "heavy_tailed"), "kurtosis"),
-        _ranked(units, "dip", has_values & _flag(units, "bimodal"), "dip"),
-        [(int(row), "dead") for row in np.flatnonzero(has_values & _flag(units, "dead"))],
+        _ranked(units["kl_maxent"], has_values, "largest KL"),
+        _ranked(-units["tail_index"], _flag(units, "heavy_tailed"), "heaviest tails"),
+        _ranked(units["dip"], _flag(units, "bimodal"), "largest dip"),
+        _ranked(units["outlier_ratio"], _flag(units, "outlier"), "largest magnitude"),
+        _listed(_flag(units, "saturated"), "saturated"),
+        _listed(has_values & _flag(units, "dead"), "dead"),
     ]
     chosen: dict[int, str] = {}
     queues = [iter(ranking) for ranking in rankings]
@@ -191,25 +195,32 @@ def facts(unit: pd.Series) -> str:
     return " · ".join(
         fact.replace(" ", "\u00a0")  # so that lines break between facts
         for fact in (
-            f"KL {number(unit['kl_maxent'])}",
-            f"kurtosis {number(unit['kurtosis'])}",
-            f"dip {number(unit['dip'], 2)} (q {qvalue(unit['dip_qvalue'])})",
+            f"KL {number(unit['kl_maxent'])}, shape {number(unit['kl_shape'])}",
+            f"tail index {number(unit['tail_index'])}",
         )
     )
+
+
+def modes(unit: pd.Series) -> str:
+    """Return the verdict on a unit's modes, and the evidence that it rests on."""
+    evidence = re.sub(r"(?<!\w)-(?=\d)", "−", clean(str(unit["evidence"])))
+    return f"{str(unit['shape']).capitalize()}: {evidence}"
 
 
 def _flag(units: pd.DataFrame, column: str) -> np.ndarray:
     return units[column].to_numpy(dtype=bool)
 
 
-def _ranked(
-    units: pd.DataFrame, column: str, among: np.ndarray, noun: str
-) -> list[tuple[int, str]]:
-    values = units[column].to_numpy(dtype=float)
+def _listed(among: np.ndarray, why: str) -> list[tuple[int, str]]:
+    return [(int(row), why) for row in np.flatnonzero(among)]
+
+
+def _ranked(column: pd.Series, among: np.ndarray, why: str) -> list[tuple[int, str]]:
+    values = column.to_numpy(dtype=float)
     rows = np.flatnonzero(among & np.isfinite(values))
     rows = rows[np.argsort(-values[rows], kind="stable")]
     return [
-        (int(row), f"largest {noun}" if place == 1 else f"{_ordinal(place)} largest {noun}")
+        (int(row), why if place == 1 else f"{_ordinal(place)} {why}")
         for place, row in enumerate(rows, start=1)
     ]
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from distfit_nn.report.numbers import MISSING, count, not_finite, number, percent, plural
 from distfit_nn.report.select import Layer, clean
+from distfit_nn.stats.health import RECTIFIERS
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
@@ -22,9 +23,17 @@ _NEARLY_ALL = 0.99
 
 FLAGS = {
     "dead": "dead",
+    "saturated": "saturated",
     "heavy_tailed": "heavy-tailed",
+    "outlier": "outlier channel",
     "bimodal": "bimodal",
     "far": "far from N(0,1)",
+}
+_RARE = ("saturated", "outlier")  # told only where there are any
+_UNJUDGED = {
+    "undecided": "too few values, or two modes of the density that the dip does not confirm",
+    "discrete": "too few levels",
+    "atom": "one value nearly everywhere",
 }
 
 
@@ -44,7 +53,7 @@ def verdict(layers: Sequence[Layer], order: int) -> list[str]:
     if order > 2:  # with two moments every fitted density is a Gaussian and has no shape part
         sentences += _shape(layers, units)
     sentences += _change(layers)
-    return sentences
+    return sentences + _signature(layers, units)
 
 
 def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
@@ -76,6 +85,7 @@ def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
             "deviation or a KL divergence leaves the range of 64-bit numbers; it is shown as "
             f"{MISSING} or ∞."
         )
+    found += _unjudged(units)
     fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0
     if 0 < fewest < 200:
         most = int(units["n"].max())
@@ -86,6 +96,31 @@ def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
         )
         found.append(f"{few}: kurtosis, dip and KL are mostly noise at this size.")
     return found
+
+
+def _unjudged(units: pd.DataFrame) -> list[str]:
+    """Say in how many units the number of modes is open, and why."""
+    tally = {verdict: int((units["shape"] == verdict).sum()) for verdict in _UNJUDGED}
+    said = [
+        f"{count(k)} {'has' if k == 1 else 'have'} {_UNJUDGED[verdict]}"
+        for verdict, k in tally.items()
+        if k
+    ]
+    if not said:
+        return []
+    open_units = plural(sum(tally.values()), "unit")
+    return [f"One mode or more: left open for {open_units}, of which {_joined(said, 'and')}."]
+
+
+def flags(layers: Sequence[Layer]) -> list[str]:
+    """Return the verdicts that have a column in the table: rare ones where a unit has them."""
+    tables = [layer.last(site).units for layer in layers for site in layer.recordings]
+    return [flag for flag in FLAGS if flag not in _RARE or any(t[flag].any() for t in tables)]
+
+
+def called(flag: str, units: int) -> str:
+    """Return what so many units of a verdict are, as an adjective or a noun."""
+    return f"{FLAGS[flag]}s" if flag == "outlier" and units != 1 else FLAGS[flag]
 
 
 def main_units(layers: Sequence[Layer], *, first: bool = False) -> pd.DataFrame:
@@ -113,16 +148,19 @@ def kept_shapes(layer: Layer) -> tuple[int, int] | None:
 
 def _counts(layers: Sequence[Layer], units: pd.DataFrame) -> str:
     total = len(units)
-    tally = {word: int(units[flag].sum()) for flag, word in FLAGS.items()}
-    absent = [word for word, k in tally.items() if k == 0]
+    tally = {flag: int(units[flag].sum()) for flag in FLAGS}
+    absent = [FLAGS[flag] for flag, k in tally.items() if k == 0 and flag not in _RARE]
+    words = {flag: called(flag, k) for flag, k in tally.items() if k}
+    if tally["outlier"] == 1:
+        words["outlier"] = f"an {words['outlier']}"
     if total == 1:
-        said = [f"is {word}" for word, k in tally.items() if k]
+        said = [f"is {word}" for word in words.values()]
         said += [f"is not {_joined(absent, 'or')}"] if absent else []
         return f"The one unit{_where(layers)}{_when(layers)} {_joined(said, 'and')}."
     said = [
-        f"{count(k)} ({percent(k, total)}) {'is' if k == 1 else 'are'} {word}"
-        for word, k in tally.items()
-        if k
+        f"{count(tally[flag])} ({percent(tally[flag], total)}) "
+        f"{'is' if tally[flag] == 1 else 'are'} {word}"
+        for flag, word in words.items()
     ]
     said += [f"none is {_joined(absent, 'or')}"] if absent else []
     of = f"Of {plural(total, 'unit')} in {plural(len(layers), 'layer')}"
@@ -180,7 +218,7 @@ def _normalisation(layers: Sequence[Layer]) -> list[str]:
 
 
 def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
-    part = shape_part(units).dropna()
+    part = units["kl_shape"].dropna()
     if part.empty:
         return []
     in_median = " in the median unit" if len(units) > 1 else ""
@@ -189,7 +227,7 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
         f"{number(float(part.median()))} nat{in_median}{_once(layers)}"
     )
     medians = {
-        layer.name: float(shape_part(layer.last(layer.main).units).median()) for layer in layers
+        layer.name: float(layer.last(layer.main).units["kl_shape"].median()) for layer in layers
     }
     medians = {name: value for name, value in medians.items() if np.isfinite(value)}
     if len(medians) < 2:
@@ -201,7 +239,7 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
 def _once(layers: Sequence[Layer]) -> str:
     """Return what the shape part was at the first step, in brackets."""
     steps = {layer.first(layer.main).step for layer in layers}
-    part = shape_part(main_units(layers, first=True)).median()
+    part = main_units(layers, first=True)["kl_shape"].median()
     if len(steps) != 1 or not np.isfinite(part) or not _several(layers):
         return ""
     return f" ({number(float(part))} nat at step {count(steps.pop())})"
@@ -227,12 +265,23 @@ def _change(layers: Sequence[Layer]) -> list[str]:
     ]
 
 
-def shape_part(units: pd.DataFrame) -> pd.Series:
-    """Return KL(p, N(0,1)) less KL(Gaussian of the same mean and std, N(0,1)), in nats.
-
-    It is the negentropy of the fitted density p, the same for every shift and scale of the unit.
-    """
-    return units["kl_maxent"] - units["kl_gaussian"]
+def _signature(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
+    """Say how many units have the shape that the thesis saw; where none has, only before a ReLU."""
+    having = units[units["relu_signature"]]
+    shape = (
+        "the shape that a thesis of 2017 saw before ReLUs, a higher, narrower mode just below 0 "
+        "and a lower, wider one above it"
+    )
+    if having.empty:
+        feeds = any(layer.activation in RECTIFIERS for layer in layers)
+        none = "No unit has" if len(units) > 1 else "It does not have"
+        return [f"{none} {shape}."] if feeds else []
+    confirmed = int(having["bimodal"].sum())
+    share = count(confirmed) if confirmed < len(having) else "all"
+    return [
+        f"By the fitted density {_have(len(having))} {shape}; the dip confirms two modes in "
+        f"{share if confirmed else 'none'} of these."
+    ]
 
 
 def _same(a: pd.Series, b: pd.Series) -> pd.Series:

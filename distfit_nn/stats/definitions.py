@@ -14,14 +14,15 @@ DEFINITIONS = {
     ),
     "constant": "A unit is constant if all its finite values, two or more, are equal.",
     "saturated": (
-        f"A unit is saturated if more than {SATURATED_SHARE:.0%} of its values are where its "
-        f"activation is flat (a slope below {FLAT_SLOPE:.0%} of the largest); where the activation "
-        "is not known, if more than that lie exactly at its ends, other than at 0."
+        f"A unit is saturated if more than {SATURATED_SHARE:.0%} of its values lie where the "
+        "bounded activation that it feeds (tanh, sigmoid, softsign and their hard kin, relu6) is "
+        f"flat: a slope below {FLAT_SLOPE:.0%} of the largest. Elsewhere, and if it is not "
+        "constant, if more than that are equal to its least or largest value, other than 0."
     ),
     "outlier": (
         f"A unit is an outlier channel if its largest magnitude is above {OUTLIER_RATIO:g} times "
-        "the median over the units of the recording: one scale for all would then cost the others "
-        "bits when they are quantised."
+        "the median over the units of the recording that are not all 0: one scale for all would "
+        "then cost the others bits when they are quantised."
     ),
     "heavy_tailed": (
         "A unit is heavy-tailed if Hill's estimate, from the "
@@ -46,11 +47,13 @@ DEFINITIONS = {
         f"empty; constant; atom (one value makes up {MOST:.0%}); discrete (fewer than "
         f"{FEW_LEVELS:g} levels); undecided (fewer than {FEW_VALUES} values, or two modes of the "
         "density that the dip does not confirm); bimodal; else unimodal. Point masses, such as the "
-        "zeros of a ReLU, are set apart first. `evidence` says which figures it rests on."
+        "zeros of a ReLU, are set apart first. The column evidence says which figures it rests on."
     ),
     "sampled": (
-        "How many finite values of the uniform sample of rows the tests rest on: dip, normality, "
-        "distances, L-moments and tails. All other figures are those of all n values."
+        "How many finite values of the uniform sample of rows the tests rest on: dip, modes and "
+        "the verdict on them, normality, wasserstein, kolmogorov, L-moments, tails, saturation, "
+        "distinct_effective and the bimodality coefficient. All other figures are those of all n "
+        "values."
     ),
     "mean": "Mean of the n finite values.",
     "std": "Standard deviation, divisor n.",
@@ -99,7 +102,8 @@ DEFINITIONS = {
     ),
     "kl_shape": (
         "The negentropy: the entropy of the normal distribution of the same std less that of the "
-        "maximum-entropy density, in nats: what no shift and scale can remove."
+        "maximum-entropy density, in nats: what no shift and scale can remove. Of n values of a "
+        "normal distribution it is (moments - 2) / (2 n) on average, by chance."
     ),
     "wasserstein": (
         "Wasserstein-1 distance from N(0,1), in units of x: how far values must be moved on "

@@ -15,7 +15,7 @@ from distfit_nn.analysis import Analysis
 from distfit_nn.errors import FileError
 from distfit_nn.report import build, select, verdict
 from distfit_nn.report.numbers import number
-from distfit_nn.stats.summary import summarise
+from distfit_nn.stats.summary import Place, summarise
 from tests.report.cases import analysis_of, network
 from tests.report.test_page import parsed
 
@@ -161,15 +161,14 @@ def test_one_is_singular(rng):
     )
 
 
-def test_strengths_can_be_negative_and_not_significant(rng):
+def test_strengths_need_not_be_significant(rng):
     made = analysis_of({("a", "values", 0): rng.uniform(size=(300, 4))})
     units = made.recordings[0].units
     text = words(build.render(made))
-    assert units["kurtosis"].max() < 0
-    assert f"largest kurtosis {number(units['kurtosis'].max())}" in text
+    assert f"tail index ≥ {number(units['tail_index'].min())}" in text
     q = units["dip_qvalue"].min()
     assert q > 0.05
-    assert f"largest dip {number(units['dip'].max())}, smallest q = {number(q, 2)}" in text
+    assert f"dip up to {number(units['dip'].max())}, smallest q = {number(q, 2)}" in text
 
 
 def test_the_rule_for_kept_shapes_is_said_as_it_is(rng, page):
@@ -310,10 +309,132 @@ def test_importing_the_package_does_not_import_the_report():
 
 
 def test_a_sample_says_of_how_many_rows(rng):
-    recording = summarise(rng.normal(size=(50, 3)), rows_seen=6000)
+    recording = summarise(rng.normal(size=(50, 3)), Place(rows_seen=6000))
     given = {"source": "x", "order": 6, "created": "2026-01-01T12:00:00+00:00"}
     sampled = build.render(Analysis(recordings=(recording,), **given))
     assert "Sampled from" in words(sampled)
     assert "up to 6 000 rows" in words(sampled)
     whole = summarise(rng.normal(size=(50, 3)))
     assert "Sampled from" not in words(build.render(Analysis(recordings=(whole,), **given)))
+
+
+# The verdicts of health, of modes, and of the shape before ReLUs
+
+
+def thesis_shape(rng, rows: int = 1500, units: int = 6) -> np.ndarray:
+    """Return units with a high, narrow mode just below 0 and a low, wide one above."""
+    low, high = rng.normal(-0.3, 0.2, (rows, units)), rng.normal(2.2, 0.8, (rows, units))
+    return np.where(rng.random((rows, units)) < 0.7, low, high)
+
+
+def test_rare_verdicts_are_told_where_there_are_any(rng):
+    plain = rng.standard_normal((400, 10))
+    text = words(build.render(analysis_of({("a", "pre_activation", 0): plain}, activation="tanh")))
+    first = text.split("How each figure")[0]
+    assert "aturated" not in first
+    assert "utlier" not in first
+    x = plain.copy()
+    x[:, 3] *= 100
+    x[:, 4] *= 4
+    made = analysis_of({("a", "pre_activation", 0): x}, activation="tanh")
+    text = words(build.render(made))
+    assert made.layers[["saturated", "outlier"]].to_numpy().tolist() == [[2, 1]]
+    assert "2 (20%) are saturated, 1 (10%) is an outlier channel" in text
+    ratio = number(made.units["outlier_ratio"].max())
+    assert "Outlier channels Bimodal" in text
+    assert f"magnitude up to {ratio} × median" in text
+    assert "2 saturated, 1 outlier channel" in text.split("Layers")[-1]
+    assert "largest magnitude" in text
+
+
+def test_a_table_has_the_same_columns_in_every_row(rng):
+    x = rng.standard_normal((300, 8))
+    made = analysis_of({("a", "values", 0): x, ("b", "values", 0): x * np.append(np.ones(7), 99)})
+    tree = parsed(build.render(made))
+    cells = [a["data-label"] for tag, a in tree.elements if tag == "td" and "data-label" in a]
+    assert cells == ["Dead", "Heavy-tailed", "Outlier channels", "Bimodal", "Far from N(0,1)"] * 2
+    assert [a["colspan"] for _, a in tree.elements if "colspan" in a] == ["7", "7"]
+
+
+def test_the_shape_before_relus_is_counted_with_what_the_dip_says(rng):
+    made = analysis_of({("a", "pre_activation", 0): thesis_shape(rng)})
+    assert "By the fitted density 6 units have the shape that a thesis of 2017 saw" in (
+        sentences(made)
+    )
+    assert "the dip confirms two modes in all of these." in sentences(made)
+
+
+def test_a_shape_of_moments_alone_is_not_confirmed(rng):
+    made = analysis_of({("a", "values", 0): thesis_shape(rng, 25, 40)})
+    having = made.units[made.units["relu_signature"]]
+    confirmed = int(having["bimodal"].sum())
+    assert len(having) > 0
+    assert confirmed < len(having)
+    assert f"two modes in {confirmed or 'none'} of these." in sentences(made)
+
+
+@pytest.mark.parametrize(("activation", "told"), [("relu", True), ("tanh", False), (None, False)])
+def test_that_no_unit_has_that_shape_is_said_before_relus_only(rng, activation, told):
+    x = rng.standard_normal((500, 4))
+    text = sentences(analysis_of({("a", "pre_activation", 0): x}, activation=activation))
+    assert ("No unit has the shape that a thesis of 2017 saw" in text) == told
+
+
+def test_what_the_tests_rest_on_is_said_with_both_numbers(rng):
+    from distfit_nn.analysis import analyze
+
+    x = rng.standard_normal((700, 3))
+    text = words(build.render(analyze(x, sample=200)))
+    assert "Tests rest on 200 of 700, drawn at random" in text
+    assert "700 values each · tests rest on 200 of them" in text
+    assert "rest on 200" not in words(build.render(analyze(x, sample=700)))
+
+
+def test_units_whose_modes_are_open_are_counted_with_the_reason(rng):
+    x = rng.standard_normal((300, 5))
+    x[:, 0] = rng.choice([0.0, 1.0, 2.0], 300)
+    x[:, 1:3] = np.where(rng.random((300, 2)) < 0.97, 0.0, x[:, 1:3])
+    text = words(build.render(analysis_of({("a", "values", 0): x})))
+    said = "of which 1 has too few levels and 2 have one value nearly everywhere."
+    assert f"One mode or more: left open for 3 units, {said}" in text
+
+
+def test_units_worth_a_look_have_the_evidence_below_them(rng):
+    made = analysis_of({("a", "values", 0): rng.standard_normal((300, 4)) - 2})
+    text = words(build.render(made))
+    for evidence in made.units["evidence"]:
+        assert f"Unimodal: {evidence}" in text
+    one = analysis_of({("a", "values", 0): thesis_shape(rng, units=1)})
+    text = words(build.render(one))
+    assert "1 unit · 1 500 values · feeds relu · bimodal" in text
+    assert " at −0.3" in text.split("Bimodal: dip ")[1][:100]  # a true minus
+
+
+def test_the_parts_of_the_divergence_are_told(rng):
+    """N(1, 2²): location 1/2, scale 3/2 - log 2, shape nearly 0."""
+    x = 1 + 2 * rng.standard_normal((4000, 9))
+    made = analysis_of({("a", "values", 0): x})
+    medians = made.units[["kl_location", "kl_scale"]].median()
+    location, scale = (number(v, 2) for v in medians)
+    assert medians.tolist() == pytest.approx([0.5, 1.5 - np.log(2)], abs=0.1)
+    text = words(build.render(made)).replace("\xa0", " ")
+    assert f"in nat: location {location}, scale {scale}, shape below 0.001." in text
+
+
+def test_the_distance_from_normal_stands_before_its_significance(rng):
+    x = np.column_stack([rng.standard_normal((800, 3)), rng.exponential(size=(800, 2))])
+    made = analysis_of({("a", "values", 0): x})
+    distance = made.units["normality_distance"]
+    assert (
+        f"median {number(distance.median(), 2)}, largest {number(distance.max(), 2)}; significant "
+        "in 2 of 5 units (q < 0.05, n 800)."
+    ) in words(build.render(made))
+
+
+def test_no_divergence_is_told_of_a_pool_without_a_density(rng):
+    x = rng.standard_cauchy((3000, 40)) * 1e6
+    made = analysis_of({("a", "values", 0): x})
+    assert made.layers["pooled_status"][0] != "ok"
+    text = words(build.render(made)).split("All units pooled")[1].split("Spread")[0]
+    assert "KL of a Gaussian like it" in text
+    assert "shape" not in text

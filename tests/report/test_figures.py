@@ -18,7 +18,8 @@ from distfit_nn import maxent
 from distfit_nn.report import figures
 from distfit_nn.report.shapes import Shape, Spread, coincide, standard_normal, track
 from distfit_nn.report.svg import AFTER, BEFORE, Frame, Sketchbook, inline, theme
-from distfit_nn.stats.summary import Histogram, histogram
+from distfit_nn.stats.densities import Histogram, histogram
+from distfit_nn.stats.sketch import sketch
 from tests.tolerances import sum_error
 
 FRAME = Frame(200, 100, left=30, bottom=20, right=5, top=5)
@@ -27,7 +28,7 @@ NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 def shape_of(values: np.ndarray, *, fit: bool = True) -> Shape | None:
     density = maxent.fit(values, 6) if fit else None
-    return Shape.of(histogram(values[:, None], 32), density)
+    return Shape.of(histogram(sketch(values[:, None]), 32), density)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_bars_have_the_area_of_the_values_they_hold(rng):
 
 
 def test_merging_bars_keeps_their_area(rng):
-    shape = Shape.of(histogram(rng.standard_normal((400, 1)), 500), None)
+    shape = Shape.of(histogram(sketch(rng.standard_normal((400, 1))), 500), None)
     assert len(shape.height) <= 120
     area = np.sum(shape.height * np.diff(shape.edges))
     assert area == pytest.approx(1 - shape.outside / 400, rel=sum_error(500))
@@ -57,7 +58,7 @@ def test_merging_bars_keeps_their_area(rng):
 def test_the_fitted_curve_is_the_density(rng):
     values = rng.standard_normal(300)
     density = maxent.fit(values, 6)
-    shape = Shape.of(histogram(values[:, None], 32), density)
+    shape = Shape.of(histogram(sketch(values[:, None]), 32), density)
     np.testing.assert_array_equal(shape.fitted, density.pdf(shape.grid))
 
 
@@ -66,7 +67,7 @@ def test_a_failed_fit_gives_no_curve():
 
 
 def test_no_values_give_no_shape():
-    assert Shape.of(histogram(np.full((5, 1), np.nan), 8), None) is None
+    assert Shape.of(histogram(sketch(np.full((5, 1), np.nan)), 8), None) is None
 
 
 def test_a_repeated_value_does_not_flatten_the_rest(rng):
