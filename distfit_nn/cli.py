@@ -341,10 +341,10 @@ def _tell_gaps(comparison: Comparison) -> None:
     for layer, site, reason in comparison.unmatched:
         say(f"not compared: {layer} {site} {reason}")
     layers, settings = len(comparison.layers), comparison.settings
-    if layers >= settings.alpha * (settings.permutations + 1):
+    if 0 < settings.alpha * (settings.permutations + 1) <= layers:
         say(
-            f"{settings.permutations} permutations cannot tell a single layer of {layers} that "
-            "drifts (see q); --permutations takes more"
+            f"{settings.permutations} permutations are too few for q < {settings.alpha:g} where "
+            f"only one of {layers} rows drifts: --permutations {int(layers / settings.alpha) + 1}"
         )
 
 

@@ -17,7 +17,7 @@ from distfit_nn._writers import csv_text, json_text, records
 from distfit_nn.capture.readers import Source, read
 from distfit_nn.errors import InputError
 from distfit_nn.pairs import Pair, Steps, Unmatched, checked_steps, matched
-from distfit_nn.sampled_drift import DriftSettings, drift_between
+from distfit_nn.sampled_drift import DriftSettings, Sampler, drift_between
 from distfit_nn.stats.drift import LEAST_EFFECT, MAX_ROWS, Drift
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 from distfit_nn.stats.rows import Float
@@ -285,12 +285,13 @@ def compare(
         None if after is None else read(after, unit_axis=unit_axis),
         wanted,
     )
+    sampler = Sampler(settings, progress)
     return Comparison(
         before=_name(before),
         after=None if after is None else _name(after),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=settings,
-        compared=tuple(_compared(pair, settings, progress) for pair in pairs),
+        compared=tuple(_compared(pair, settings, sampler) for pair in pairs),
         unmatched=tuple(unmatched),
     )
 
@@ -306,7 +307,7 @@ def _name(source: Source) -> str:
     return str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
 
 
-def _compared(pair: Pair, settings: DriftSettings, progress: Progress | None) -> Compared:
+def _compared(pair: Pair, settings: DriftSettings, sampler: Sampler) -> Compared:
     before, after = pair.before, pair.after
     return Compared(
         pair.layer,
@@ -314,7 +315,7 @@ def _compared(pair: Pair, settings: DriftSettings, progress: Progress | None) ->
         before.step,
         after.step,
         before.names or after.names,
-        drift_between(pair, settings, progress),
+        drift_between(pair, settings, sampler),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,39 @@ class DriftSettings:
         return [slice(j, min(j + width, units)) for j in range(0, units, width)]
 
 
-def drift_between(pair: Pair, settings: DriftSettings, progress: Progress | None = None) -> Drift:
+class Sampler:
+    """Draws rows of entries; keeps the last ones, which from step to step the next pair needs."""
+
+    def __init__(self, settings: DriftSettings, progress: Progress | None = None) -> None:
+        self._settings, self._progress = settings, progress
+        self._last: tuple[Entry, slice, SampledRows] | None = None
+
+    def draw(self, entry: Entry, units: slice, share: tuple[int, int]) -> SampledRows:
+        """Draw rows of some units, in pass `share[0]` of `share[1]`; all, if they are few."""
+        if self._last is None or self._last[0] is not entry or self._last[1] != units:
+            self._last = None  # before there is another
+            self._last = entry, units, self._drawn(entry, units, *share)
+        return self._last[2]
+
+    def _drawn(self, entry: Entry, units: slice, number: int, passes: int) -> SampledRows:
+        sample = RowSample(min(self._settings.rows, entry.rows), seed=self._settings.seed)
+        done = number * entry.rows
+        if number == 0:
+            self._tell(entry, 0)
+        for part in entry.parts():
+            sample.begin(part.number)
+            for chunk in part.chunks():
+                sample.update(chunk[:, units])
+            done += sum(piece.rows for piece in part.pieces)
+            self._tell(entry, done // passes)
+        return sample.finalise()
+
+    def _tell(self, entry: Entry, rows: int) -> None:
+        if self._progress is not None:
+            self._progress(entry, rows)
+
+
+def drift_between(pair: Pair, settings: DriftSettings, sampler: Sampler) -> Drift:
     """Return the drift between two entries, the same bits however many passes it takes.
 
     Raises
@@ -56,11 +88,10 @@ def drift_between(pair: Pair, settings: DriftSettings, progress: Progress | None
     if settings.paired:
         _check_pairing(pair)
     passes = settings.passes(pair)
-    tell = [_teller(entry, len(passes), progress) for entry in (pair.before, pair.after)]
     parts = []
-    for units in passes:
-        x = _sampled(pair.before, units, settings, tell[0])
-        y = _sampled(pair.after, units, settings, tell[1])
+    for number, units in enumerate(passes):
+        x = sampler.draw(pair.before, units, (number, len(passes)))
+        y = sampler.draw(pair.after, units, (number, len(passes)))
         labels = _groupings(pair, x, y, settings)
         parts.append(_measured(x.values, y.values, labels, settings.paired))
     measured = _joined(parts)
@@ -102,19 +133,6 @@ def _rows(entry: Entry) -> str:
     return f"{entry.rows}" + f" of {entry.rows_seen}" * (entry.rows < entry.rows_seen)
 
 
-def _sampled(
-    entry: Entry, units: slice, settings: DriftSettings, done: Callable[[int], None]
-) -> SampledRows:
-    """Draw rows of some units; where all rows are few enough, all."""
-    sample = RowSample(min(settings.rows, entry.rows), seed=settings.seed)
-    for part in entry.parts():
-        sample.begin(part.number)
-        for chunk in part.chunks():
-            sample.update(chunk[:, units])
-        done(sum(piece.rows for piece in part.pieces))
-    return sample.finalise()
-
-
 def _groupings(
     pair: Pair, x: SampledRows, y: SampledRows, settings: DriftSettings
 ) -> NDArray[np.uint8]:
@@ -145,19 +163,3 @@ def _joined(parts: Sequence[_Measured]) -> _Measured:
     """Return what was measured of some units after the other as one."""
     tables, *others = zip(*parts, strict=True)
     return _Measured(np.concatenate(tables, axis=1), *(np.concatenate(column) for column in others))
-
-
-def _teller(entry: Entry, passes: int, progress: Progress | None) -> Callable[[int], None]:
-    """Return what counts the rows of an entry that are done, and tells."""
-    done = 0
-
-    def tell(rows: int) -> None:
-        nonlocal done
-        if progress is None:
-            return
-        if done == 0:
-            progress(entry, 0)
-        done += rows
-        progress(entry, done // passes)
-
-    return tell

@@ -256,3 +256,74 @@ def test_a_wrong_order_is_said_before_anything_else(call, array):
         code, out, err = call(command, array, "--order", 13)
         assert (code, out) == (2, "")
         assert err == "distfit-nn: order must be a whole number from 1 to 12, got 13\n"
+
+
+@pytest.fixture
+def moved(tmp_path, array):
+    """The array, but for its last unit."""
+    path = tmp_path / "later.npy"
+    np.save(path, np.load(array) + np.array([0, 0, 0, 2]))
+    return path
+
+
+def test_compare_prints_effects_of_layers(call, array, moved):
+    code, out, err = call("compare", array, moved)
+    assert code == 0
+    header, row = (line.split() for line in out.splitlines())
+    assert header[:4] == ["layer", "site", "before", "after"]
+    assert out.index("distance (sd)") < out.index(" q ")
+    assert row[:6] == ["acts", "->", "later", "values", "0", "0"]
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        "acts values step 0",
+        "later values step 0",
+    ]
+
+
+def test_compare_json_and_csv(call, array, moved, tmp_path):
+    options = ["--json", "-q", "--csv", tmp_path / "u.csv", "--permutations", 19, "--paired"]
+    code, out, err = call("compare", array, moved, *options)
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert (content["permutations"], content["paired"]) == (19, True)
+    assert [unit["shift"] > 1 for unit in content["units"]] == [False, False, False, True]
+    assert len((tmp_path / "u.csv").read_text().splitlines()) == 5
+
+
+def test_compare_steps_of_a_store(call, sample_store):
+    code, out, err = call("compare", sample_store, "--steps", "0,125000", "-q")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 1 + 6
+    for steps in ("0", "a,b", "0,1,2", "first"):
+        code, out, err = call("compare", sample_store, "--steps", steps)
+        assert (code, out) == (2, "")
+        assert err == f"""distfit-nn: --steps must be A,B or "same", got {steps!r}\n"""
+
+
+def test_compare_tells_what_it_leaves_out(call, tmp_path, rng):
+    x = rng.normal(size=(30, 2))
+    np.savez(tmp_path / "one.npz", a=x, b=x)
+    np.savez(tmp_path / "other.npz", b=x, c=x)
+    arguments = ["compare", tmp_path / "one.npz", tmp_path / "other.npz"]
+    code, out, err = call(*arguments, "--permutations", 19)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.splitlines()[2:] == [
+        "not compared: a values is not in the second source",
+        "not compared: c values is not in the first source",
+        "19 permutations are too few for q < 0.05 where only one of 1 rows drifts: "
+        "--permutations 21",
+    ]
+    assert call(*arguments, "--quiet")[2] == ""
+
+
+def test_compare_bad_input_is_one_line_and_exit_2(call, array, tmp_path):
+    for name in bad_files(tmp_path):
+        for pair in ([array, tmp_path / name], [tmp_path / name, array]):
+            code, out, err = call("compare", *pair, "-q")
+            assert (code, out) == (2, ""), name
+            assert name in err, name
+            assert err.count("\n") == 1, err
+    for wrong in (["--permutations", 0], ["--alpha", 2], ["--steps", "0,0"], ["--csv", array], []):
+        code, out, err = call("compare", array, *wrong)
+        assert (code, out) == (2, ""), wrong
+        assert err.startswith("distfit-nn: ")
+        assert err.count("\n") == 1
