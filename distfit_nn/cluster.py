@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distfit_nn.capture.entries import Entry, Part
 from distfit_nn.errors import InputError
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
-from distfit_nn.streaming import Progress, Settings, measure
+from distfit_nn.streaming import Counter, Progress, Settings, measure
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,26 +50,26 @@ def summariser(client: Client) -> Callable[[Entry, Settings, Progress | None], C
         raise InputError(f"client must be a dask.distributed.Client, got {type(client).__name__}")
 
     def summarise(entry: Entry, settings: Settings, progress: Progress | None) -> ColumnSummary:
-        passes = settings.passes(entry, 1)
-        report = _Report(entry, len(passes), progress)
+        passes = settings.passes(entry)
+        counter = Counter(entry, len(passes), progress)
         return ColumnSummary.join(
-            [_summarise_units(client, entry, units, settings, report) for units in passes]
+            [_summarise_units(client, entry, units, settings, counter) for units in passes]
         )
 
     return summarise
 
 
 def _summarise_units(
-    client: Client, entry: Entry, units: slice, settings: Settings, report: _Report
+    client: Client, entry: Entry, units: slice, settings: Settings, counter: Counter
 ) -> ColumnSummary:
     from distributed import as_completed
 
     batches = _batches(list(entry.parts()), TASKS * max(1, sum(client.nthreads().values())))
     leaves = [client.submit(_measured, batch, units, settings, pure=False) for batch in batches]
-    rows = {leaf.key: _rows(batch) for leaf, batch in zip(leaves, batches, strict=True)}
+    batch_of = {leaf.key: batch for leaf, batch in zip(leaves, batches, strict=True)}
     total = _reduced(client, leaves)
     for leaf in as_completed(leaves):
-        report.add(rows[leaf.key])
+        counter(*batch_of[leaf.key])
     found: Accumulator = total.result()
     return found.finalise()
 
@@ -83,7 +83,7 @@ def _reduced(client: Client, futures: Sequence[Any]) -> Any:
 
 
 def _measured(parts: Sequence[Part], units: slice, settings: Settings) -> Accumulator:
-    return measure(iter(parts), units, settings)
+    return measure(parts, units, settings)
 
 
 def _merged(accumulators: Sequence[Accumulator]) -> Accumulator:
@@ -97,20 +97,3 @@ def _merged(accumulators: Sequence[Accumulator]) -> Accumulator:
 def _batches(parts: list[Part], most: int) -> list[list[Part]]:
     step = -(-len(parts) // most)
     return [parts[i : i + step] for i in range(0, len(parts), step)]
-
-
-def _rows(parts: Sequence[Part]) -> int:
-    return sum(piece.rows for part in parts for piece in part.pieces)
-
-
-class _Report:
-    """Tells how many rows are done."""
-
-    def __init__(self, entry: Entry, passes: int, progress: Progress | None) -> None:
-        self._entry, self._passes, self._progress, self._rows = entry, passes, progress, 0
-        self.add(0)
-
-    def add(self, rows: int) -> None:
-        self._rows += rows
-        if self._progress is not None:
-            self._progress(self._entry, self._rows // self._passes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -19,10 +19,7 @@ from distfit_nn.stats.rows import Float, Int
 from distfit_nn.stats.shard_tree import ShardTree
 from distfit_nn.stats.sketch import SketchSums
 from distfit_nn.stats.sketch_bins import Sketch, of_columns
-
-WIDTH = 64  # columns whose state stays in a near cache
-BLOCK = 512  # rows of them that are brought to float64 at once: 256 kB
-FEW = 64  # values in a row of a block of few columns
+from distfit_nn.stats.tiles import Block, Tiles, Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +74,7 @@ class ColumnSummary:
         )
 
 
-class _Tiles:
+class _Sums:
     """The sums of all columns, a tile of up to 64 at a time, of one shard or of several."""
 
     def __init__(self, tiles: list[MomentSums], hidden: Int) -> None:
@@ -85,8 +82,8 @@ class _Tiles:
         self.hidden = hidden  # values of each column that are masked out
 
     @classmethod
-    def new(cls, columns: int, order: int) -> Self:
-        return cls([MomentSums(width, order) for width in _widths(columns)], np.zeros(columns, int))
+    def new(cls, widths: Sequence[int], order: int) -> Self:
+        return cls([MomentSums(width, order) for width in widths], np.zeros(sum(widths), np.int64))
 
     def merge(self, other: Self) -> None:
         for mine, its in zip(self.tiles, other.tiles, strict=True):
@@ -106,11 +103,12 @@ class Accumulator:
 
     ``update`` takes rows, ``merge`` the accumulator of other rows of the same columns, ``finalise``
     tells what is known so far; all sums are float64, whatever the dtype of the data. Rows belong to
-    *shards*, which are numbered; within a shard they are counted from 0. Counts, extremes, sketch
-    and sample are functions of the set of rows alone. So is the rest, to the last bit, as long
-    as each shard is updated in the same pieces, however shards are shared out among accumulators
-    and in whatever order these are merged; pieces of other lengths change the last digits of
-    the moments only.
+    *shards*, which are numbered; within a shard they are counted from 0. The result is a function
+    of the rows of each shard, in their order, to the last bit: it does not depend on the pieces in
+    which they come (as long as these have one dtype), on how shards are shared out among
+    accumulators, on the order in which these are merged, or on threads. Counts, extremes, sketch
+    and sample do not even depend on the order of the rows or on the shards, moments do in their
+    last digits.
 
     Parameters
     ----------
@@ -124,6 +122,8 @@ class Accumulator:
         Rows to sample; see `RowSample`.
     seed : int, default 0
         Of the sample.
+    threads : int, default 1
+        Threads that sum columns while the next rows are prepared: no matter for the result.
 
     Examples
     --------
@@ -140,14 +140,23 @@ class Accumulator:
     """
 
     def __init__(
-        self, columns: int, *, order: int = 6, bins: int = 1024, rows: int = 5000, seed: int = 0
+        self,
+        columns: int,
+        *,
+        order: int = 6,
+        bins: int = 1024,
+        rows: int = 5000,
+        seed: int = 0,
+        threads: int = 1,
     ) -> None:
         self.columns = _checks.positive_int(columns, "columns")
         self._settings = {"order": order, "bins": bins, "rows": rows, "seed": seed}
-        self._moments: ShardTree[_Tiles] = ShardTree()
-        self._sketches = [SketchSums(width, bins) for width in _widths(columns)]
+        self._moments: ShardTree[_Sums] = ShardTree()
+        self._tiles = Tiles(self.columns)
+        self._sketches = [SketchSums(width, bins) for width in self._tiles.widths]
         self._sample = RowSample(rows, seed=seed)
-        self._open: tuple[int, _Tiles] | None = None
+        self._open: tuple[int, _Sums] | None = None
+        self._workers = Workers(_checks.positive_int(threads, "threads"))
 
     def update(
         self,
@@ -179,30 +188,26 @@ class Accumulator:
         rows = self._checked(table)
         shown = _mask_of(mask, rows.shape)
         shares = _weights_of(weights, len(rows))
-        tiles = self._shard(shard)
+        sums = self._shard(shard)
         if shown is not None and shown.ndim == 2:
             rows = np.where(shown, rows, np.nan)
-            tiles.hidden += len(rows) - shown.sum(axis=0)
+            sums.hidden += len(rows) - shown.sum(axis=0)
             shown = None
         self._sample.update(rows, mask=shown, weights=shares)
         if shown is not None:
             rows = rows[shown]
             shares = None if shares is None else shares[shown]
-        self._add(tiles, rows, shares)
+        for blocks in self._tiles.put(rows, shares):
+            self._add(blocks, sums)
 
-    def _add(self, tiles: _Tiles, rows: NDArray[Any], shares: Float | None) -> None:
-        buffer = np.empty(BLOCK * WIDTH)
-        for number, first in enumerate(range(0, self.columns, WIDTH)):
-            tile = rows[:, first : first + WIDTH]
-            step = BLOCK * max(1, FEW // tile.shape[1])
-            for start in range(0, len(rows), step):
-                piece = tile[start : start + step]
-                block = buffer[: piece.size].reshape(piece.shape)
-                with np.errstate(over="ignore"):  # a long double may become inf: counted as such
-                    np.copyto(block, piece, casting="same_kind")
-                share = None if shares is None else shares[start : start + step]
-                tiles.tiles[number].update(block, share)
-                self._sketches[number].update(block, share)
+    def _add(self, blocks: list[Block], sums: _Sums) -> None:
+        """Sum the blocks of all tiles."""
+
+        def work(block: Block) -> None:
+            sums.tiles[block.tile].update(block.values, block.weights)
+            self._sketches[block.tile].update(block.values, block.weights)
+
+        self._workers.take(work, blocks)
 
     def merge(self, other: Accumulator) -> None:
         """Add all that the other has, which must not be used any more.
@@ -225,31 +230,31 @@ class Accumulator:
             mine.merge(its)
 
     def copy(self) -> Accumulator:
-        """Return one that shares no memory with this."""
+        """Return one that shares no memory with this, and works in one thread."""
         return deepcopy(self)
 
     def finalise(self) -> ColumnSummary:
         """Return what is known so far; more rows may follow, in other shards."""
         self._close()
-        tiles = self._moments.total() if self._moments else self._empty()
+        sums = self._moments.total() if self._moments else self._empty()
         pooled = self._sketches[0].pool()
         for sketch in self._sketches[1:]:
             pooled.merge(sketch.pool())
         return ColumnSummary(
-            moments=tiles.finalise(),
+            moments=sums.finalise(),
             sketch=_side_by_side([sketch.finalise() for sketch in self._sketches]),
             sample=self._sampled(),
-            _pools=tuple(tile.pool() for tile in tiles.tiles),
+            _pools=tuple(tile.pool() for tile in sums.tiles),
             _pooled_sketch=pooled,
-            _hidden=int(tiles.hidden.sum()),
+            _hidden=int(sums.hidden.sum()),
         )
 
     def _sampled(self) -> SampledRows:
         sample = self._sample.finalise()
         return sample if len(sample.values) else sample._replace(values=np.empty((0, self.columns)))
 
-    def _empty(self) -> _Tiles:
-        return _Tiles.new(self.columns, self._settings["order"])
+    def _empty(self) -> _Sums:
+        return _Sums.new(self._tiles.widths, self._settings["order"])
 
     def _checked(self, table: ArrayLike) -> NDArray[Any]:
         rows = _checks.to_numpy(table, "table")
@@ -257,7 +262,7 @@ class Accumulator:
             raise InputError(f"table must have shape (n, {self.columns}), got {rows.shape}")
         return rows
 
-    def _shard(self, number: int) -> _Tiles:
+    def _shard(self, number: int) -> _Sums:
         """Return the sums of a shard that is open."""
         if self._open is None or self._open[0] != number:
             self._close()
@@ -268,12 +273,11 @@ class Accumulator:
 
     def _close(self) -> None:
         if self._open is not None:
-            self._moments.add(*self._open)
+            number, sums = self._open
             self._open = None
-
-
-def _widths(columns: int) -> Iterator[int]:
-    return (min(WIDTH, columns - first) for first in range(0, columns, WIDTH))
+            self._add(self._tiles.rest(), sums)
+            self._workers.wait()
+            self._moments.add(number, sums)
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -76,7 +76,7 @@ class SketchSums:
         Parameters
         ----------
         block : array-like of shape (n, d)
-            Without a copy if it is float64 and C-contiguous.
+            Without a copy if it is float32 or float64 and C-contiguous.
         weights : array-like of shape (n,) or (n, d), optional
             Finite, not negative; 0 is as if the value were not there. Sums of weights are
             float64 from then on: the bins stay canonical, but the sums' last bits depend on
@@ -90,8 +90,9 @@ class SketchSums:
         table = _checks.to_numpy(block, "block")
         if table.ndim != 2 or table.shape[1] != self.columns:
             raise InputError(f"block must have shape (n, {self.columns}), got {table.shape}")
+        plain = np.float32 if table.dtype == np.float32 else np.float64
         with np.errstate(over="ignore"):  # a long double may become inf: left out
-            flat = np.ascontiguousarray(table, np.float64).reshape(-1)
+            flat = np.ascontiguousarray(table, plain).reshape(-1)
         heavy = np.empty(0)
         if weights is not None:
             heavy = _row_weights(weights, table.shape).reshape(-1)

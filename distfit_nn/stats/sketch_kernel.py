@@ -5,7 +5,8 @@ is a float64 but one: -2^1024, for which the lowest float64 stands, which lies i
 At the least exponent, -1074, every float64 is a bin of its own.
 
 Of each column, a *window* of 2 K neighbouring bins is counted in an array, which costs a multiply,
-a floor and an increment a value. What falls outside goes to the *tail*, a hash table from edges to
+a floor and an increment a value: of 16 bits, so that the arrays of a thousand columns stay in the
+cache, added up every 65,000 rows. What falls outside goes to the *tail*, a hash table from edges to
 counts. When the tail is full, the column is rebuilt: coarsened until it has at most K bins, with
 the window where most of the counts are. Until then a column may have more bins than K, at an
 exponent below the one that it will end with; `extract` gives the canonical bins at any time.
@@ -33,6 +34,8 @@ _STRAY = 8  # a window is moved when this many times its bins have missed it
 _NEVER = -(1 << 62)
 _VALUES = 1 << 13  # of one turn: what is allocated for it stays in the heap and in the cache
 
+_MOST_RECENT = (1 << 16) - 1
+
 _jit = njit(cache=True, nogil=True)
 
 
@@ -46,10 +49,12 @@ class State(NamedTuple):
     slack: Array  # 1.0, or 0.0 where a bin holds only its edge itself
     base: Array  # index of the first bin of the window; inf where there is none
     column: Array  # int32 (lanes,)
-    offset: Array  # where the window of the lane's column starts in `window`, flat
-    place: Array  # int32 scratch: the bins of a row of lanes
+    offset: Array  # int32, where the window of the lane's column starts in `window`, flat
+    place: Array  # int32 scratch: the places of a row of lanes in `window`, flat
     exponent: Array  # int64 (d,)
-    window: Array  # int64 or float64 (d, 2 K + 1); the last counts the values that missed
+    window: Array  # int64 or float64 (d, 2 K + 1)
+    recent: Array  # uint16 (d, 2 K + 1), not in `window` yet; the last counts what missed it
+    unsettled: Array  # int64 (1,), rows that `recent` has counted
     keys: Array  # (d, slots) edges of the tail, NaN where a slot is free; slots is a power of two
     counts: Array  # (d, slots), of the dtype of the window
     used: Array  # int64 (d,), slots that are taken
@@ -67,10 +72,12 @@ def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
         slack=np.ones(lanes),
         base=np.full(lanes, np.inf),
         column=column,
-        offset=column.astype(np.int64) * size,
+        offset=column * np.int32(size),
         place=np.zeros(lanes, np.int32),
         exponent=np.full(columns, LEAST),
         window=np.zeros((columns, size), dtype),
+        recent=np.zeros((columns, size), np.uint16),
+        unsettled=np.zeros(1, np.int64),
         keys=np.full((columns, slots), np.nan),
         counts=np.zeros((columns, slots), dtype),
         used=np.zeros(columns, np.int64),
@@ -224,8 +231,27 @@ def _add(values: Array, shares: Array, column: Array, start: int, s: State) -> i
 
 
 @_jit
+def _settle(state: State, j: int) -> None:
+    """Add the recent counts of a column to its window."""
+    for k in range(state.recent.shape[1] - 1):
+        state.window[j, k] += state.recent[j, k]
+        state.recent[j, k] = 0
+
+
+@_jit
+def _make_room(state: State, rows: int) -> None:
+    """See to it that no recent count can overflow in so many more rows."""
+    if state.unsettled[0] + rows > _MOST_RECENT:
+        for j in range(len(state.exponent)):
+            _settle(state, j)
+        state.unsettled[0] = 0
+    state.unsettled[0] += rows
+
+
+@_jit
 def _gather(state: State, j: int) -> tuple[Array, Array]:
     """Return the occupied bins of a column as they are: edges, ascending, and counts."""
+    _settle(state, j)
     window, keys = state.window[j], state.keys[j]
     tail = np.sort(keys[keys == keys])
     size = len(window) - 1 if state.base[j] < np.inf else 0
@@ -323,8 +349,9 @@ def _add_all(values: Array, shares: Array, column: Array, state: State, bins: in
 
 
 @_jit
-def _find(values: Array, scale: Array, slack: Array, base: Array, size: int, place: Array) -> bool:
-    """Find the bins of some values in their windows, in vector registers; were any missed?"""
+def _find(values: Array, lanes: tuple[Array, ...], size: int, place: Array) -> bool:
+    """Find the places of some values among all windows, in vector registers; were any missed?"""
+    scale, slack, base, offset = lanes
     end, last = float(size), np.int32(0)
     for p in range(len(values)):
         x = values[p]
@@ -333,33 +360,36 @@ def _find(values: Array, scale: Array, slack: Array, base: Array, size: int, pla
         inside = scaled - index <= slack[p] and (x < 0.0) == (index < 0.0)  # else: underflow
         index = index - base[p]
         index = index if inside and index >= 0.0 and index < end else end
-        place[p] = np.int32(index)
-        last = max(last, place[p])
+        bin_ = np.int32(index)
+        last = max(last, bin_)
+        place[p] = offset[p] + bin_
     return last == size
 
 
 @_jit
 def _tally(flat: Array, weights: Array, state: State) -> tuple[Array, Array, Array]:
     """Count values in their windows; return the finite ones that missed, weights and columns."""
-    scale, slack, base, place = state.scale, state.slack, state.base, state.place
-    window, offset, size = state.window.reshape(-1), state.offset, state.window.shape[1] - 1
+    lanes, place = (state.scale, state.slack, state.base, state.offset), state.place
+    window, recent = state.window.reshape(-1), state.recent.reshape(-1)
+    offset, size = state.offset, state.window.shape[1] - 1
     missed, column = np.empty(len(flat)), np.empty(len(flat), np.int32)
     shares = np.empty(len(flat), window.dtype)
     m = 0
     for start in range(0, len(flat), len(place)):
         values = flat[start : start + len(place)]
-        if _find(values, scale, slack, base, size, place):
+        if _find(values, lanes, size, place):
             for p in range(len(values)):
                 missed[m], column[m] = values[p], state.column[p]
                 shares[m] = 1 if len(weights) == 0 else weights[start + p]
-                m += place[p] == size and abs(values[p]) < np.inf and shares[m] > 0
+                m += place[p] - offset[p] == size and abs(values[p]) < np.inf and shares[m] > 0
         if len(weights) == 0:
             for p in range(len(values)):
-                window[np.uint64(offset[p] + place[p])] += 1
+                recent[np.uint32(place[p])] += 1
         else:
             for p in range(len(values)):
-                window[np.uint64(offset[p] + place[p])] += weights[start + p]
+                window[np.uint32(place[p])] += weights[start + p]
     state.window[:, size] = 0
+    state.recent[:, size] = 0
     return missed[:m], shares[:m], column[:m]
 
 
@@ -369,6 +399,7 @@ def update(state: State, flat: Array, weights: Array, bins: int) -> None:
     columns = len(state.exponent)
     step = max(1, _VALUES // columns) * columns
     for start in range(0, len(flat), step):
+        _make_room(state, step // columns)
         missed, shares, column = _tally(
             flat[start : start + step], weights[start : start + step], state
         )
