@@ -11,7 +11,7 @@ import pandas as pd
 from distfit_nn.report import figures
 from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
 from distfit_nn.report.page import Cell, Group, Row
-from distfit_nn.report.select import Layer, clean, label, site_label
+from distfit_nn.report.select import NO_TAIL, Layer, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import called
@@ -174,17 +174,17 @@ def _heading(flag: str) -> str:
 def _distance(numbers: pd.Series) -> str:
     """Return the median divergence, and how much of it is shape, which no affine map removes."""
     kl = _strength("median KL {}", numbers["kl_median"])
-    shape = _strength("shape part {}", numbers["shape_median"])
-    return ", ".join(part for part in (kl, shape) if part)
+    shape = _strength("shape {}", numbers["shape_median"])
+    return ", ".join(part.replace(" ", "\u00a0") for part in (kl, shape) if part)
 
 
 def _tails(index: float) -> str:
-    """Return the smallest tail index; above a hundred there is no tail to speak of."""
-    return _strength("tail index ≥ {}", np.minimum(index, 100.0)).replace(" ", "\u00a0")
+    """Return the smallest tail index, where there is a tail to speak of."""
+    return _strength("tail index ≥ {}", np.minimum(index, NO_TAIL)).replace(" ", "\u00a0")
 
 
 def _smallest_q(value: float) -> str:
-    return f"smallest q {qvalue(value)}".replace(" ", "\u00a0")  # stays on one line
+    return f"least q {qvalue(value)}".replace(" ", "\u00a0")  # stays on one line
 
 
 def _strength(pattern: str, value: Any) -> str:

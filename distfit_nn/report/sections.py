@@ -325,8 +325,8 @@ def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
     where = _sentence(site_label(layer.main))
     total = len(recording.units)
     lead = (
-        f"{where}: the most extreme of {plural(total, 'unit')}; beside each, in what. Below it: KL "
-        "and its shape part, the index of the tails, and the verdict on its modes."
+        f"{where}: the most extreme of {plural(total, 'unit')}; in what, stands beside each. "
+        "Below: KL and its shape part, the index of the tails, and the verdict on its modes."
         if total > len(chosen)
         else f"{where}: every unit that has values."
     )
@@ -347,11 +347,12 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
         words = f"Not drawn: values from {number(unit['min'])} to {number(unit['max'])}"
         alt = f"{title}: {words}."
         return Plot(book.blank(_UNIT), alt, words, title, why, whole, modes(unit))
-    words = facts(unit)
+    said = [facts(unit)] if facts(unit) else []
     if shape.fitted is None:
-        words += f" · no density, the fit is {clean(str(unit['maxent_status']), 40)}"
+        said.append(f"no density, the fit is {clean(str(unit['maxent_status']), 40)}")
     if shape.outside:
-        words += f" · {count(shape.outside)} beyond the bars"
+        said.append(f"{count(shape.outside)} beyond the bars")
+    words = _sentence(" · ".join(said))
     paint = partial(
         figures.distribution, shape=shape, colour=colour(layer, layer.main), scale=False
     )

@@ -28,6 +28,7 @@ SITES = {
 }
 _MAIN_FIRST = ("norm_output", "pre_activation", "values", "output", "input", "norm_input")
 _PARTNER = {"norm_output": "norm_input", "output": "input"}
+NO_TAIL = 100.0  # no tail to speak of has a larger index
 _WHOLE = 2000  # characters of a name in a tooltip
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, direction override, lone surrogate, ...
 
@@ -191,19 +192,20 @@ def remarkable(units: pd.DataFrame, most: int) -> list[tuple[int, str]]:
 
 
 def facts(unit: pd.Series) -> str:
-    """Return the numbers behind a unit's place among the remarkable ones, in one line."""
-    return " · ".join(
-        fact.replace(" ", "\u00a0")  # so that lines break between facts
-        for fact in (
-            f"KL {number(unit['kl_maxent'])}, shape {number(unit['kl_shape'])}",
-            f"tail index {number(unit['tail_index'])}",
-        )
-    )
+    """Return the numbers behind a unit's place among the remarkable ones, those there are."""
+    kl, shape, tail = unit["kl_maxent"], unit["kl_shape"], unit["tail_index"]
+    found = []
+    if not np.isnan(kl):
+        found.append(f"KL {number(kl)}, shape {number(shape)}")
+    if not np.isnan(tail):
+        found.append(f"tail index {number(tail) if tail < NO_TAIL else f'≥ {NO_TAIL:g}'}")
+    return " · ".join(fact.replace(" ", "\u00a0") for fact in found)  # lines break between them
 
 
 def modes(unit: pd.Series) -> str:
     """Return the verdict on a unit's modes, and the evidence that it rests on."""
     evidence = re.sub(r"(?<!\w)-(?=\d)", "−", clean(str(unit["evidence"])))
+    evidence = re.sub(r"\b([nq]) (?=\d)", "\\1\u00a0", evidence)
     return f"{str(unit['shape']).capitalize()}: {evidence}"
 
 

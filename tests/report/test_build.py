@@ -168,7 +168,7 @@ def test_strengths_need_not_be_significant(rng):
     assert f"tail index ≥ {number(units['tail_index'].min())}" in text
     q = units["dip_qvalue"].min()
     assert q > 0.05
-    assert f"dip up to {number(units['dip'].max())}, smallest q = {number(q, 2)}" in text
+    assert f"dip up to {number(units['dip'].max())}, least q = {number(q, 2)}" in text
 
 
 def test_the_rule_for_kept_shapes_is_said_as_it_is(rng, page):
