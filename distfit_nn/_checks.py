@@ -161,3 +161,8 @@ def generator(random_state: Any) -> np.random.Generator:
             f"random_state must be None, a seed or a Generator, got {reprlib.repr(random_state)}: "
             f"{error}"
         ) from None
+
+
+def seed(random_state: Any) -> int:
+    """Return a seed drawn from `random_state`, for children that are told apart by a number."""
+    return int(generator(random_state).integers(2**63))

@@ -18,7 +18,7 @@ from distfit_nn.stats.bimodality.mixture import (
     mixture_test,
     two_component_mixture,
 )
-from distfit_nn.stats.bimodality.modes import find_atoms, find_modes
+from distfit_nn.stats.bimodality.modes import find_modes
 from distfit_nn.stats.bimodality.relu_signature import ReluSignature, relu_signature
 from distfit_nn.stats.distinct import DistinctValues, distinct_values
 from distfit_nn.stats.divergence.distances import (
@@ -111,7 +111,6 @@ __all__ = [
     "drift",
     "energy_distance",
     "entropy",
-    "find_atoms",
     "find_modes",
     "health",
     "jarque_bera",

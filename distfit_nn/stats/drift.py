@@ -16,7 +16,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.stats import drift_kernel as kernel
 from distfit_nn.stats.drift_baseline import Effect, LayerDrift, compared, over_layer
 from distfit_nn.stats.drift_exchange import exchange
-from distfit_nn.stats.rows import Float, Int
+from distfit_nn.stats.rows import Float, Int, RandomState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def drift(
     paired: bool = False,
     blocks: int | tuple[ArrayLike, ArrayLike] | None = None,
     max_rows: int | None = MAX_ROWS,
-    random_state: int | np.random.Generator | None = None,
+    random_state: RandomState = None,
 ) -> Drift:
     """Measure how far the units of two recordings, steps or checkpoints have drifted apart.
 

@@ -16,6 +16,7 @@ from distfit_nn._threads import threads
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Axis = int | tuple[int, ...] | None
+RandomState = int | np.random.Generator | None
 
 CHUNK = 1 << 20  # values that are copied and sorted at once
 _TILE = 64  # rows that are turned at once

@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from distfit_nn.stats.rows import Float
 
 RULES = ("isj", "silverman", "scott")
+FINE = 8  # points in a bandwidth of the grids on which estimates are taken
+MOST_POINTS = 1 << 15  # of such a grid
 
 _CELLS = 1 << 11
 _STAGES = 7

@@ -12,14 +12,12 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.stats.bimodality.bandwidths import FINE, MOST_POINTS
 from distfit_nn.stats.bimodality.critical_bandwidth_kernel import count_valleys, grid_shares
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
-from distfit_nn.stats.bimodality.mixture import RandomState, seed_of
-from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
+from distfit_nn.stats.rows import Axis, Float, Int, RandomState, Rows, per_column
 
 _MARGIN = 6.0  # bandwidths beyond the interval that the grid holds on either side
-_FINE = 8  # grid points in a bandwidth
-_MOST_POINTS = 1 << 15
 _PRECISION = 1e-4  # of the critical bandwidth, relative
 _LEVELS = np.linspace(0.0, 0.98, 197)
 # Hall and York (2001): lambda is a ratio of two cubics in the level, highest power first.
@@ -137,7 +135,7 @@ def critical_bandwidth_test(
         critical_bandwidth_of_rows,
         modes=modes,
         replicates=_checks.positive_int(replicates, "replicates"),
-        seed=seed_of(random_state),
+        seed=_checks.seed(random_state),
         calibrated=calibration == "hall-york" and modes == 1,
         levels=_levels(interval),
         spread=_checks.one_of(ties, ("spread", "atoms"), "ties") == "spread",
@@ -214,7 +212,7 @@ def _critical_bandwidth(
         if _valleys(spectrum, grid, low)[0] >= modes:
             break
         high = low
-        if high < (ends[1] - ends[0]) * _FINE / _MOST_POINTS:
+        if high < (ends[1] - ends[0]) * FINE / MOST_POINTS:
             return high, grid
     while high - low > _PRECISION * high:
         middle = math.sqrt(low * high)
@@ -227,7 +225,7 @@ def _critical_bandwidth(
 
 def _grid_for(ends: tuple[float, float], least: float, most: float) -> _Grid:
     """Return a grid for bandwidths between `least` and `most`."""
-    step, margin = least / _FINE, _MARGIN * most
+    step, margin = least / FINE, _MARGIN * most
     before = math.ceil(margin / step)
     inside = math.ceil((ends[1] - ends[0]) / step)
     size = next_fast_len(2 * before + inside + 1, real=True)

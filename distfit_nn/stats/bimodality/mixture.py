@@ -12,10 +12,9 @@ from distfit_nn import _checks
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from distfit_nn.stats.bimodality.mixture_kernel import fit_rows
 from distfit_nn.stats.bimodality.mixture_modes import valley_of
-from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
+from distfit_nn.stats.rows import Axis, Float, Int, RandomState, Rows, per_column
 
 Bool = NDArray[np.bool_]
-RandomState = int | np.random.Generator | None
 
 _DRAWN_AT_ONCE = 1 << 20  # values of bootstrap samples
 
@@ -244,7 +243,7 @@ class NullStatistics:
     def __init__(self, equal: bool, replicates: int, random_state: RandomState) -> None:
         self.equal = equal
         self.replicates = replicates
-        self._seed = seed_of(random_state)
+        self._seed = _checks.seed(random_state)
         self._known: dict[int, Float] = {}
 
     def of(self, n: int) -> Float:
@@ -262,11 +261,6 @@ class NullStatistics:
             values = np.sort(generator.standard_normal((rows, n)), axis=1)
             parts.append(_fits(Rows(values, np.full(rows, n)), self.equal)[0][5])
         return np.concatenate(parts)
-
-
-def seed_of(random_state: RandomState) -> int:
-    """Return a seed drawn from `random_state`, for children that are told apart by a number."""
-    return int(_checks.generator(random_state).integers(2**63))
 
 
 def _fits(rows: Rows, equal: bool) -> tuple[Float, Bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import reprlib
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
-from distfit_nn.errors import InputError
-from distfit_nn.stats.bimodality.bandwidths import RULES, bandwidth_of
+from distfit_nn.maxent.modes import MODE
+from distfit_nn.stats.bimodality.atoms import set_apart
+from distfit_nn.stats.bimodality.bandwidths import FINE, MOST_POINTS, RULES, bandwidth_of
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
-from distfit_nn.stats.rows import Axis, Float, Rows, sorted_rows
+from distfit_nn.stats.densities import fitted_to
+from distfit_nn.stats.rows import Axis, Float, Rows, by_batches, columns_of
 
 Records = NDArray[np.void]
 
-ATOM = np.dtype([("position", float), ("share", float)])
-_ATOM_COPIES = 5  # times the copies of the values next to it
-_ATOM_SHARE = 0.02  # of all values, at least
-_FINE = 8  # grid points in a bandwidth
-_MOST_POINTS = 1 << 15
+_HEIGHTS = ("height", "prominence", "valley_height")
 _CUT = 6.0  # bandwidths that the grid reaches beyond the data
 _ROUGHNESS = 0.5 / math.sqrt(math.pi)  # integral of the squared Gaussian kernel
 
@@ -50,10 +48,9 @@ def find_modes(
     "maxent" fits the density with the moments up to `order`, which has at most order / 2 modes and
     no noise bumps, but can show modes of its own making, in heavy tails above all.
 
-    Atoms, values that many share beside others that few or none share, are point masses and not
-    modes of a density: they are left out, and heights are those of the density of the rest times
-    its share. `find_atoms` tells them. Equal values on a grid are spread over its cells, as in
-    `dip_test` with ties="spread".
+    Point masses are no modes of a density: `atoms`, which tells them, sets them apart, and heights
+    are those of the density of the rest times its share. Equal values on a grid are spread over its
+    cells, as in `dip_test` with ties="spread".
 
     Parameters
     ----------
@@ -79,9 +76,9 @@ def find_modes(
         and `at_boundary`, never set for the kernel. All in units of x.
 
         ==========================================  ====================================
-        no value, or all of them in atoms           empty (constants, two distinct values)
-        n = 1; n = 2                                empty
+        n = 0, 1, 2; constants; two distinct values empty
         a maximum-entropy fit that fails            empty
+        NaN and inf among the values                left out
         ==========================================  ====================================
 
     Raises
@@ -99,155 +96,93 @@ def find_modes(
     Z. I. Botev, J. F. Grotowski and D. P. Kroese, Annals of Statistics 38 (2010), 2916-2957.
     """
     _checks.one_of(method, ("kde", "maxent"), "method")
-    _check_number(significance, "significance", 0.0)
-    if not isinstance(bandwidth, str):
-        _check_number(bandwidth, "bandwidth", np.finfo(float).tiny)
-    else:
+    significance = _checks.number_between(significance, "significance", 0.0, math.inf)
+    if isinstance(bandwidth, str):
         _checks.one_of(bandwidth, RULES, "bandwidth")
-    order = _checks.positive_int(order, "order")
-    table, single = _table(x, axis)
-    out = []
-    for j in range(table.shape[1]):
-        values, share = _without_atoms(_column(table, j))
-        if method == "maxent":
-            out.append(_maxent_modes(values, share, order))
-        else:
-            out.append(_kernel_modes(values, share, bandwidth, float(significance)))
-    return out[0] if single else out
-
-
-def find_atoms(x: ArrayLike, axis: Axis = 0) -> Records | list[Records]:
-    """Find the atoms of each column: values that many share, beside others that few share.
-
-    An atom holds at least 2% of the values, and five times as many copies as the most frequent of
-    the two values next to it on either side, as do the zeros that a ReLU leaves; where no more than
-    two distinct values are repeated and no other is there, both are atoms. The levels of a grid,
-    whose neighbours are as frequent, are none.
-
-    Parameters
-    ----------
-    x, axis
-        As in `find_modes`.
-
-    Returns
-    -------
-    structured array, or a list of them if axes are kept, in the order of their flat index
-        `position` and `share` of all finite values, from left to right.
-
-    Raises
-    ------
-    InputError
-        If x is not an array of real numbers or `axis` does not name axes of it.
-    """
-    table, single = _table(x, axis)
-    out = [_atoms(_column(table, j)) for j in range(table.shape[1])]
-    return out[0] if single else out
-
-
-# Columns
-
-
-def _check_number(value: Any, name: str, least: float) -> None:
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if not number or isinstance(value, bool) or not least <= value < math.inf:
-        raise InputError(
-            f"{name} must be a finite number of at least {least:g}, got {reprlib.repr(value)}"
-        )
-
-
-def _table(x: ArrayLike, axis: Axis) -> tuple[NDArray[Any], bool]:
-    """Return x as (n, d), and whether no axis is kept."""
-    view, reduced = _checks.reduced_first(_checks.to_numpy(x), axis)
-    length = math.prod(view.shape[:reduced])
-    columns = math.prod(view.shape[reduced:])
-    return view.reshape(length, columns), view.ndim == reduced
-
-
-def _column(table: NDArray[Any], j: int) -> Float:
-    return sorted_rows(table[:, j : j + 1]).of(0)
-
-
-def _atoms(values: Float) -> Records:
-    """Return the atoms of ascending values."""
-    distinct, copies = np.unique(values, return_counts=True)
-    if len(distinct) <= 2:
-        frequent = copies > 1
     else:
-        padded = np.concatenate([[0, 0], copies, [0, 0]])
-        m = len(copies)
-        near = np.max([padded[k : k + m] for k in (0, 1, 3, 4)], axis=0)
-        frequent = (copies >= _ATOM_COPIES * near) & (copies >= _ATOM_SHARE * len(values))
-    out = np.empty(int(frequent.sum()), ATOM)
-    out["position"] = distinct[frequent]
-    out["share"] = copies[frequent] / max(1, len(values))
-    return out
+        bandwidth = _checks.number_inside(bandwidth, "bandwidth", 0.0, math.inf)
+    order = _checks.positive_int(order, "order")
+    if method == "kde":
+        measure = partial(_kernel_modes_of_rows, bandwidth=bandwidth, significance=significance)
+    else:
+        measure = partial(_maxent_modes_of_rows, order=order)
+    table, kept = columns_of(x, axis)
+    found = [modes for part in by_batches(table, measure) for modes in part]
+    return found if kept else found[0]
 
 
-def _without_atoms(values: Float) -> tuple[Float, float]:
-    """Return the other values, those on a grid spread over its cells, and their share."""
-    rest = values[~np.isin(values, _atoms(values)["position"])]
-    share = len(rest) / max(1, len(values))
-    rows = Rows(rest[None].copy(), np.array([len(rest)]))
-    spread_ties(*rows)
-    return rows.values[0], share
+def _without_atoms(rows: Rows) -> tuple[Rows, Float]:
+    """Return the other values, those on a grid spread over its cells, and their shares."""
+    rest, _ = set_apart(rows)
+    spread_ties(rest.values, rest.counts)
+    return rest, rest.counts / np.maximum(rows.counts, 1)
 
 
 # Maximum entropy
 
 
-def _maxent_modes(values: Float, share: float, order: int) -> Records:
-    from distfit_nn import maxent
-    from distfit_nn.maxent.modes import MODE
-
-    if len(values) < 3:
-        return np.empty(0, MODE)
-    density = maxent.fit(values, order)
-    found: Any = density.modes() if density.ok else np.empty(0, MODE)
-    for name in ("height", "prominence", "valley_height"):
-        found[name] *= share
-    return found
+def _maxent_modes_of_rows(rows: Rows, *, order: int) -> list[Records]:
+    rest, shares = _without_atoms(rows)
+    density = fitted_to(rest.values.T, order)
+    if density is None:
+        return [np.empty(0, MODE) for _ in shares]
+    found: Any = density.modes()  # a list, as these are columns
+    for modes, share in zip(found, shares, strict=True):
+        for name in _HEIGHTS:
+            modes[name] *= share
+    return list(found)
 
 
 # Kernel estimate
+
+
+def _kernel_modes_of_rows(
+    rows: Rows, *, bandwidth: str | float, significance: float
+) -> list[Records]:
+    rest, shares = _without_atoms(rows)
+    return [
+        _kernel_modes(rest.of(j), share, bandwidth, significance)
+        for j, share in enumerate(shares.tolist())
+    ]
 
 
 def _kernel_modes(
     values: Float, share: float, bandwidth: str | float, significance: float
 ) -> Records:
     """Return the significant modes of a kernel estimate of the values, in a unit of its own."""
-    from distfit_nn.maxent.modes import MODE
-
-    if len(values) < 3 or values[0] == values[-1]:
+    if np.count_nonzero(np.diff(values)) < 2:  # two distinct values: a matter of the bandwidth
         return np.empty(0, MODE)
-    unit = max(values[-1] / 2 - values[0] / 2, np.finfo(float).tiny)
-    origin = values[len(values) // 2]
+    unit = max(float(values[-1] / 2 - values[0] / 2), float(np.finfo(float).tiny))
+    origin = float(values[len(values) // 2])
     scaled = values / unit - origin / unit
     h = bandwidth_of(scaled, bandwidth) if isinstance(bandwidth, str) else bandwidth / unit
     if not (0 < h < math.inf):
         return np.empty(0, MODE)
     grid, curve = _kernel_estimate(scaled, h)
-    least = significance * math.sqrt(_ROUGHNESS / (len(values) * h))
-    out = _modes_of_curve(grid, curve, least)
-    with np.errstate(over="ignore", under="ignore"):
+    out = _modes_of_curve(grid, curve, significance * math.sqrt(_ROUGHNESS / len(values)))
+    with np.errstate(over="ignore"):
         for name in ("position", "valley"):
-            out[name] = origin + unit * out[name]
-        out["width"] *= unit
-        for name in ("height", "prominence", "valley_height"):
-            out[name] *= share / unit
+            out[name] = origin + unit * (h * out[name])
+        out["width"] = unit * (h * out["width"])
+        for name in _HEIGHTS:
+            out[name] *= share / h / unit
     return out
 
 
 def _kernel_estimate(values: Float, h: float) -> tuple[Float, Float]:
-    """Return an even grid and the estimate there, which integrates to the share of values on it."""
+    """Return an even grid about the median and the estimate there, both in units of h.
+
+    The curve integrates to the share of the values on the grid.
+    """
     from statsmodels.nonparametric.kde import KDEUnivariate
 
-    middle, reach = values[len(values) // 2], h * _MOST_POINTS / _FINE / 2
+    middle, reach = values[len(values) // 2], h * MOST_POINTS / FINE / 2
     first, last = np.searchsorted(values, [middle - reach, middle + reach])
-    near = values[first:last]
-    points = math.ceil((near[-1] - near[0] + 2 * _CUT * h) / h * _FINE)
+    near = (values[first:last] - middle) / h
+    points = math.ceil((near[-1] - near[0] + 2 * _CUT) * FINE)
     size = 1 << max(7, math.ceil(math.log2(points)))
     estimate = KDEUnivariate(near)
-    estimate.fit(kernel="gau", bw=h, fft=True, gridsize=size, cut=_CUT)
+    estimate.fit(kernel="gau", bw=1.0, fft=True, gridsize=size, cut=_CUT)
     grid: Float = estimate.support
     return grid, np.maximum(estimate.density, 0) * (len(near) / len(values))
 
@@ -259,8 +194,6 @@ def _modes_of_curve(grid: Float, curve: Float, least: float) -> Records:
     ground.
     """
     from scipy.signal import find_peaks, peak_prominences, peak_widths
-
-    from distfit_nn.maxent.modes import MODE
 
     peaks = find_peaks(curve)[0]
     parts = peak_prominences(curve, peaks)

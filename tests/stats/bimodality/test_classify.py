@@ -17,7 +17,6 @@ from distfit_nn.stats.bimodality.classify import (
     classify,
     evidence_of_rows,
     judge,
-    judge,
 )
 from distfit_nn.stats.bimodality.coefficient import bimodality_coefficient
 from distfit_nn.stats.bimodality.dip import dip_test
