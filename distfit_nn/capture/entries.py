@@ -29,14 +29,8 @@ class Part:
 
     def chunks(self) -> Iterator[NDArray[Any]]:
         """Yield the rows in tables (rows, units), each valid until the next is asked for."""
-        buffer = np.empty(0, np.uint8)
         for piece in self.pieces:
-            rows = _rows_of(CHUNK, piece.units)
-            size = min(rows, piece.rows) * piece.units * piece.itemsize
-            if len(buffer) < size:
-                buffer = np.empty(size, np.uint8)
-            for start in range(0, piece.rows, rows):
-                yield piece.cut(start, min(start + rows, piece.rows)).read(buffer)
+            yield from piece.chunks(_rows_of(CHUNK, piece.units))
 
 
 @dataclass(frozen=True, eq=False)

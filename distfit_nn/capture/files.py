@@ -1,17 +1,20 @@
 """Files where they lie: on this machine, or behind any URL that fsspec knows.
 
 A location is the text of a path or of a URL (``s3://bucket/run``, ``memory://run``,
-``simplecache::https://...``). Nothing is kept open, so that a location can be sent to another
-process; fsspec is imported for URLs only.
+``simplecache::https://...``). A location can be sent to another process; fsspec is imported for
+URLs only.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from typing import Any
 
 from distfit_nn.capture.manifest import file_error, status
+from distfit_nn.errors import FileError
 
 Location = str | PathLike[str]
 
@@ -51,47 +54,78 @@ def size(location: Location) -> int | None:
         raise file_error(location, _reason(error)) from None
 
 
+Fill = Callable[[int, memoryview], None]
+
+
 def read(location: Location, start: int, stop: int) -> bytearray:
     """Return the bytes [start, stop) of a file."""
     buffer = bytearray(stop - start)
-    read_into(location, start, memoryview(buffer))
+    with reading(location) as fill:
+        fill(start, memoryview(buffer))
     return buffer
 
 
-def read_into(location: Location, start: int, buffer: memoryview) -> None:
-    """Fill a buffer with the bytes of a file from `start` on.
+@contextmanager
+def reading(location: Location) -> Iterator[Fill]:
+    """Open a file; what is yielded fills a buffer with the bytes from a place on.
 
     Raises
     ------
     FileError
         The file cannot be read, or ends too soon.
     """
-    fill = _fill_from_url if is_url(location) else _fill_from_disk
+    opened = _url_opened if is_url(location) else _path_opened
+    with ExitStack() as stack:
+        with _told(location):
+            some = stack.enter_context(opened(location))
+
+        def fill(start: int, buffer: memoryview) -> None:
+            with _told(location):
+                filled = some(start, buffer)
+            if filled < len(buffer):
+                end = start + len(buffer)
+                raise file_error(location, f"ends at byte {start + filled}, not {end}")
+
+        yield fill
+
+
+@contextmanager
+def _told(location: Location) -> Iterator[None]:
+    """Turn whatever goes wrong in reading into a `FileError`."""
     try:
-        filled = fill(location, start, buffer)
+        yield
+    except FileError:
+        raise
     except Exception as error:
         raise file_error(location, f"cannot be read: {_reason(error)}") from None
-    if filled < len(buffer):
-        raise file_error(location, f"ends at byte {start + filled}, not {start + len(buffer)}")
 
 
-def _fill_from_disk(path: Location, start: int, buffer: memoryview) -> int:
-    filled = 0
+@contextmanager
+def _path_opened(path: Location) -> Iterator[Callable[[int, memoryview], int]]:
     with open(path, "rb", buffering=0) as file:
-        file.seek(start)
-        while filled < len(buffer):
-            count = file.readinto(buffer[filled:])
-            if not count:
-                break
-            filled += count
-    return filled
+
+        def some(start: int, buffer: memoryview) -> int:
+            filled = 0
+            while filled < len(buffer):
+                count = os.preadv(file.fileno(), [buffer[filled:]], start + filled)
+                if count == 0:
+                    break
+                filled += count
+            return filled
+
+        yield some
 
 
-def _fill_from_url(url: Location, start: int, buffer: memoryview) -> int:
+@contextmanager
+def _url_opened(url: Location) -> Iterator[Callable[[int, memoryview], int]]:
     filesystem, path = _resolved(url)
-    content = filesystem.cat_file(path, start=start, end=start + len(buffer))
-    buffer[: len(content)] = content
-    return len(content)
+
+    def some(start: int, buffer: memoryview) -> int:
+        content = filesystem.cat_file(path, start=start, end=start + len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    yield some
 
 
 def _resolved(url: Location) -> tuple[Any, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,19 +65,30 @@ class Slab:
         offset = self.offset + start * self.units * self.itemsize
         return replace(self, offset=offset, rows=stop - start)
 
-    def read(self, buffer: NDArray[np.uint8] | None = None) -> NDArray[Any]:
-        """Return the rows, in the memory of `buffer` where that is large enough.
+    def read(self) -> NDArray[Any]:
+        """Return all rows; see `chunks`."""
+        (table,) = self.chunks(max(1, self.rows))
+        return table
+
+    def chunks(self, most: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows, up to `most` at once, each time in the same memory.
 
         Raises
         ------
         FileError
             The file cannot be read, or ends too soon.
         """
-        size = self.rows * self.units * self.itemsize
-        if buffer is None or len(buffer) < size:
-            buffer = np.empty(size, np.uint8)
-        files.read_into(self.location, self.offset, buffer[:size].data)
-        table = buffer[:size].view(_stored(self.dtype)).reshape(self.rows, self.units)
+        row = self.units * self.itemsize
+        buffer = np.empty(min(most, self.rows) * row, np.uint8)
+        with files.reading(self.location) as fill:
+            for start in range(0, max(1, self.rows), most):
+                rows = min(most, self.rows - start)
+                part = buffer[: rows * row]
+                fill(self.offset + start * row, part.data)
+                yield self._table(part, rows)
+
+    def _table(self, part: NDArray[np.uint8], rows: int) -> NDArray[Any]:
+        table = part.view(_stored(self.dtype)).reshape(rows, self.units)
         if self.dtype == "bfloat16":  # the upper half of a float32
             return (table.astype(np.uint32) << 16).view(np.float32)
         return table
@@ -107,9 +119,14 @@ class Held:
         """Return the rows [start, stop), a view."""
         return Held(self.table[start:stop])
 
-    def read(self, buffer: NDArray[np.uint8] | None = None) -> NDArray[Any]:  # noqa: ARG002
+    def read(self) -> NDArray[Any]:
         """Return the rows."""
         return self.table
+
+    def chunks(self, most: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows, up to `most` at once, as views."""
+        for start in range(0, self.rows, most):
+            yield self.table[start : start + most]
 
 
 Piece = Slab | Held

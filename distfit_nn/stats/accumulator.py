@@ -106,9 +106,9 @@ class Accumulator:
     *shards*, which are numbered; within a shard they are counted from 0. The result is a function
     of the rows of each shard, in their order, to the last bit: it does not depend on the pieces in
     which they come (as long as these have one dtype), on how shards are shared out among
-    accumulators, on the order in which these are merged, or on threads. Counts, extremes, sketch
-    and sample do not even depend on the order of the rows or on the shards, moments do in their
-    last digits.
+    accumulators, on the order in which these are merged, or on threads. Counts, extremes and
+    sketch do not even depend on the order of the rows or on the shards; moments do in their last
+    digits, and the sample is another one.
 
     Parameters
     ----------

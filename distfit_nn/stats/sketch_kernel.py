@@ -30,7 +30,8 @@ _LANES = 256  # values whose bins are found at once, in vector registers
 _FAR = 2.0**52  # the indices of a window's bins stay below this
 _WHOLE = 2.0**53  # float64 from here on are whole
 _USUAL = 1000  # 2^e and 2^-e are normal numbers up to here; windows have no others
-_STRAY = 8  # a window is moved when this many times its bins have missed it
+_STRAY = 512  # values that may miss a window before it is placed anew; then twice as many
+_MOST_STRAY = 1 << 16
 _NEVER = -(1 << 62)
 _VALUES = 1 << 13  # of one turn: what is allocated for it stays in the heap and in the cache
 
@@ -59,6 +60,7 @@ class State(NamedTuple):
     counts: Array  # (d, slots), of the dtype of the window
     used: Array  # int64 (d,), slots that are taken
     missed: Array  # int64 (d,), finite values that missed the window since it was placed
+    patience: Array  # int64 (d,), how many of them there may be
 
 
 def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
@@ -82,6 +84,7 @@ def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
         counts=np.zeros((columns, slots), dtype),
         used=np.zeros(columns, np.int64),
         missed=np.zeros(columns, np.int64),
+        patience=np.full(columns, _STRAY),
     )
 
 
@@ -328,6 +331,8 @@ def _rebuild(state: State, j: int, bins: int, least: int) -> None:
         state.base[lane] = base
         state.scale[lane] = _scaled(1.0, -bin_exponent) if base < np.inf else 1.0
         state.slack[lane] = 1.0 if exponent > LEAST else 0.0
+    coarser = exponent > state.exponent[j]
+    state.patience[j] = _STRAY if coarser else min(2 * state.patience[j], _MOST_STRAY)
     state.exponent[j] = exponent
     state.window[j, :] = 0
     state.keys[j, :] = np.nan
@@ -408,7 +413,7 @@ def update(state: State, flat: Array, weights: Array, bins: int) -> None:
             for j in column:
                 state.missed[j] += 1
             for j in range(columns):
-                if state.missed[j] > _STRAY * state.window.shape[1]:
+                if state.missed[j] > state.patience[j]:
                     _rebuild(state, j, bins, LEAST)
 
 

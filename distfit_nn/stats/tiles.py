@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +56,19 @@ class Tiles:
 
     def put(self, table: Array, weights: Float | None = None) -> Iterator[list[Block]]:
         """Take rows, with weights or without; yield the blocks of all tiles when they are full."""
-        table = _readable(table)
-        if self._held and (table.dtype, weights is not None) != (self._dtype, self._weighted):
+        dtype = np.dtype(np.float32 if np.can_cast(table.dtype, np.float32) else np.float64)
+        if self._held and (dtype, weights is not None) != (self._dtype, self._weighted):
             yield self.rest()
         self._weighted = weights is not None
         start = 0
         while start < len(table):
             if self._held == 0:
-                self._make_room(table.dtype)
+                self._make_room(dtype)
             stop = min(start + self._room - self._held, len(table))
             held, self._held = self._held, self._held + stop - start
-            _deal(table[start:stop], self._memory.values, held, self._room)
+            with np.errstate(over="ignore"):  # a long double may become inf: counted as such
+                rows = np.ascontiguousarray(table[start:stop], dtype)
+            _deal(rows, self._memory.values, held, self._room)
             if weights is not None:
                 self._memory.weights[held : self._held] = weights[start:stop]
             start = stop
@@ -105,38 +108,33 @@ class _Memory(NamedTuple):
 
 
 class Workers:
-    """Threads that work on some tasks while the next are being prepared; or none."""
+    """Threads, this one among them, that work on some tasks while it prepares the next."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._due: list[Future[None]] = []
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._due: list[tuple[Future[None], Callable[[], None]]] = []
 
     def take(self, work: Callable[[Block], None], blocks: Iterable[Block]) -> None:
         """Begin to work on blocks, after those that were taken before."""
         self.wait()
+        tasks = [partial(work, block) for block in blocks]
         if self._pool is None:
-            for block in blocks:
-                work(block)
+            for task in tasks:
+                task()
         else:
-            self._due = [self._pool.submit(work, block) for block in blocks]
+            self._due = [(self._pool.submit(task), task) for task in tasks]
 
     def wait(self) -> None:
-        """Return when all that was taken is done; raise what went wrong."""
+        """Work on what is left, from the end; return when all is done, or raise what went wrong."""
         due, self._due = self._due, []
-        for task in due:
-            task.result()
+        for future, task in reversed(due):
+            if future.cancel():
+                task()
+        for future, _ in due:
+            if not future.cancelled():
+                future.result()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, here or elsewhere, work in one thread, on nothing yet."""
         self.wait()
         return Workers, (1,)
-
-
-def _readable(table: Array) -> Array:
-    """Return a table of float32 or float64, whichever holds all values; long doubles are rounded.
-
-    In C order or any other: a copy is made of other types only.
-    """
-    plain = np.float32 if np.can_cast(table.dtype, np.float32) else np.float64
-    with np.errstate(over="ignore"):  # a long double may become inf: counted as such
-        return table.astype(plain, copy=False)

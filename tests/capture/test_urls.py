@@ -185,12 +185,12 @@ def test_a_file_that_shrinks_is_a_clear_error(tmp_path, rng):
         _ = entry.values
 
 
-def test_reading_into_a_buffer_that_is_used_again(tmp_path, rng):
+def test_chunks_use_one_memory(tmp_path, rng):
     x = rng.normal(size=(30, 4)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     slab = slabs.npy(tmp_path / "x.npy").slab(30, 4)
-    buffer = np.empty(1000, np.uint8)
-    for start in (0, 7, 29):
-        found = slab.cut(start, 30).read(buffer)
-        assert np.shares_memory(found, buffer)
-        np.testing.assert_array_equal(found, x[start:])
+    found = slab.chunks(7)
+    first = next(found)
+    np.testing.assert_array_equal(first, x[:7])
+    assert np.shares_memory(first, next(found))
+    np.testing.assert_array_equal(np.concatenate([c.copy() for c in slab.chunks(7)]), x)
