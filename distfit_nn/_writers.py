@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dicts of plain values; what is not finite becomes None."""
-    values = table.astype(object)
     return [
         {str(name): plain(value) for name, value in row.items()}
-        for row in values.where(table.notna(), None).to_dict(orient="records")
+        for row in table.astype(object).to_dict(orient="records")
     ]
 
 

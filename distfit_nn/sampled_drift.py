@@ -139,8 +139,8 @@ def _groupings(
     """Return how rows are exchanged, the same for all units."""
     blocks = None
     if settings.blocks > 1:
-        places = (_places(pair.before, x), _places(pair.after, y))
-        blocks = tuple(place // settings.blocks for place in places)
+        drawn = (places(pair.before, x), places(pair.after, y))
+        blocks = tuple(rows // settings.blocks for rows in drawn)
     return exchange(
         len(x.row),
         len(y.row),
@@ -152,11 +152,11 @@ def _groupings(
     ).labels
 
 
-def _places(entry: Entry, sample: SampledRows) -> Int:
+def places(entry: Entry, sample: SampledRows) -> Int:
     """Return the number in its entry of each row that was drawn."""
     lengths = [sum(piece.rows for piece in part.pieces) for part in entry.parts()]
-    places: Int = np.cumsum([0, *lengths])[sample.shard] + sample.row
-    return places
+    starts: Int = np.cumsum([0, *lengths])
+    return starts[sample.shard] + sample.row
 
 
 def _joined(parts: Sequence[_Measured]) -> _Measured:

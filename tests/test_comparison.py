@@ -15,8 +15,9 @@ from distfit_nn.capture import entries
 from distfit_nn.capture.readers import read
 from distfit_nn.capture.store import StoreWriter
 from distfit_nn.errors import FileError, InputError
-from distfit_nn.sampled_drift import DriftSettings
+from distfit_nn.sampled_drift import DriftSettings, Sampler, places
 from distfit_nn.stats.drift import drift
+from distfit_nn.streaming import Settings, summarise_entry
 
 PLACE = ["layer", "site", "step_before", "step_after"]
 
@@ -92,6 +93,9 @@ def test_few_rows_are_what_drift_says_of_them(rng, paired):
     assert (row["wasserstein_mean"], row["pvalue"]) == (one.layer.mean, one.layer.pvalue)
     assert row["wasserstein_max"] == one.wasserstein.effect.max()
     assert row["shift_median"] == np.median(np.abs(one.shift.effect))
+    assert row["spread_median"] == np.median(np.abs(one.spread.effect))
+    assert row["shape_median"] == np.median(one.shape.effect)
+    assert row["kolmogorov_median"] == np.median(one.kolmogorov.effect)
     assert ("paired_correlation" in found.units) is paired
     assert ("paired_correlation_median" in found.layers) is paired
 
@@ -187,14 +191,30 @@ def test_one_seed_takes_the_same_rows_of_both(rng, small_parts):
     assert not first.equals(second)
 
 
+def test_the_rows_are_those_that_analyze_takes(tmp_path, rng, small_parts):
+    """Numbered by part and row, which say where in the entry they stand."""
+    path = store(tmp_path / "run", {0: rng.normal(size=(2000, 4))}, cuts=(100, 900))
+    entry = next(read(path))
+    sample = Sampler(settings(rows=300)).draw(entry, slice(1, 3), (0, 1))
+    expected = summarise_entry(entry, Settings(rows=300)).sample
+    np.testing.assert_array_equal(sample.shard, expected.shard)
+    np.testing.assert_array_equal(sample.row, expected.row)
+    np.testing.assert_array_equal(sample.values, expected.values[:, 1:3])
+    assert len(np.unique(sample.shard)) > 1
+    np.testing.assert_array_equal(entry.values[places(entry, sample), 1:3], sample.values)
+
+
 def test_progress_counts_the_rows_of_both_sides(rng, small_parts):
     seen = []
     sources = [{"a": rng.normal(size=(700, 150))}, {"a": rng.normal(size=(80, 150))}]
-    dn.compare(*sources, progress=lambda entry, rows: seen.append((entry.rows, rows)))
+    dn.compare(
+        *sources, memory_limit=1, progress=lambda entry, rows: seen.append((entry.rows, rows))
+    )
     for rows in (700, 80):
         counts = [done for of, done in seen if of == rows]
         assert (counts[0], counts[-1]) == (0, rows)
         assert counts == sorted(counts)
+        assert counts.count(0) == 1
 
 
 # What is compared with what
@@ -291,6 +311,7 @@ def test_units_go_by_their_names(rng):
     before = pd.DataFrame(rng.normal(size=(40, 2)), columns=["p", "q"])
     assert dn.compare(before, before + 1).units["name"].tolist() == ["p", "q"]
     assert dn.compare(before, before.to_numpy()).units["name"].tolist() == ["p", "q"]
+    assert dn.compare(before.to_numpy(), before).units["name"].tolist() == ["p", "q"]
     assert dn.compare(before.to_numpy(), before.to_numpy()).units["name"].isna().all()
     with pytest.raises(InputError, match="units of other names, or in another order"):
         dn.compare(before, before[["q", "p"]])
@@ -440,6 +461,11 @@ def test_rows_that_are_no_pairs(tmp_path):
         dn.compare(tmp_path / "one", paired=True)
     found = dn.compare(tmp_path / "one", tmp_path / "other", paired=True)
     assert found.layers["n"].item() == 10
+    with dn.record(model, tmp_path / "longer", rows=10):
+        for _ in range(2):
+            model(torch.ones(60, 3))
+    with pytest.raises(InputError, match="has 10 of 50 before and 10 of 60 after"):
+        dn.compare(tmp_path / "one", tmp_path / "longer", paired=True)
 
 
 def test_pairing_is_checked_before_anything_is_read(monkeypatch):
