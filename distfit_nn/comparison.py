@@ -239,8 +239,8 @@ def compare(
         Of the sample and of the permutations.
     memory_limit : int or str, default "256MB"
         Bytes for data and samples; the libraries themselves take about 250 MB, the effects of
-        exchanged rows 48 bytes for each unit and permutation. Where the sampled rows of all units
-        need more, a recording is read several times, for some of them at once.
+        exchanged rows some 130 bytes for each unit and permutation. Where the sampled rows of all
+        units need more, a recording is read several times, for some of them at once.
     progress : callable, optional
         Called with an entry and the number of its rows that are read: 0 when its turn comes, then
         after each part.
