@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from distfit_nn._checks import to_numpy, whole_number
 from distfit_nn.errors import InputError
 from distfit_nn.maxent import archive, divergence, integrals, points
-from distfit_nn.maxent import modes as turning
 from distfit_nn.maxent.columns import Columns, is_number
+from distfit_nn.maxent.modes import REACHED, modes_of
 from distfit_nn.maxent.tables import Tables, TableSource
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ Array = NDArray[np.float64]
 Seed = np.random.Generator | int | None
 
 MOST_POWER = 200  # of a raw moment
-REACHED = 1e-9  # share of the support's width within which data lie at its end
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -219,15 +218,15 @@ class Density(Columns):
             valley, valley_height : lowest point before the next mode; NaN for the last one;
             at_boundary : whether it lies at an end of the support.
         """
-        out = []
-        for j, tables in self._each():
-            solution = self.solution
-            near = REACHED * (solution.upper[j] - solution.lower[j])
-            reached = (
-                bool(solution.data_lower[j] <= solution.lower[j] + near),
-                bool(solution.data_upper[j] >= solution.upper[j] - near),
-            )
-            out.append(turning.modes_of(tables, self.loc[j], self.scale[j], reached))
+        solution = self.solution
+        near = REACHED * (solution.upper - solution.lower)
+        low = solution.data_lower <= solution.lower + near
+        high = solution.data_upper >= solution.upper - near
+        out: list[NDArray[np.void]] = []
+        for tables in self._tables:
+            here = tables.columns
+            place = self.loc[here], self.scale[here]
+            out += modes_of(tables, place, (low[here], high[here]))
         return out[0] if self.single else out
 
     def kl_divergence(self, other: Any) -> Array | float:
