@@ -223,8 +223,8 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
         return []
     in_median = " in the median unit" if len(units) > 1 else ""
     text = (
-        "The part of the distance to N(0,1) that no shift or scale of a unit can remove is "
-        f"{number(float(part.median()))} nat{in_median}{_once(layers)}"
+        "The shape part of the distance to N(0,1), which no shift or scale of a unit can remove, "
+        f"is {number(float(part.median()))} nat{in_median}{_once(layers)}"
     )
     medians = {
         layer.name: float(layer.last(layer.main).units["kl_shape"].median()) for layer in layers

@@ -44,7 +44,7 @@ DEFINITIONS = {
         "has too few distinct values for a density is judged by kl_gaussian."
     ),
     "shape": (
-        f"empty; constant; atom (one value makes up {MOST:.0%}); discrete (fewer than "
+        f"Empty; constant; atom (one value makes up {MOST:.0%}); discrete (fewer than "
         f"{FEW_LEVELS:g} levels); undecided (fewer than {FEW_VALUES} values, or two modes of the "
         "density that the dip does not confirm); bimodal; else unimodal. Point masses, such as the "
         "zeros of a ReLU, are set apart first. The column evidence says which figures it rests on."
@@ -70,7 +70,10 @@ DEFINITIONS = {
         "Distinct values: exact up to 1024, above that a lower bound. distinct_effective is "
         "exp(entropy) of their shares: how many equally frequent ones would be as uneven."
     ),
-    "tail_index": "Hill's estimate alpha: tails fall as |x|^-alpha.",
+    "tail_index": (
+        "Hill's estimate alpha, of both sides: tails fall as |x|^-alpha, the heavier the smaller. "
+        "An exponential tail gives about 3.8 here, lighter ones more; for these it is no index."
+    ),
     "outlier_ratio": "Largest magnitude over the median over the units of the recording.",
     "bimodality_coefficient": (
         "(skewness^2 + 1) / (excess kurtosis + 3) with the finite-sample corrections of SAS; 5/9 "
