@@ -60,6 +60,7 @@ def distinct_values(x: ArrayLike, axis: Axis = 0) -> DistinctValues:
         one value            distinct 1; effective numbers and step NaN
         n equal values       distinct 1; effective numbers 1; step NaN
         two distinct values  step their difference; effective numbers inf where n = 2
+        NaN and inf          left out
         values above 1e300   step NaN
         ===================  ===========================================================
 
@@ -67,6 +68,16 @@ def distinct_values(x: ArrayLike, axis: Axis = 0) -> DistinctValues:
     ------
     InputError
         If x is not an array of real numbers or `axis` does not name axes of it.
+
+    Notes
+    -----
+    The step is what Euclid's algorithm makes of the gaps, if all values lie on multiples of it
+    from the least, but for 2^-20 of the largest magnitude. O(n) after the sort.
+
+    References
+    ----------
+    G. A. Miller, Note on the bias of information estimates (1955); E. H. Simpson, Measurement of
+    diversity, Nature 163 (1949).
     """
     return DistinctValues(*per_column(x, axis, distinct_values_of_rows))
 

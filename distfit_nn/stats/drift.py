@@ -144,14 +144,14 @@ def drift(
     paired : bool, default False
         Whether row i of x and of y belong together, such as one input through two checkpoints.
         They are then swapped within pairs only. Values whose partner is not finite are left out.
-    blocks : None, int, or pair of integer arrays of shapes (n,) and (m,)
+    blocks : None, int, or pair of integer arrays of shapes (n,) and (m,), default None
         Rows that are exchanged together, because they depend on each other: so many successive
         rows, or the label of each row's block. A label of x and the same of y are two blocks,
         unless the rows are paired. Rows that are taken as independent and are not fake drift.
     max_rows : int or None, default 5000
         Of more rows a side, a uniform draw of so many, or of whole blocks with so many at most, is
         looked at: effect sizes need no more. At least two.
-    random_state : int, numpy Generator or None
+    random_state : int, numpy Generator or None, default None
         Seed of the draw and of the permutations, which are the same for all units: what is
         measured of a unit depends on the seed and on its values only.
 
@@ -168,6 +168,7 @@ def drift(
         one constant, another in y     wasserstein and shift inf; shape NaN
         constant on one side only      spread -inf or inf; shape NaN
         two distinct values            as any; ties count where the value changes
+        NaN and inf among the values   left out
         =============================  =============================================
 
     Raises
@@ -193,6 +194,16 @@ def drift(
     studies, PNAS 100 (2003). J. Cohen, Statistical Power Analysis for the Behavioral Sciences
     (1988). A. Ramdas, N. Garcia Trillos and M. Cuturi, On Wasserstein two-sample testing and
     related families of nonparametric tests, Entropy 19 (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import drift
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(500, 3)), rng.normal([0.0, 0.0, 0.5], 1.0, (500, 3))
+    >>> found = drift(x, y, random_state=1)
+    >>> found.drifted.tolist(), round(found.layer.pvalue, 2)
+    ([False, False, True], 0.01)
     """
     x_table, y_table = _same_units(x, y)
     permutations = _checks.positive_int(permutations, "permutations")

@@ -105,12 +105,12 @@ def health(
         The kept axes together are the units of one layer.
     axis : int, tuple of ints or None, default 0
         The axes to reduce, as in NumPy.
-    activation : str or None
+    activation : str or None, default None
         The function that takes these values, by its name in torch.nn.functional.
-    site : str or None
+    site : str or None, default None
         Where x was recorded. The activation counts if it is None, "pre_activation",
         "norm_output" or "output"; at other sites x is judged as without.
-    l_kurtosis : array-like of the shape of the kept axes, or None
+    l_kurtosis : array-like of the shape of the kept axes, or None, default None
         tau_4 of each unit, as second evidence of heavy tails.
     flat_slope : float in (0, 1), default 0.05
         Share of the largest slope up to which sigmoid, tanh and softsign count as flat: there less
@@ -142,6 +142,7 @@ def health(
         that repeat           otherwise, or one is 0 and makes up half of the values or more
         fewer than 40 values  tails NaN, not heavy-tailed
         on either side
+        NaN and inf           left out, but for their shares
         ====================  =================================================================
 
     Raises
@@ -156,6 +157,17 @@ def health(
     Statistics 3 (1975). T. Dettmers et al., LLM.int8(), NeurIPS 2022. G. Xiao et al., SmoothQuant,
     ICML 2023. X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward
     neural networks, AISTATS 2010 (saturation).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import health
+    >>> x = np.random.default_rng(0).normal(size=(1000, 4))
+    >>> x[:, 1] = -np.abs(x[:, 1])
+    >>> x[:, 2] *= 20
+    >>> found = health(x, activation="relu")
+    >>> found.dead.tolist(), found.outlier.tolist()
+    ([False, True, False, False], [False, False, True, False])
     """
     measured = moments(x, axis)
     if l_kurtosis is not None:

@@ -17,7 +17,17 @@ NORMAL_TAU4 = 30 / math.pi * math.atan(math.sqrt(2)) - 9
 
 
 class LMoments(NamedTuple):
-    """Sample L-moments of each column: see `l_moments`."""
+    """Sample L-moments of each column: see `l_moments`.
+
+    Attributes
+    ----------
+    l1, l2 : float64 arrays
+        Mean, and half of the mean difference of two values, in units of x.
+    ratios : float64 array of shape (order - 2, ...)
+        t_3, ..., t_order.
+    n : int64 array
+        Finite values.
+    """
 
     l1: Float
     l2: Float
@@ -74,6 +84,7 @@ def l_moments(x: ArrayLike, axis: Axis = 0, *, order: int = 4) -> LMoments:
         fewer than r values                           NaN
         all values equal          the value  0        NaN
         two distinct values       computed   computed computed
+        NaN and inf               left out
         ========================  =========  =======  ====================
 
     Raises
@@ -92,6 +103,14 @@ def l_moments(x: ArrayLike, axis: Axis = 0, *, order: int = 4) -> LMoments:
     ----------
     J. R. M. Hosking, L-moments: analysis and estimation of distributions using linear combinations
     of order statistics, J. R. Statist. Soc. B 52 (1990).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import l_moments
+    >>> found = l_moments(np.random.default_rng(0).normal(size=5000))
+    >>> [round(float(t), 2) for t in (found.l2, found.tau3, found.tau4)]
+    [0.56, 0.01, 0.12]
     """
     order = _checks.whole_number(order, "order", 4)
     return LMoments(*per_column(x, axis, partial(l_moments_of_rows, order=order)))

@@ -46,8 +46,22 @@ def benjamini_yekutieli(pvalues: ArrayLike) -> NDArray[np.float64]:
     """Return the q-values of Benjamini and Yekutieli, valid whatever the tests' dependence.
 
     Those of `benjamini_hochberg` times 1 + 1/2 + ... + 1/m, at most 1: a factor of 7.5 at
-    m = 1,000, which is what the absence of any assumption costs. Parameters, NaN and errors are
-    the same.
+    m = 1,000, which is what the absence of any assumption costs.
+
+    Parameters
+    ----------
+    pvalues : array-like of float, any shape
+        As in `benjamini_hochberg`.
+
+    Returns
+    -------
+    float64 array of the same shape
+        Each at least its p-value and at most 1.
+
+    Raises
+    ------
+    InputError
+        If a p-value is outside [0, 1].
 
     References
     ----------
@@ -67,10 +81,19 @@ def adjusted(pvalues: ArrayLike, correction: str = "bh") -> NDArray[np.float64]:
     correction : {"bh", "by"}, default "bh"
         `benjamini_hochberg` or `benjamini_yekutieli`.
 
+    Returns
+    -------
+    float64 array of the same shape
+        As those functions give it; none for no p-values.
+
     Raises
     ------
     InputError
         If a p-value is outside [0, 1] or `correction` is neither of the two.
+
+    References
+    ----------
+    Those of `benjamini_hochberg` and `benjamini_yekutieli`.
     """
     _checks.one_of(correction, CORRECTIONS, "correction")
     p = _checks.to_numpy(pvalues, "pvalues").astype(np.float64)

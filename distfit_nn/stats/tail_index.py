@@ -81,12 +81,18 @@ def tail_index(x: ArrayLike, axis: Axis = 0) -> TailIndex:
         none, one, or equal values  NaN; ties at the median belong to neither side
         two distinct values         inf where they are as frequent, NaN otherwise
         a pile at an end            inf where it holds the whole tail: there is none
+        NaN and inf among them      left out
         ==========================  =========================================================
 
     Raises
     ------
     InputError
         If x is not an array of real numbers or `axis` does not name axes of it.
+
+    References
+    ----------
+    B. M. Hill, A simple general approach to inference about the tail of a distribution, Annals of
+    Statistics 3 (1975).
     """
     return TailIndex(*per_column(x, axis, tail_index_of_rows))
 

@@ -60,12 +60,30 @@ def atoms(x: ArrayLike, axis: Axis = 0) -> Atoms:
     -------
     Atoms
         Arrays of the shape of the kept axes. What `share` counts are the copies beyond those of the
-        neighbours. Without finite values it is 0, `value` and `value_share` are NaN.
+        neighbours.
+
+        =============================  ==========  ===================  ============
+        column                         share       value, value_share   levels
+        =============================  ==========  ===================  ============
+        no finite value                0           NaN                  0
+        one value, all equal           0           the value, 1         1
+        two distinct values            0           as computed          as computed
+        NaN and inf among the values   left out    left out             left out
+        =============================  ==========  ===================  ============
 
     Raises
     ------
     InputError
         If x is not an array of real numbers, or `axis` does not name axes of it.
+
+    Notes
+    -----
+    The thresholds are this library's own: an atom of less than 1% moves a dip by less than half as
+    much. O(n) after the sort.
+
+    References
+    ----------
+    M. O. Hill, Diversity and evenness, Ecology 54 (1973): `levels` is his number of order two.
     """
     return Atoms(*per_column(x, axis, atoms_of_rows))
 

@@ -169,8 +169,18 @@ def classify(
     Returns
     -------
     Classification
-        `verdict`, `evidence` and the figures. x = [] and [nan] are "empty"; one value is
-        "constant", two different ones are "discrete"; half zeros and half ones are, too.
+        `verdict`, `evidence` and the figures; those of the dip and its density are NaN, and
+        `modes` -1, where the column has no shape to test.
+
+        ==============================  ============
+        column                          verdict
+        ==============================  ============
+        no finite value                 "empty"
+        one value, all equal            "constant"
+        two or three distinct values    "discrete"
+        half zeros and half ones        "discrete"
+        NaN and inf among the values    left out
+        ==============================  ============
 
     Raises
     ------
@@ -180,6 +190,25 @@ def classify(
     Notes
     -----
     Cost: about 0.3 ms for a column of 5,000 values, of which sorting and the dip take a third.
+
+    References
+    ----------
+    J. A. Hartigan and P. M. Hartigan, The dip test of unimodality, Annals of Statistics 13 (1985);
+    Y. Benjamini and Y. Hochberg, Controlling the false discovery rate, J. R. Statist. Soc. B 57
+    (1995).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import classify
+    >>> x = np.random.default_rng(0).normal(size=(2000, 3))
+    >>> x[:1000, 1] += 5
+    >>> x[:, 2] = np.maximum(x[:, 2], 0)
+    >>> found = classify(x)
+    >>> found.verdict.tolist()
+    ['unimodal', 'bimodal', 'unimodal']
+    >>> print(found.evidence[2])
+    50% are 0, set apart; dip 0.007 (q 1, n 1001) below 0.02; one density mode
     """
     rules = _rules(alpha, least_dip)
     measure = partial(evidence_of_rows, order=_checks.positive_int(order, "order"))

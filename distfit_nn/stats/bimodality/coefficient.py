@@ -13,8 +13,36 @@ from distfit_nn.stats.rows import Axis, Float
 def bimodality_coefficient(x: ArrayLike, axis: Axis = 0) -> Float:
     """Sarle's bimodality coefficient of x over `axis`.
 
-    See `bimodality_from_shape` for the formula and its meaning, and `moments` for x and `axis`;
-    NaN and infinite values are left out.
+    See `bimodality_from_shape` for the formula and what it is worth: skew alone raises it.
+
+    Parameters
+    ----------
+    x : array-like or torch tensor of real numbers, any shape with at least one axis
+        NaN and infinite values are left out.
+    axis : int, tuple of ints or None, default 0
+        The axes to reduce, as in NumPy.
+
+    Returns
+    -------
+    float64 array of the shape of the kept axes
+
+        ==================================  =================================================
+        column                              coefficient
+        ==================================  =================================================
+        no value, fewer than 4, all equal   NaN
+        two distinct values, evenly         as computed: above 0.9 from n = 50 on, 1 in the limit
+        moments of order 4 overflow         NaN (see `Moments`)
+        NaN and inf among the values        left out
+        ==================================  =================================================
+
+    Raises
+    ------
+    InputError
+        If x is not an array of real numbers or `axis` does not name axes of it.
+
+    References
+    ----------
+    Those of `bimodality_from_shape`.
     """
     m = moments(x, axis)
     return bimodality_from_shape(m.skewness, m.kurtosis, m.n)
@@ -47,6 +75,16 @@ def bimodality_from_shape(skewness: ArrayLike, kurtosis: ArrayLike, n: ArrayLike
     -------
     float64 array of the broadcast shape
         NaN for n < 4 or where the skewness or the kurtosis is NaN (a constant column).
+
+    Raises
+    ------
+    InputError
+        If an argument is not an array of real numbers.
+
+    References
+    ----------
+    SAS Institute, SAS/STAT User's Guide, procedure CLUSTER; K. Pearson, Philosophical Transactions
+    A 216 (1916), 429-457.
     """
     g1 = _checks.to_numpy(skewness, "skewness").astype(np.float64)
     g2 = _checks.to_numpy(kurtosis, "kurtosis").astype(np.float64)

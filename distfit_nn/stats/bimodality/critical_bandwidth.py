@@ -26,7 +26,19 @@ _BATCH = 1 << 20  # grid values of replicates at once
 
 
 class CriticalBandwidth(NamedTuple):
-    """Critical bandwidth of each column, its bootstrap p-value, n, and its size in deviations."""
+    """The critical bandwidth of each column.
+
+    Attributes
+    ----------
+    statistic : float64 array
+        The bandwidth h, in units of x.
+    pvalue : float64 array
+        By the smoothed bootstrap; never 0.
+    n : int64 array
+        Finite values.
+    relative : float64 array
+        h over the standard deviation of the values.
+    """
 
     statistic: Float
     pvalue: Float
@@ -82,7 +94,7 @@ def critical_bandwidth_test(
         The number k of modes under the null hypothesis.
     replicates : int, default 199
         B, the number of bootstrap samples of each column.
-    random_state : int, numpy Generator or None
+    random_state : int, numpy Generator or None, default None
         Seed of the bootstrap; the result of a column depends on it, on n and on the values only.
         Columns of the same n share the random numbers.
     calibration : {"hall-york", "none"}, default "hall-york"
@@ -103,6 +115,8 @@ def critical_bandwidth_test(
         `statistic` h in units of x, `pvalue`, `n`, and `relative` = h / s, of the shape of the
         kept axes.
 
+        ==============================  ==========================================
+        column                          result
         ==============================  ==========================================
         n = 0                           NaN
         all values equal, or n = 1      statistic 0, p-value 1, relative NaN

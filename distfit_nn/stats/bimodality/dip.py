@@ -20,7 +20,17 @@ _ROUNDING = 1e-9  # relative excess over 1/(2n) that is taken for rounding
 
 
 class DipResult(NamedTuple):
-    """Hartigan's dip of each column, its p-value and the number of values it rests on."""
+    """Hartigan's dip of each column.
+
+    Attributes
+    ----------
+    statistic : float64 array
+        The dip, 0 to 1/4.
+    pvalue : float64 array
+        The probability of a dip as large in a uniform sample; never 0.
+    n : int64 array
+        The number of values it rests on.
+    """
 
     statistic: Float
     pvalue: Float
@@ -77,6 +87,7 @@ def dip_test(x: ArrayLike, axis: Axis = 0, *, ties: str = "atoms") -> DipResult:
         two distinct          at most 1/4, the larger    tested
                               the evener they are
         any                   from 1/(2n) to 1/4         tested
+        NaN and inf           left out                   left out
         ====================  =========================  =======
 
     Raises

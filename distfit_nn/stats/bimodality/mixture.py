@@ -55,7 +55,15 @@ class MixtureFit(NamedTuple):
 
 
 class MixtureTest(NamedTuple):
-    """Likelihood ratio of two normal components to one, its bootstrap p-value, and the effect."""
+    """Likelihood ratio of two normal components to one, its bootstrap p-value, and the effect.
+
+    Attributes
+    ----------
+    statistic, n, ashman_d, bimodal, valley
+        As in `MixtureFit`.
+    pvalue : float64 array
+        (b + 1) / (B + 1); never 0.
+    """
 
     statistic: Float
     pvalue: Float
@@ -102,6 +110,8 @@ def two_component_mixture(
         Arrays of the shape of the kept axes, `weights`, `means` and `stds` with 2 in front.
 
         =============================  =================================================
+        column                         result
+        =============================  =================================================
         fewer than 3 distinct values   NaN; not bimodal, not converged; n is counted
         NaN and inf among the values   left out
         =============================  =================================================
@@ -132,8 +142,32 @@ def two_component_mixture(
 def ashman_d(x: ArrayLike, axis: Axis = 0, *, equal_variance: bool = False) -> Float:
     """Ashman's D of the two normal components fitted to each column: see `two_component_mixture`.
 
-    D = sqrt(2) |m1 - m2| / sqrt(s1^2 + s2^2); above 2 two components count as cleanly separated
-    (Ashman, Bird and Zepf 1994). NaN for fewer than 3 distinct values.
+    D = sqrt(2) |m1 - m2| / sqrt(s1^2 + s2^2); above 2 two components count as cleanly separated.
+
+    Parameters
+    ----------
+    x, axis, equal_variance
+        As in `two_component_mixture`.
+
+    Returns
+    -------
+    float64 array of the shape of the kept axes
+
+        =============================  =========
+        column                         D
+        =============================  =========
+        fewer than 3 distinct values   NaN
+        NaN and inf among the values   left out
+        =============================  =========
+
+    Raises
+    ------
+    InputError
+        As `two_component_mixture`.
+
+    References
+    ----------
+    K. M. Ashman, C. M. Bird and S. E. Zepf, Astronomical Journal 108 (1994), 2348-2361.
     """
     return two_component_mixture(x, axis, equal_variance=equal_variance).ashman_d
 
@@ -165,14 +199,21 @@ def mixture_test(
     replicates : int, default 99
         B; the smallest p-value is 1 / (B + 1). As columns share them, more cost little: take
         thousands where p-values of many columns are to be adjusted.
-    random_state : int, numpy Generator or None
+    random_state : int, numpy Generator or None, default None
         Seed of the bootstrap; the result of a column depends on it, on n and on the values only.
 
     Returns
     -------
     MixtureTest
         `statistic`, `pvalue`, `n`, `ashman_d`, `bimodal` and `valley` of the shape of the kept
-        axes; NaN (and not bimodal) for fewer than 3 distinct values.
+        axes.
+
+        =============================  =================================================
+        column                         result
+        =============================  =================================================
+        fewer than 3 distinct values   NaN; not bimodal; n is counted
+        NaN and inf among the values   left out
+        =============================  =================================================
 
     Raises
     ------
@@ -189,6 +230,16 @@ def mixture_test(
     References
     ----------
     G. J. McLachlan, Applied Statistics 36 (1987), 318-324.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import mixture_test
+    >>> x = np.random.default_rng(0).normal(size=(400, 2))
+    >>> x[:200, 1] += 5
+    >>> found = mixture_test(x, random_state=1)
+    >>> found.bimodal.tolist(), float(found.pvalue[1])
+    ([False, True], 0.01)
     """
     equal = _checks.flag(equal_variance, "equal_variance")
     spread = _checks.one_of(ties, ("atoms", "spread"), "ties") == "spread"

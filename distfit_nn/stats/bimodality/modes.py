@@ -59,6 +59,7 @@ def find_modes(
     axis : int, tuple of ints or None, default 0
         The axes to reduce, as in NumPy.
     method : {"kde", "maxent"}, default "kde"
+        In which of the two estimates.
     order : int, default 6
         Of the maximum-entropy density.
     bandwidth : {"isj", "silverman", "scott"} or float, default "isj"
@@ -75,6 +76,8 @@ def find_modes(
         0), `valley` and `valley_height`, the lowest point before the next mode, NaN for the last,
         and `at_boundary`, never set for the kernel. All in units of x.
 
+        ==========================================  ====================================
+        column                                      modes
         ==========================================  ====================================
         n = 0, 1, 2; constants; two distinct values empty
         a maximum-entropy fit that fails            empty
@@ -94,6 +97,15 @@ def find_modes(
     References
     ----------
     Z. I. Botev, J. F. Grotowski and D. P. Kroese, Annals of Statistics 38 (2010), 2916-2957.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import find_modes
+    >>> x = np.random.default_rng(0).normal(size=2000)
+    >>> x[:1000] += 5
+    >>> find_modes(x)["position"].round().tolist()
+    [0.0, 5.0]
     """
     _checks.one_of(method, ("kde", "maxent"), "method")
     significance = _checks.number_between(significance, "significance", 0.0, math.inf)

@@ -106,8 +106,16 @@ def relu_signature(
     Returns
     -------
     ReluSignature
-        Arrays of the shape of the kept axes. `present` is False, and the numbers are NaN, where
-        there is no density: for no finite value, constants, and up to order / 2 distinct values.
+        Arrays of the shape of the kept axes.
+
+        ===================================  ==================================================
+        column                               result
+        ===================================  ==================================================
+        no finite value, one, constants      not present, 0 modes, all numbers but n NaN
+        up to order / 2 distinct values      not present, 0 modes, all numbers but n NaN
+        one clear mode, or three             not present; numbers of the two modes NaN
+        NaN and inf among the values         left out
+        ===================================  ==================================================
 
     Raises
     ------
@@ -126,6 +134,16 @@ def relu_signature(
     References
     ----------
     S. Bai, The effect of pre-ReLU input distribution on deep neural networks, senior thesis (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import relu_signature
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.concatenate([rng.normal(-0.5, 0.3, 1200), rng.normal(2, 0.8, 800)])
+    >>> found = relu_signature(x)
+    >>> bool(found.present), int(found.modes), round(float(found.depth), 1)
+    (True, 2, 0.6)
     """
     table, kept = columns_of(x, axis)
     limits = _limits(near, least_depth, least_share)

@@ -32,7 +32,8 @@ class KlEstimate(NamedTuple):
     Attributes
     ----------
     statistic : float64 array
-        As `kl_to_standard_normal` gives it.
+        As `kl_to_standard_normal` gives it, but where the variance underflows: there only
+        "gaussian" is inf.
     low, high : float64 array
         The confidence interval, around statistic - bias; never below 0. Where that is negative, the
         upper end is as if it were 0.
@@ -100,6 +101,7 @@ def kl_estimate(
         no finite value                 NaN, n = 0
         one value, all equal            "gaussian": inf; otherwise NaN; no interval
         two values                      "spacings": NaN; "maxent": NaN; otherwise a wide interval
+        two distinct values             "gaussian": a figure; otherwise NaN from n = 3 on
         a distance that is 0            "spacings", "neighbours": NaN
         NaN and inf among them          left out
         values above 1e150              inf or NaN: their squares overflow
@@ -126,6 +128,15 @@ def kl_estimate(
     P. Hall, On the removal of skewness by transformation, J. R. Statist. Soc. B 54 (1992);
     T. Berrett and R. Samworth, Efficient functional estimation and the super-oracle phenomenon,
     Ann. Statist. 51 (2023).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import kl_estimate
+    >>> x = np.random.default_rng(0).normal([0.0, 0.5], 1.0, (2000, 2))
+    >>> found = kl_estimate(x)
+    >>> found.low.round(2).tolist(), found.high.round(2).tolist()
+    ([0.0, 0.1], [0.01, 0.15])
     """
     level = _checks.number_inside(confidence, "confidence", 0.0, 1.0)
     chosen = estimator(method, order, m, k, ties)

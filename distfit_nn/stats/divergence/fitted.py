@@ -63,7 +63,14 @@ def density_divergences(density: Density, reference: Any = "normal") -> DensityD
     Returns
     -------
     DensityDivergences
-        Arrays (d,). NaN where a column has no density.
+        Arrays (d,).
+
+        ============================  ==========================================================
+        column                        result
+        ============================  ==========================================================
+        no density                    NaN
+        no overlap                    kl and kl_reverse inf, the other two log 2 and 1
+        ============================  ==========================================================
 
     Raises
     ------
@@ -93,6 +100,7 @@ def jensen_shannon(
 ) -> DistanceResult:
     """Jensen-Shannon divergence of each column's maximum-entropy density from a reference, in nats.
 
+    (KL(p || h) + KL(r || h)) / 2 with h = (p + r) / 2, by quadrature: see `density_divergences`.
     0 where the laws are equal, log 2 = 0.693 where they do not overlap; finite always.
 
     Parameters
@@ -110,13 +118,23 @@ def jensen_shannon(
         `statistic` is that of the fitted densities, `n` the number of finite values, and `chance`
         about what samples of the reference show, order / (8 n), if it is of the densities' form:
         near 0 the divergence is a quarter of KL. For a second sample 1/n becomes 1/n + 1/m.
-        The statistic is NaN where a column has no density: no finite value, one, constants, few
-        distinct values.
+
+        ================================  ==========================
+        column                            statistic, chance
+        ================================  ==========================
+        no finite value, one, all equal   NaN
+        up to order / 2 distinct values   NaN
+        NaN and inf among the values      left out
+        ================================  ==========================
 
     Raises
     ------
     InputError
         As in `wasserstein`.
+
+    References
+    ----------
+    J. Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory 37 (1991).
     """
     table, kept = columns_of(x, axis)
     n = np.isfinite(table).sum(axis=0, dtype=np.int64)

@@ -44,16 +44,32 @@ def kl_to_standard_normal(
     Returns
     -------
     float64 array of the shape of the kept axes
-        NaN where there is no finite value or, with "maxent", no density; inf for a constant column
-        with "gaussian". Both are those of the fitted density: a small sample, fitted too closely,
-        reads as too far, by about 1/n ("gaussian") or order/(2 n) ("maxent"). "spacings" and
-        "neighbours" may be below 0, and are NaN for columns that `entropy` gives no figure for.
+        "gaussian" and "maxent" are those of the fitted density: a small sample, fitted too closely,
+        reads as too far, by about 1/n or order/(2 n). "spacings" and "neighbours" may be below 0.
         `kl_estimate` has the bias and an interval beside each.
+
+        ==============================  ======================================================
+        column                          divergence
+        ==============================  ======================================================
+        no finite value                 NaN
+        one value, all equal            "gaussian": inf; otherwise NaN
+        two distinct values             "gaussian": a figure; otherwise NaN, but of "neighbours"
+                                        for n = 2
+        too few distinct values         "maxent": NaN where there is no density
+        NaN and inf among the values    left out
+        a std below 1e-162              inf: its square is 0
+        values above 1e150              inf or NaN: their squares overflow
+        ==============================  ======================================================
 
     Raises
     ------
     InputError
         If x is not an array of real numbers, or another argument breaks its rule.
+
+    References
+    ----------
+    S. Kullback and R. A. Leibler, On information and sufficiency, Ann. Math. Statist. 22 (1951);
+    those of `entropy`.
     """
     _checks.one_of(method, ("gaussian", "maxent", "spacings", "neighbours"), "method")
     order = _checks.positive_int(order, "order")

@@ -15,7 +15,16 @@ from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
 
 class MomentTest(NamedTuple):
-    """A test by skewness g1 and excess kurtosis g2, which are its effect sizes."""
+    """A test by skewness g1 and excess kurtosis g2, which are its effect sizes.
+
+    Attributes
+    ----------
+    statistic, pvalue : float64 arrays
+    n : int64 array
+        Finite values.
+    skewness, kurtosis : float64 arrays
+        g1 and g2 of the sample, without bias correction.
+    """
 
     statistic: Float
     pvalue: Float
@@ -25,7 +34,16 @@ class MomentTest(NamedTuple):
 
 
 class DistanceTest(NamedTuple):
-    """A test by a distance to the normal law that was fitted; that distance is its effect size."""
+    """A test by a distance to the normal law that was fitted; that distance is its effect size.
+
+    Attributes
+    ----------
+    statistic, pvalue : float64 arrays
+    n : int64 array
+        Finite values.
+    distance : float64 array
+        Free of n in the limit, for a law that is not normal.
+    """
 
     statistic: Float
     pvalue: Float
@@ -34,7 +52,16 @@ class DistanceTest(NamedTuple):
 
 
 class ShapiroTest(NamedTuple):
-    """Shapiro and Wilk's W, and 1 - W as the effect size."""
+    """Shapiro and Wilk's W, and 1 - W as the effect size.
+
+    Attributes
+    ----------
+    statistic, pvalue : float64 arrays
+    n : int64 array
+        Finite values.
+    departure : float64 array
+        1 - W, computed without cancellation.
+    """
 
     statistic: Float
     pvalue: Float
@@ -71,6 +98,7 @@ def jarque_bera(x: ArrayLike, axis: Axis = 0) -> MomentTest:
         all values equal         NaN                 NaN
         two or three values      as computed         NaN
         two distinct values      as computed         as computed
+        NaN and inf              left out            left out
         =======================  ==================  ==================
 
     Raises
@@ -98,8 +126,33 @@ def dagostino(x: ArrayLike, axis: Axis = 0) -> MomentTest:
     """D'Agostino and Pearson's test of normality, for each column of x, with calibrated p-values.
 
     The statistic K**2 adds the squares of the skewness and of the kurtosis, each transformed to
-    nearly N(0, 1). Parameters, results, p-values, bad input and errors are those of `jarque_bera`,
-    except that the statistic takes n >= 8 values and is NaN below.
+    nearly N(0, 1), by Johnson's curve and by a cube root. P-values are simulated as those of
+    `jarque_bera`.
+
+    Parameters
+    ----------
+    x, axis
+        As in `jarque_bera`.
+
+    Returns
+    -------
+    MomentTest
+        `statistic`, `pvalue`, `n`, `skewness` and `kurtosis`, each of the shape of the kept axes.
+
+        =======================  ==================  ==================
+        column                   skewness, kurtosis  statistic, pvalue
+        =======================  ==================  ==================
+        no value, or one         NaN                 NaN
+        all values equal         NaN                 NaN
+        two to seven values      as computed         NaN
+        two distinct values      as computed         as computed
+        NaN and inf              left out            left out
+        =======================  ==================  ==================
+
+    Raises
+    ------
+    InputError
+        If x is not an array of real numbers or `axis` does not name axes of it.
 
     References
     ----------
@@ -135,6 +188,7 @@ def anderson_darling(x: ArrayLike, axis: Axis = 0) -> DistanceTest:
         all values equal         NaN                  NaN
         two or three values      as computed          NaN
         two distinct values      as computed          as computed
+        NaN and inf              left out             left out
         =======================  ===================  ===========
 
     Raises
@@ -162,11 +216,34 @@ def lilliefors(x: ArrayLike, axis: Axis = 0) -> DistanceTest:
 
     The statistic is the Kolmogorov-Smirnov distance D = max |F_n - F| to the normal law of the
     same mean and variance (with n - 1). It is its own effect size: in [0, 1] and, for a law that is
-    not normal, free of n in the limit; for a normal one it is about 0.6 / sqrt(n).
+    not normal, free of n in the limit; for a normal one it is about 0.6 / sqrt(n). P-values come
+    from the simulated law of sqrt(n) D + 1 / (6 sqrt(n)), with the same floor as for `jarque_bera`.
 
-    Parameters, results (with `statistic` and `distance` the same), bad input and errors are those
-    of `anderson_darling`. P-values come from the simulated law of sqrt(n) D + 1 / (6 sqrt(n)), with
-    the same floor as for `jarque_bera`.
+    Parameters
+    ----------
+    x, axis
+        As in `jarque_bera`.
+
+    Returns
+    -------
+    DistanceTest
+        `statistic`, `pvalue`, `n` and `distance`, which is the statistic, each of the shape of the
+        kept axes.
+
+        =======================  ===================  ===========
+        column                   statistic, distance  pvalue
+        =======================  ===================  ===========
+        no value, or one         NaN                  NaN
+        all values equal         NaN                  NaN
+        two or three values      as computed          NaN
+        two distinct values      as computed          as computed
+        NaN and inf              left out             left out
+        =======================  ===================  ===========
+
+    Raises
+    ------
+    InputError
+        If x is not an array of real numbers or `axis` does not name axes of it.
 
     References
     ----------
@@ -190,9 +267,17 @@ def shapiro_wilk(x: ArrayLike, axis: Axis = 0) -> ShapiroTest:
     Returns
     -------
     ShapiroTest
-        `statistic`, `pvalue`, `n` and `departure`, each of the shape of the kept axes. All but n
-        are NaN for n < 3, for n > 5,000, which the approximation of the null law does not reach,
-        and where all values are equal.
+        `statistic`, `pvalue`, `n` and `departure`, each of the shape of the kept axes.
+
+        =========================  ====================================================
+        column                     statistic, pvalue, departure
+        =========================  ====================================================
+        no value, one, or two      NaN
+        all values equal           NaN
+        more than 5,000 values     NaN: the approximation of the null law ends there
+        three, or two distinct     as computed
+        NaN and inf                left out
+        =========================  ====================================================
 
     Raises
     ------

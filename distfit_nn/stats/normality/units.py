@@ -97,8 +97,16 @@ def normality_tests(
     Returns
     -------
     NormalityTests
-        A unit that a test cannot judge (see there for which) has NaN and does not count as one of
-        the family.
+        With a dict of results, one of q-values, and `rejected`; `to_frame` makes a table of them.
+
+        ============================  ========================================================
+        column                        result
+        ============================  ========================================================
+        a test cannot judge it        p- and q-value NaN, not rejected; not one of the family.
+                                      Those are, for all tests, columns without values, of one,
+                                      or of equal ones; for others see the tests
+        NaN and inf among the values  left out
+        ============================  ========================================================
 
     Raises
     ------
@@ -110,6 +118,22 @@ def normality_tests(
     -----
     With a million values everything real is "not normal" at any level: read the effect sizes
     (skewness, kurtosis, distances, 1 - W) first, and the p-values for what chance could have done.
+
+    References
+    ----------
+    Those of the tests; Y. Benjamini and Y. Hochberg, J. R. Statist. Soc. B 57 (1995).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distfit_nn.stats import normality_tests
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.stack([rng.normal(size=500), rng.exponential(size=500)], axis=1)
+    >>> found = normality_tests(x, tests=("jarque_bera", "lilliefors"))
+    >>> found.rejected["lilliefors"].tolist()
+    [False, True]
+    >>> found.results["jarque_bera"].skewness.round(1).tolist()
+    [-0.2, 2.3]
     """
     names = tuple(_checks.one_of(name, TESTS, "each of tests") for name in tests)
     if not names or len(set(names)) < len(names):

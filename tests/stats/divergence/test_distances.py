@@ -18,10 +18,10 @@ from distfit_nn.stats.divergence.distances import (
     distances_of_rows,
     energy_distance,
     kolmogorov_smirnov,
-    normal_order_means,
     wasserstein,
 )
 from distfit_nn.stats.divergence.kolmogorov import tail_of_one, tail_of_two
+from distfit_nn.stats.divergence.normal_order import normal_order_means
 from distfit_nn.stats.rows import sorted_rows
 from tests import tolerances
 from tests.stats.divergence.cases import BAD
