@@ -195,8 +195,10 @@ def facts(unit: pd.Series) -> str:
     """Return the numbers behind a unit's place among the remarkable ones, those there are."""
     kl, shape, tail = unit["kl_maxent"], unit["kl_shape"], unit["tail_index"]
     found = []
-    if not np.isnan(kl):
+    if unit["maxent_status"] == "ok":
         found.append(f"KL {number(kl)}, shape {number(shape)}")
+    elif np.isfinite(unit["kl_gaussian"]):
+        found.append(f"KL of a Gaussian like it {number(unit['kl_gaussian'])}")
     if not np.isnan(tail):
         found.append(f"tail index {number(tail) if tail < NO_TAIL else f'≥ {NO_TAIL:g}'}")
     return " · ".join(fact.replace(" ", "\u00a0") for fact in found)  # lines break between them

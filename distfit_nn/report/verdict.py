@@ -112,6 +112,11 @@ def _unjudged(units: pd.DataFrame) -> list[str]:
     return [f"One mode or more: left open for {open_units}, of which {_joined(said, 'and')}."]
 
 
+def fitted(units: pd.DataFrame) -> pd.DataFrame:
+    """Return the units whose density has their moments: of others its shape tells nothing."""
+    return units[units["maxent_status"] == "ok"]
+
+
 def flags(layers: Sequence[Layer]) -> list[str]:
     """Return the verdicts that have a column in the table: rare ones where a unit has them."""
     tables = [layer.last(site).units for layer in layers for site in layer.recordings]
@@ -218,7 +223,7 @@ def _normalisation(layers: Sequence[Layer]) -> list[str]:
 
 
 def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
-    part = units["kl_shape"].dropna()
+    part = fitted(units)["kl_shape"].dropna()
     if part.empty:
         return []
     in_median = " in the median unit" if len(units) > 1 else ""
@@ -227,7 +232,8 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
         f"is {number(float(part.median()))} nat{in_median}{_once(layers)}"
     )
     medians = {
-        layer.name: float(layer.last(layer.main).units["kl_shape"].median()) for layer in layers
+        layer.name: float(fitted(layer.last(layer.main).units)["kl_shape"].median())
+        for layer in layers
     }
     medians = {name: value for name, value in medians.items() if np.isfinite(value)}
     if len(medians) < 2:
@@ -239,7 +245,7 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
 def _once(layers: Sequence[Layer]) -> str:
     """Return what the shape part was at the first step, in brackets."""
     steps = {layer.first(layer.main).step for layer in layers}
-    part = main_units(layers, first=True)["kl_shape"].median()
+    part = fitted(main_units(layers, first=True))["kl_shape"].median()
     if len(steps) != 1 or not np.isfinite(part) or not _several(layers):
         return ""
     return f" ({number(float(part))} nat at step {count(steps.pop())})"
@@ -267,7 +273,7 @@ def _change(layers: Sequence[Layer]) -> list[str]:
 
 def _signature(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
     """Say how many units have the shape that the thesis saw; where none has, only before a ReLU."""
-    having = units[units["relu_signature"]]
+    having = fitted(units)[fitted(units)["relu_signature"]]
     shape = (
         "the shape that a thesis of 2017 saw before ReLUs, a higher, narrower mode just below 0 "
         "and a lower, wider one above it"

@@ -438,3 +438,12 @@ def test_no_divergence_is_told_of_a_pool_without_a_density(rng):
     text = words(build.render(made)).split("All units pooled")[1].split("Spread")[0]
     assert "KL of a Gaussian like it" in text
     assert "shape" not in text
+
+
+def test_a_fit_that_misses_the_moments_says_nothing_of_shape(rng):
+    made = analysis_of({("a", "values", 0): thesis_shape(rng)})
+    made.recordings[0].units.loc[:, "maxent_status"] = "regularised"
+    text = words(build.render(made))
+    assert "shape part of the distance" not in text
+    assert "thesis of 2017 saw" not in sentences(made)
+    assert text.count("KL of a Gaussian like it") == 6
