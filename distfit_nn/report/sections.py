@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from distfit_nn.report import figures
@@ -21,15 +20,16 @@ from distfit_nn.report.select import (
     label,
     modes,
     remarkable,
+    sentence,
     site_label,
     site_word,
     some,
     unit_label,
 )
-from distfit_nn.report.shapes import LARGEST, Shape, Spread, coincide, track
+from distfit_nn.report.shapes import LARGEST, Shape, coincide, track
+from distfit_nn.report.spreads import DECADES, LOG, spreads
 from distfit_nn.report.svg import Frame, Sketchbook
-from distfit_nn.report.verdict import FLAGS, SAME, called, kept_shapes
-from distfit_nn.stats.unit_table import ALPHA
+from distfit_nn.report.verdict import FLAGS, called
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
@@ -38,15 +38,7 @@ if TYPE_CHECKING:
 _MOST_LAYERS = 30  # with figures: about 100 kB each keeps the page well below 5 MB
 _OPEN_LAYERS = 6  # more sections than this are folded
 _RIDGE_ROWS = 6
-# A logarithmic axis is used where the largest value is this many times the smallest.
-_DECADES = 30.0
 
-_MOVABLE = (("mean", "Mean"), ("std", "Standard deviation"), ("kl_maxent", "KL from N(0,1), nat"))
-_FIXED = (
-    ("skewness", "Skewness"),
-    ("kurtosis", "Excess kurtosis"),
-    ("kl_shape", "Shape part, nat"),
-)
 _TRACKED = (
     ("kl_maxent", "KL from N(0,1), nat"),
     ("kl_shape", "Shape part, nat"),
@@ -54,14 +46,8 @@ _TRACKED = (
     ("dip", "Dip"),
 )
 _POOLED = Frame(480, 210, left=38, bottom=26, right=6, top=4)
-_PAIR = Frame(340, 130, left=46, bottom=24, right=8, top=2)
-_ALONE = Frame(340, 100, left=6, bottom=24, right=8, top=2)
 _UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=2)
 _TRACK = Frame(250, 150, left=42, bottom=22, right=6, top=6)
-_LOG = "log axis"
-_NO_UNIT = "no unit has a finite value."
-_LOGARITHMIC = {"std", "kl_maxent", "kl_shape"}
-_PARTS = {"kl_location": "location", "kl_scale": "scale", "kl_shape": "shape"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,7 @@ def section(layer: Layer, analysis: Findings, book: Sketchbook, plan: Plan) -> S
     main = layer.last(layer.main)
     shown = [
         _pooled(layer, analysis, book),
-        *_spreads(layer, book),
+        *spreads(layer, book),
         _units(layer, book, plan.units),
         *_steps(layer, book),
     ]
@@ -148,7 +134,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
     recording = layer.last(site)
     row = summary_of(recording, analysis.layers)
     shape = Shape.of(recording.pooled_histogram, recording.pooled_density)
-    title = _sentence(site_label(site))
+    title = sentence(site_label(site))
     numbers = (
         f"mean {number(row['pooled_mean'], scale=row['pooled_std'])}, "
         f"std {number(row['pooled_std'])}, "
@@ -188,132 +174,7 @@ def _why_blank(recording: Recording) -> str:
     )
 
 
-# (b) spread over units
-
-
-def _spreads(layer: Layer, book: Sketchbook) -> list[Part | None]:
-    tables = [layer.last(site).units for site in layer.pair]
-    if len(tables[0]) < 2:
-        return []
-    if layer.partner is None:
-        both = _MOVABLE[:2] + _FIXED[:2] + (_MOVABLE[2], _FIXED[2])
-        lead = f"{_parts_of_kl(layer)} {_normality(tables[0])}".strip()
-        return [_spread_part(layer, "Spread over units", lead, both, tables, book)]
-    kept = kept_shapes(layer)
-    verdict = ""
-    if kept is not None:
-        same = f"{count(kept[0])} of {plural(kept[1], 'unit')}"
-        keep = "keeps" if kept[0] == 1 else "keep"
-        verdict = f" Here {same} {keep} skewness (up to its sign) and kurtosis, {SAME}."
-    return [
-        _spread_part(
-            layer,
-            "Spread over units: what a shift and a scale can change",
-            "Upwards after normalisation, downwards before it; the line is the median unit. "
-            + _parts_of_kl(layer),
-            _MOVABLE,
-            tables,
-            book,
-        ),
-        _spread_part(
-            layer,
-            "Spread over units: what a shift and a scale cannot change",
-            "A normalisation that shifts and scales each unit leaves these as they were: "
-            f"one half mirrors the other (skewness up to its sign).{verdict} "
-            + _normality(tables[0], ", after normalisation"),
-            _FIXED,
-            tables,
-            book,
-        ),
-    ]
-
-
-def _parts_of_kl(layer: Layer) -> str:
-    """Return the medians of the parts of the divergence: what a shift, a scale, neither removes."""
-    said = []
-    for site in reversed(layer.pair):
-        medians = layer.last(site).units[list(_PARTS)].median()
-        if medians.isna().any():
-            return ""
-        numbers = [f"{word} {_size(medians[name])}" for name, word in _PARTS.items()]
-        said.append(", ".join(numbers) + (f" {site_word(site)}" if layer.partner else ""))
-    return (
-        "KL is a sum of three parts; a shift removes the first, a scale the second, neither the "
-        f"third. Their medians, in nat: {'; '.join(said)}."
-    )
-
-
-def _size(nats: float) -> str:
-    return "below\u00a00.001" if 0 <= nats < 0.001 else number(nats, 2)
-
-
-def _normality(units: pd.DataFrame, when: str = "") -> str:
-    """Return how far the units are from being normal, and how many significantly."""
-    tested = units[units["normality_qvalue"].notna()]
-    if tested.empty:
-        return ""
-    distance = tested["normality_distance"]
-    differ = int((tested["normality_qvalue"] < ALPHA).sum())
-    fewest, most = int(tested["sampled"].min()), int(tested["sampled"].max())
-    n = count(most) if fewest == most else f"{count(fewest)} to {count(most)}"
-    return (
-        f"Distance from the normal distribution of the same mean and std{when}: median "
-        f"{number(distance.median(), 2)}, largest {number(distance.max(), 2)}; significant in "
-        f"{count(differ)} of {plural(len(tested), 'unit')} (q\u00a0<\u00a0{ALPHA:g}, n\u00a0{n})."
-    )
-
-
-def _spread_part(
-    layer: Layer,
-    title: str,
-    lead: str,
-    columns: Sequence[tuple[str, str]],
-    tables: Sequence[pd.DataFrame],
-    book: Sketchbook,
-) -> Part:
-    plots = [_spread_plot(layer, name, label, tables, book) for name, label in columns]
-    return Part(title, lead, columns=3, plots=plots)
-
-
-def _spread_plot(
-    layer: Layer, name: str, label: str, tables: Sequence[pd.DataFrame], book: Sketchbook
-) -> Plot:
-    frame = _PAIR if layer.partner else _ALONE
-    samples = [table[name].to_numpy(dtype=float) for table in tables]
-    spread = Spread.of(samples, log=name in _LOGARITHMIC and _spans_decades(samples))
-    if spread is None:
-        return Plot(book.blank(frame), f"{label}: {_NO_UNIT}", _sentence(_NO_UNIT), label)
-    labels = ["after", "before"] if layer.partner else [""]
-    tones = [colour(layer, site) for site in layer.pair]
-    svg = book.draw(lambda ax: figures.spread(ax, spread, tones, labels), frame)
-    medians = [
-        number(10**m) if spread.log else number(m, scale=np.ptp(spread.edges))
-        for m in spread.medians
-    ]
-    if layer.partner:
-        words = f"median {medians[1]} before, {medians[0]} after"
-    else:
-        words = f"median {medians[0]}"
-    missing = len(samples[0]) - spread.n[0]
-    caption = words
-    if missing:
-        caption += f"; {plural(missing, 'unit')} without a finite value"
-    if np.any(spread.beyond):
-        caption += "; beside an arrow: units beyond the axis"
-    alt = f"{label} over the units of layer {clean(layer.name, 60)}: {words}."
-    return Plot(svg, alt, caption, label, _LOG if spread.log else "")
-
-
-def _spans_decades(samples: Sequence[np.ndarray]) -> bool:
-    values = np.concatenate(samples)
-    values = values[np.isfinite(values) & (values > 0)]
-    if values.size == 0:
-        return False
-    low, high = np.quantile(values, [0.01, 0.99])
-    return bool(high > _DECADES * low)
-
-
-# (c) units worth a look
+# (b) units worth a look
 
 
 def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
@@ -322,7 +183,7 @@ def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
     if not chosen or (len(recording.units) == 1 and len(layer.recordings) == 1):
         return None
     plots = [_unit_plot(layer, recording, row, why, book) for row, why in chosen]
-    where = _sentence(site_label(layer.main))
+    where = sentence(site_label(layer.main))
     total = len(recording.units)
     lead = (
         f"{where}: the most extreme of {plural(total, 'unit')}; in what, stands beside each. "
@@ -352,7 +213,7 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
         said.append(f"no density, the fit is {clean(str(unit['maxent_status']), 40)}")
     if shape.outside:
         said.append(f"{count(shape.outside)} beyond the bars")
-    words = _sentence(" · ".join(said))
+    words = sentence(" · ".join(said))
     paint = partial(
         figures.distribution, shape=shape, colour=colour(layer, layer.main), scale=False
     )
@@ -362,7 +223,7 @@ def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Ske
     return Plot(svg, alt, words, title, why, whole, modes(unit))
 
 
-# (d) over the steps
+# (c) over the steps
 
 
 def _steps(layer: Layer, book: Sketchbook) -> list[Part | None]:
@@ -400,7 +261,7 @@ def _track_plot(
     if data.empty:
         return None
     log = bool(
-        data["low"].min() > 1 / LARGEST and data["median"].max() > _DECADES * data["median"].min()
+        data["low"].min() > 1 / LARGEST and data["median"].max() > DECADES * data["median"].min()
     )
     tones = {site: colour(layer, site) for site in layer.pair if site in set(data["site"])}
     svg = book.draw(lambda ax: figures.over_steps(ax, data, tones, log=log), _TRACK)
@@ -415,7 +276,7 @@ def _track_plot(
     alt = (
         f"{label} of the median unit of layer {clean(layer.name, 60)}, first to last step: {words}."
     )
-    return Plot(svg, alt, _sentence(words), label, _LOG if log else "")
+    return Plot(svg, alt, sentence(words), label, LOG if log else "")
 
 
 def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:
@@ -431,13 +292,8 @@ def _ridge_plot(layer: Layer, site: str, book: Sketchbook) -> Plot | None:
         lambda ax: figures.ridge(ax, rows, colour(layer, site)),
         Frame(480, 56 + 44 * len(rows), left=left, bottom=24, right=8, top=2),
     )
-    title = _sentence(site_label(site))
+    title = sentence(site_label(site))
     words = f"steps {', '.join(label for label, _ in rows)}, from top to bottom"
     if len(rows) < len(layer.recordings[site]):
         words += f"; {count(len(rows))} of {count(len(layer.recordings[site]))} recorded steps"
     return Plot(svg, f"Pooled distributions, {site_label(site)}: {words}.", words, title)
-
-
-def _sentence(text: str) -> str:
-    """Return text with its first letter large; `str.capitalize` would make the others small."""
-    return text[:1].upper() + text[1:]

@@ -134,6 +134,11 @@ def clean(text: str, longest: int = 400) -> str:
     return f"{shown[: kept - kept // 2]}…{shown[len(shown) - kept // 2 :]}"
 
 
+def sentence(text: str) -> str:
+    """Return text with its first letter large; `str.capitalize` would make the others small."""
+    return text[:1].upper() + text[1:]
+
+
 def label(name: str, longest: int = 80) -> tuple[str, str]:
     """Return a name short enough for one line, and all of it, for a tooltip, if that is longer."""
     shown, whole = clean(name, longest), clean(name, _WHOLE)

@@ -273,21 +273,29 @@ def _change(layers: Sequence[Layer]) -> list[str]:
 
 def _signature(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
     """Say how many units have the shape that the thesis saw; where none has, only before a ReLU."""
-    having = fitted(units)[fitted(units)["relu_signature"]]
+    judged = fitted(units)
+    having = judged[judged["relu_signature"]]
     shape = (
         "the shape that a thesis of 2017 saw before ReLUs, a higher, narrower mode just below 0 "
         "and a lower, wider one above it"
     )
     if having.empty:
         feeds = any(layer.activation in RECTIFIERS for layer in layers)
-        none = "No unit has" if len(units) > 1 else "It does not have"
-        return [f"{none} {shape}."] if feeds else []
+        return [f"{_none_of(judged, units)} {shape}."] if feeds and len(judged) else []
     confirmed = int(having["bimodal"].sum())
     share = count(confirmed) if confirmed < len(having) else "all"
     return [
         f"By the fitted density {_have(len(having))} {shape}; the dip confirms two modes in "
         f"{share if confirmed else 'none'} of these."
     ]
+
+
+def _none_of(judged: pd.DataFrame, units: pd.DataFrame) -> str:
+    if len(units) == 1:
+        return "It does not have"
+    if len(judged) == len(units):
+        return "No unit has"
+    return f"None of the {plural(len(judged), 'unit')} with an exact fit has"
 
 
 def _same(a: pd.Series, b: pd.Series) -> pd.Series:

@@ -447,3 +447,10 @@ def test_a_fit_that_misses_the_moments_says_nothing_of_shape(rng):
     assert "shape part of the distance" not in text
     assert "thesis of 2017 saw" not in sentences(made)
     assert text.count("KL of a Gaussian like it") == 6
+
+
+def test_units_without_an_exact_fit_do_not_count_as_lacking_that_shape(rng):
+    x = rng.standard_normal((400, 5))
+    x[:, :2] = 1.0
+    text = sentences(analysis_of({("a", "pre_activation", 0): x}))
+    assert "None of the 3 units with an exact fit has the shape" in text
