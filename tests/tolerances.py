@@ -431,3 +431,18 @@ REORDERED = 1e-9
 largest term, 1e-14 for up to 60 values, which skewness, kurtosis and L-moments of values within
 8 scales multiply by 1e3 at most; densities of largest entropy are fitted to a residual of 1e-10
 or less after a last full step."""
+
+CLOSED_FORM = 1e-12
+"""Sums of up to 4,000 terms of one sign in two orders, 4,000 eps = 9e-13, or a closed form of some
+dozens of operations without cancellation."""
+
+MEAN_SURPRISAL = 1e-7
+"""The mean of -log p over the values against the entropy of p: they differ by the residuals of the
+moments, up to MAXENT_RESIDUAL, times the multipliers, whose sum is below 10 in standardised
+coordinates for the columns at hand."""
+
+ORDER_MEANS = 2e-7
+"""The expansion of the mean of an order statistic is off by 1e-7, which is doubled."""
+
+FOUR_DIGITS = 5e-5
+"""A number that is printed with four digits behind the point."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -10,6 +11,27 @@ import numpy as np
 from distfit_nn import stats
 
 NORMAL = np.random.default_rng(20170510).normal(size=20)
+
+# Columns that have no answer, or none that a single number can be.
+COLUMNS: dict[str, list[float]] = {
+    "none": [],
+    "one": [1.5],
+    "two": [1.0, 2.0],
+    "equal": [2.0, 2.0],
+    "three": [1.0, 2.0, 4.0],
+    "constant": [3.0] * 50,
+    "halves": [0.0] * 25 + [1.0] * 25,
+    "missing": [math.nan] * 10,
+}
+# And some that are no more than hard to compute with.
+BAD: dict[str, Any] = {
+    **COLUMNS,
+    "infinite": [math.inf, -math.inf, *np.linspace(-1, 1, 20) ** 3],
+    "ints": np.arange(20),
+    "float16": np.linspace(6e4, 6.5e4, 30).astype(np.float16),
+    "huge": np.linspace(-1, 1, 30) ** 3 * 1.7e308,
+    "tiny": np.linspace(-1, 1, 30) ** 3 * 1e-320,
+}
 
 # The statistics of columns, by name and options. Where options change what bad columns give, or
 # how columns are read, the function stands more than once.

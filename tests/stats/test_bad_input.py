@@ -14,21 +14,11 @@ import torch
 
 from distfit_nn import stats
 from tests import tolerances
-from tests.stats.faces import NORMAL, OTHERS, STATISTICS, call, fields
+from tests.stats.faces import COLUMNS, NORMAL, OTHERS, STATISTICS, call, fields
 
 RNG = np.random.default_rng(20170511)
 
 # What the docstrings' tables say. num: a finite number other than 0.
-COLUMNS: dict[str, list[float]] = {
-    "none": [],
-    "one": [1.5],
-    "two": [1.0, 2.0],
-    "equal": [2.0, 2.0],
-    "three": [1.0, 2.0, 4.0],
-    "constant": [3.0] * 50,
-    "halves": [0.0] * 25 + [1.0] * 25,
-    "missing": [math.nan] * 10,
-}
 TABLE = """
 statistic                       field            none one  two  equal three constant halves missing
 anderson_darling                statistic        nan  nan  num  nan   num   nan      num    nan

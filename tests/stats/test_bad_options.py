@@ -12,6 +12,7 @@ import torch
 
 from distfit_nn import maxent, stats
 from distfit_nn.errors import InputError
+from tests import tolerances
 from tests.stats.faces import NORMAL, STATISTICS, call
 
 NOT_NUMBERS: dict[str, Any] = {
@@ -211,6 +212,10 @@ def test_divergences_of_columns_without_a_density() -> None:
     for values in found:
         assert np.isfinite(values[0])
         assert np.all(np.isnan(values[1:3]))
+    far = stats.density_divergences(maxent.fit(NORMAL + 100, 4), "uniform")
+    assert np.isinf(far.kl).all()
+    assert np.isnan(far.kl_reverse).all()
+    np.testing.assert_allclose(far.jensen_shannon, math.log(2), rtol=tolerances.QUADRATURE)
     for bad in ("gamma", None, object(), [1.0, 2.0]):
         with pytest.raises(InputError, match="reference"):
             stats.density_divergences(maxent.fit(NORMAL, 4), bad)

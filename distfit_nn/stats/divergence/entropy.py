@@ -127,7 +127,7 @@ def entropy(
         two distinct values       as any other, if n = 2; otherwise NaN but for "gaussian"
         a distance that is 0      "spacings", "neighbours": NaN (not ties that are spread)
         a std below 1e-162        "gaussian": -inf, as its square is 0
-        a std above 1e154         "gaussian": NaN, as its square overflows
+        a std above 1e154         "gaussian": inf or NaN, as its square overflows
         NaN and inf among them    left out
         ========================  =====================================================
 

@@ -69,7 +69,7 @@ def density_divergences(density: Density, reference: Any = "normal") -> DensityD
         column                        result
         ============================  ==========================================================
         no density                    NaN
-        no overlap                    kl and kl_reverse inf, the other two log 2 and 1
+        no overlap                    kl inf, kl_reverse NaN, the other two log 2 and 1
         ============================  ==========================================================
 
     Raises
@@ -202,10 +202,11 @@ def _integrated(log_p: Float, log_r: Float, weights: Float, outside: Float) -> D
     """Integrate over the support of p; beyond it p is 0, and what r adds is known."""
     p, r = np.exp(log_p), np.exp(log_r)
     log_mean = np.logaddexp(log_p, log_r) - _LOG_2
-    inside = 1 - outside
+    inside = np.where(outside < 0.5, 1 - outside, np.sum(weights * r, axis=0))
 
     def integral(density: Float, excess: Float) -> Float:
-        return np.sum(weights * np.where(density == 0, 0.0, density * excess), axis=0)
+        nothing = (density == 0) | (weights == 0)
+        return np.sum(np.where(nothing, 0.0, weights * density * excess), axis=0)
 
     kl = integral(p, log_p - log_r)
     reverse = integral(r, log_r - log_p) / inside - np.log(inside)

@@ -16,6 +16,7 @@ from distfit_nn.stats.bimodality.critical_bandwidth import (
     critical_bandwidth_test,
 )
 from tests import tolerances
+from tests.stats.faces import BAD
 
 
 def valleys_slowly(x, h, low, high):
@@ -142,21 +143,6 @@ def test_grids_and_outliers(rng):
     line = critical_bandwidth_test(far, replicates=9, interval=(0, 1))
     assert inside.statistic < 1
     assert line.statistic > 1e3
-
-
-BAD = {
-    "none": [],
-    "one": [1.0],
-    "two": [1.0, 2.0],
-    "equal": [3.0] * 50,
-    "two distinct": [0.0] * 25 + [1.0] * 25,
-    "nan": [np.nan] * 10,
-    "inf": [np.inf, -np.inf, *np.linspace(-1, 1, 20) ** 3],
-    "ints": np.arange(20),
-    "float16": np.linspace(6e4, 6.5e4, 30).astype(np.float16),
-    "huge": np.linspace(-1, 1, 30) ** 3 * 1.7e308,
-    "tiny": np.linspace(-1, 1, 30) ** 3 * 1e-320,
-}
 
 
 @pytest.mark.filterwarnings("error")

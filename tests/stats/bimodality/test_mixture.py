@@ -17,6 +17,7 @@ from distfit_nn.stats.bimodality.mixture import ashman_d, mixture_test, two_comp
 from distfit_nn.stats.bimodality.mixture_kernel import LEAST_RATIO
 from distfit_nn.stats.bimodality.mixture_modes import valley_of
 from tests import tolerances
+from tests.stats.faces import BAD
 
 
 def two(rng, n, share, distance, ratio=1.0):
@@ -202,21 +203,6 @@ def test_pvalue_counts_replicates(rng):
     assert mixture_test(x, replicates=19, random_state=1).pvalue == pvalue
     generator = np.random.default_rng(1)
     assert mixture_test(x, replicates=19, random_state=generator).pvalue == pvalue
-
-
-BAD = {
-    "none": [],
-    "one": [1.0],
-    "two": [1.0, 2.0],
-    "equal": [3.0] * 50,
-    "two distinct": [0.0] * 25 + [1.0] * 25,
-    "nan": [np.nan] * 10,
-    "inf": [np.inf, -np.inf, *np.linspace(-1, 1, 20) ** 3],
-    "ints": np.arange(20),
-    "float16": np.linspace(6e4, 6.5e4, 30).astype(np.float16),
-    "huge": np.linspace(-1, 1, 30) ** 3 * 1e300,
-    "tiny": np.linspace(-1, 1, 30) ** 3 * 1e-320,
-}
 
 
 @pytest.mark.filterwarnings("error")

@@ -18,6 +18,7 @@ from distfit_nn.stats.bimodality.relu_signature import (
     relu_signature_of_density,
 )
 from tests import tolerances
+from tests.stats.faces import COLUMNS
 
 NUMBERS = ReluSignature._fields[3:12]
 
@@ -119,20 +120,10 @@ def test_columns_axes_dtypes_and_tensors(rng):
     assert pooled.present
 
 
-BAD_INPUT = {
-    "none": [],
-    "one": [1.0],
-    "two": [1.0, 2.0],
-    "equal": [3.0] * 50,
-    "halves": [0.0] * 25 + [1.0] * 25,
-    "nan": [np.nan] * 10,
-}
-
-
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", BAD_INPUT)
+@pytest.mark.parametrize("name", COLUMNS)
 def test_relu_signature_bad_input(name):
-    x = np.array(BAD_INPUT[name])
+    x = np.array(COLUMNS[name])
     got = relu_signature(x)
     assert got.present == False  # noqa: E712 (a NumPy bool)
     assert got.n == np.isfinite(x).sum()

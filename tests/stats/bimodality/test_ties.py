@@ -12,6 +12,7 @@ from distfit_nn.stats import dip_test
 from distfit_nn.stats.bimodality.atoms import Atoms, atoms
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from tests import tolerances
+from tests.stats.faces import BAD
 
 
 def spread_slowly(values):
@@ -189,23 +190,10 @@ def test_atoms_of_clipped_values(rng):
     assert np.signbit(atoms([-0.0, -0.0, 1.0]).value) == 0
 
 
-BAD_INPUT = {
-    "none": [],
-    "one": [1.0],
-    "two": [1.0, 2.0],
-    "equal": [3.0] * 50,
-    "halves": [0.0] * 25 + [1.0] * 25,
-    "nan": [np.nan] * 10,
-    "infinities": [np.inf, -np.inf, *range(20)],
-    "float16": np.linspace(5.9e4, 6e4, 32).astype(np.float16),
-    "huge": [-1e300, 0.0, 1e300],
-}
-
-
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", BAD_INPUT)
+@pytest.mark.parametrize("name", BAD)
 def test_atoms_bad_input(name):
-    x = np.array(BAD_INPUT[name])
+    x = np.array(BAD[name])
     got = atoms(x)
     assert (got.n, got.number, got.share) == (np.isfinite(x).sum(), 0, 0)
     assert np.isnan(got.value) == np.isnan(got.value_share) == (got.n == 0)

@@ -112,7 +112,7 @@ def test_two_samples_against_scipy(rng, n, m):
         assert got.wasserstein_2[j] == pytest.approx(np.sqrt(np.mean(copies**2)), abs=error)
         want = stats.ks_2samp(u, v, method="exact")
         assert got.kolmogorov[j] == pytest.approx(want.statistic, abs=error)
-        assert got.kolmogorov_pvalue[j] == pytest.approx(want.pvalue, rel=1e-9)
+        assert got.kolmogorov_pvalue[j] == pytest.approx(want.pvalue, rel=tolerances.REORDERED)
 
 
 def test_one_reference_sample_serves_all_columns(rng):
@@ -160,7 +160,7 @@ def test_chance_is_what_samples_of_the_reference_show(rng, n):
 def test_means_of_normal_order_statistics():
     for n, i in [(1, 1), (2, 1), (9, 5), (500, 61), (500, 200), (130, 61), (5000, 70)]:
         want = stats.beta(i, n + 1 - i).expect(stats.norm.ppf)
-        assert normal_order_means(n)[i - 1] == pytest.approx(want, abs=2e-7)
+        assert normal_order_means(n)[i - 1] == pytest.approx(want, abs=tolerances.ORDER_MEANS)
         assert len(normal_order_means(n)) == n
 
 
@@ -176,7 +176,7 @@ def test_tail_of_kolmogorovs_distance_against_scipy(n):
 def test_tail_of_two_samples_beyond_the_paths():
     d, n = np.array([0.05, 0.02]), np.array([2000, 2000])
     want = [stats.kstwobign.sf(np.sqrt(1000) * v) for v in d]
-    np.testing.assert_allclose(tail_of_two(d, n, n), want, rtol=1e-12)
+    np.testing.assert_allclose(tail_of_two(d, n, n), want, rtol=tolerances.CLOSED_FORM)
 
 
 @pytest.mark.parametrize("n", [50, 500])
