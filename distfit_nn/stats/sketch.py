@@ -44,6 +44,7 @@ Array = NDArray[Any]
 _TILE = 64  # columns whose windows stay in a near cache together
 _BLOCK = 1 << 15  # values that are copied at once
 _SLAB = 1 << 20  # values of a slab of whole rows
+_HEAD = 4096  # rows that are sorted to begin with, rather than hashed
 
 
 class SketchSums:
@@ -69,6 +70,7 @@ class SketchSums:
         self.columns = _checks.whole_number(columns, "columns")
         self.bins = _checks.whole_number(bins, "bins", 4)
         self._state = kernel.new_state(self.columns, self.bins)
+        self._fresh = True
 
     def update(self, block: ArrayLike, weights: ArrayLike | None = None) -> None:
         """Count a block of rows; NaN and infinite values are left out.
@@ -97,6 +99,11 @@ class SketchSums:
         if weights is not None:
             heavy = _row_weights(weights, table.shape).reshape(-1)
             self._use_floats()
+        if self._fresh and weights is None:
+            head = flat.reshape(table.shape)[:_HEAD]
+            kernel.begin(self._state, np.sort(head.T.astype(np.float64)), self.bins)
+            flat = flat[head.size :]
+        self._fresh &= len(table) == 0
         if len(flat):
             kernel.update(self._state, flat, heavy, self.bins)
 
@@ -144,6 +151,7 @@ class SketchSums:
             )
 
     def _absorb(self, sketch: Sketch) -> None:
+        self._fresh = False
         if any(counts.dtype != np.int64 for counts in sketch.counts):
             self._use_floats()
         dtype = self._state.window.dtype

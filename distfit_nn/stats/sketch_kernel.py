@@ -324,7 +324,13 @@ def canonical(edges: Array, counts: Array, least: int, bins: int) -> tuple[int, 
 def _rebuild(state: State, j: int, bins: int, least: int) -> None:
     """Coarsen a column to at most `bins` bins, and to the exponent `least`; place its window."""
     edges, counts = _gather(state, j)
-    exponent, edges, counts = canonical(edges, counts, max(least, state.exponent[j]), bins)
+    _install(state, j, edges, counts, max(least, state.exponent[j]), bins)
+
+
+@_jit
+def _install(state: State, j: int, edges: Array, counts: Array, least: int, bins: int) -> None:
+    """Put ascending edges and their counts, which are changed, in place of what a column holds."""
+    exponent, edges, counts = canonical(edges, counts, least, bins)
     bin_exponent, share = (exponent, 0.0) if exponent > LEAST else (_grid(edges), 0.5)
     base = _best_window(edges, counts, bin_exponent, state.window.shape[1] - 1, share)
     for lane in range(j, len(state.base), len(state.exponent)):
@@ -340,6 +346,24 @@ def _rebuild(state: State, j: int, bins: int, least: int) -> None:
     state.used[j] = 0
     state.missed[j] = 0 if base < np.inf else _NEVER  # none fits: it never will
     _add(edges, counts, np.full(len(edges), j), 0, state)
+
+
+@_jit
+def begin(state: State, rows: Array, bins: int) -> None:
+    """Count the first values of all columns, as rows that are sorted, NaN last: no need to hash."""
+    edges = np.empty(rows.shape[1])
+    counts = np.empty(rows.shape[1], state.window.dtype)
+    for j in range(len(rows)):
+        size = 0
+        for x in rows[j]:
+            if not abs(x) < np.inf:
+                continue
+            if size > 0 and edges[size - 1] == x:
+                counts[size - 1] += 1
+            else:
+                edges[size], counts[size] = x + 0.0, 1
+                size += 1
+        _install(state, j, edges[:size].copy(), counts[:size].copy(), LEAST, bins)
 
 
 @_jit
