@@ -446,3 +446,68 @@ ORDER_MEANS = 2e-7
 
 FOUR_DIGITS = 5e-5
 """A number that is printed with four digits behind the point."""
+
+
+def mean_error(std: float, n: int) -> float:
+    """How far the mean of n values with this standard deviation may be from the truth.
+
+    The entropy of a normal sample is the mean of -log p, whose variance is 1/2, and of noise up to
+    0.63 (three neighbours): below 1.1 in all. A standard deviation has std / sqrt(2 n).
+    """
+    return STANDARD_ERRORS * std / float(np.sqrt(n))
+
+
+def share_error(share: float, n: int) -> float:
+    """How far a share of n values may be from the probability that it estimates."""
+    return STANDARD_ERRORS * float(np.sqrt(share * (1 - share) / n))
+
+
+MODE_OF_SAMPLE = 0.4
+"""The mode of a kernel estimate of n values, h wide, has the variance R / (n h^3 f) with f = 0.4
+the density there and R = 1 / (4 sqrt(pi)), in units of the deviation: 0.1^2 for n = 1,000 and
+h = 0.3, four times that."""
+
+WIDTH_OF_SAMPLE = 0.05
+"""Half of the height of 20,000 values is known to 1 / sqrt(n h f), h = 0.25 deviations: 2%; with
+the slope there the width is known to half of that at either end, taken four times."""
+
+IMPROVED_BANDWIDTH = 0.1
+"""Relative: the rule estimates a functional of n = 20,000 values, which has the rate n^(-5/14),
+3%, and the fifth root of it; its pilots start from a normal law of either part."""
+
+VALLEY_OF_GRID = 1e-5
+"""A lowest point between grid points 6 / 20,000 apart is off by an eighth of the square of that
+step times the curvature, below 1 / 0.15^2 of the height, twice."""
+
+MIXTURE_PARAMETERS = 1e-2
+"""EM ends where the likelihood gains less than MIXTURE_LIKELIHOOD a value; it is flat to the square
+of a parameter's distance: 1e-3, ten times that where components overlap."""
+
+MODE_OF_SIX_MOMENTS = 0.3
+"""A density of six moments cannot follow a mixture whose parts differ in width: its modes lie
+within a third of the wider part's deviation of their means, 0.8 here."""
+
+MASS_OF_SIX_MOMENTS = 0.06
+"""Two laws with their first six moments in common differ by up to the sum of Christoffel's weights
+at a point (Chebyshev, Markov, Stieltjes), about 0.4; smooth ones by a sixth of that."""
+
+WIDTH_OF_SIX_MOMENTS = 0.15
+"""A quartile distance of a part: the error of a mass over the density at the quartiles, relative to
+that distance, half of MODE_OF_SIX_MOMENTS."""
+
+KOLMOGOROV_TAIL = 0.01
+"""What `tail_of_one` promises of p-values above 0.001, relative."""
+
+QUANTILES_AS_LAW = 2e-3
+"""W_2^2 of 20,000 quantiles at mid levels from their own law: the mean variance in the outermost
+cells, each 1/n of the mass and about one deviation (up to 3) wide, and the cross term with it."""
+
+TOTAL_VARIATION = 2e-4
+"""1e-4 as `density_divergences` says, of an integrand with kinks; as much for the oracle's rule."""
+
+PRINTED_QUANTILES = 0.025
+"""Quantiles printed with three digits: rounded by up to 1e-3 of themselves, times the slope of the
+logarithm of p, up to 12, doubled for the simulation they or ours come from."""
+
+STEPHENS = 0.002
+"""Stephens' formula for p is good to two units of the third digit, below 0.1."""

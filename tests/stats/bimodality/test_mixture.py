@@ -71,7 +71,7 @@ def test_likelihood_is_as_high_as_scikit_learns(rng, case, equal):
         assert got.converged
         assert got.statistic / 2 >= want - tolerances.MIXTURE_LIKELIHOOD * len(x)
         if case == "separated":
-            assert got.weights[0] == pytest.approx(weight, abs=1e-3)
+            assert got.weights[0] == pytest.approx(weight, abs=tolerances.MIXTURE_PARAMETERS)
 
 
 def log_likelihood(x, fit):
@@ -104,9 +104,9 @@ def test_fields_agree_with_their_definitions(rng, case, equal):
 def test_true_parameters_are_found(rng):
     x = two(rng, 20_000, 0.3, 4.0, 0.5)
     fit = two_component_mixture(x)
-    np.testing.assert_allclose(fit.weights, [0.3, 0.7], atol=0.02)
-    np.testing.assert_allclose(fit.means, [0, 4], atol=0.05)
-    np.testing.assert_allclose(fit.stds, [1, 0.5], atol=0.03)
+    np.testing.assert_allclose(fit.weights, [0.3, 0.7], atol=tolerances.share_error(0.3, 20_000))
+    np.testing.assert_allclose(fit.means, [0, 4], atol=tolerances.mean_error(1.0, 6000))
+    np.testing.assert_allclose(fit.stds, [1, 0.5], atol=tolerances.mean_error(1.0, 2 * 6000))
     assert fit.bimodal
     assert 0 < fit.valley < 0.5
 
@@ -123,10 +123,10 @@ def test_modes_of_the_mixture_against_its_curve(weight, distance, ratio):
     bimodal, valley = valley_of(weights, means, stds)
     if len(low):
         want = curve[low[0]] / min(curve[: low[0]].max(), curve[low[0] :].max())
-        assert valley[0] == pytest.approx(want, abs=1e-5)
+        assert valley[0] == pytest.approx(want, abs=tolerances.VALLEY_OF_GRID)
         assert bimodal[0]
     else:  # a valley finer than the grid is as deep as the square of a step
-        assert valley[0] >= 1 - 1e-5
+        assert valley[0] >= 1 - tolerances.VALLEY_OF_GRID
 
 
 def test_equal_parts_two_deviations_apart_have_one_mode():
@@ -146,7 +146,7 @@ def test_shift_scale_reflection_and_order(power, flip, seed):
     fit, moved = two_component_mixture(x), two_component_mixture(rng.permutation(x) * scale)
     assert moved.statistic == pytest.approx(fit.statistic, abs=80 * tolerances.MIXTURE_LIKELIHOOD)
     means = moved.means[::-1] if flip else moved.means
-    np.testing.assert_allclose(means / scale, fit.means, atol=1e-2)
+    np.testing.assert_allclose(means / scale, fit.means, atol=tolerances.MIXTURE_PARAMETERS)
     shifted = two_component_mixture(x + 16.0)
     assert shifted.statistic == pytest.approx(fit.statistic, abs=80 * tolerances.MIXTURE_LIKELIHOOD)
 

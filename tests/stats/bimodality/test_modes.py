@@ -65,7 +65,7 @@ def test_width_of_one_normal_mode_is_its_full_width_at_half_maximum(rng):
     mode = find_modes(x, bandwidth=0.5)
     assert len(mode) == 1
     want = 2 * np.sqrt(2 * np.log(2)) * np.hypot(x.std(), 0.5)
-    assert mode["width"][0] == pytest.approx(want, rel=0.05)
+    assert mode["width"][0] == pytest.approx(want, rel=tolerances.WIDTH_OF_SAMPLE)
 
 
 @pytest.mark.parametrize("rule", ["scott", "silverman"])
@@ -80,9 +80,13 @@ def test_normal_rules(rng, rule):
 def test_improved_rule_sees_the_scale_of_each_mode(rng):
     n = 20_000
     best = (4 / 3 / n) ** 0.2  # of a normal law, in standard deviations
-    assert bandwidth_of(np.sort(rng.normal(size=n)), "isj") == pytest.approx(best, rel=0.1)
+    assert bandwidth_of(np.sort(rng.normal(size=n)), "isj") == pytest.approx(
+        best, rel=tolerances.IMPROVED_BANDWIDTH
+    )
     far = np.sort(rng.normal(size=n) + 50 * (rng.random(n) < 0.5))
-    assert bandwidth_of(far, "isj") == pytest.approx(best * 2**0.2, rel=0.1)
+    assert bandwidth_of(far, "isj") == pytest.approx(
+        best * 2**0.2, rel=tolerances.IMPROVED_BANDWIDTH
+    )
     assert bandwidth_of(far, "silverman") > 3
 
 
@@ -99,7 +103,7 @@ def test_noise_makes_no_modes(rng):
 def test_two_modes_are_found(rng, method):
     found = find_modes(two_modes(rng), method=method)
     assert len(found) == 2
-    np.testing.assert_allclose(found["position"], [0, 6], atol=0.35)
+    np.testing.assert_allclose(found["position"], [0, 6], atol=tolerances.MODE_OF_SAMPLE)
     assert 1.5 < found["valley"][0] < 5
     assert found["valley_height"][0] < found["height"].min() / 3
 
@@ -141,7 +145,7 @@ def test_atoms_are_left_out(rng):
     (mode,) = find_modes(x)
     rest = find_modes(np.append(x[x > 0], 0.0))
     assert mode["height"] == pytest.approx(rest["height"][0] * (1 - apart))
-    assert mode["position"] == pytest.approx(1, abs=0.3)
+    assert mode["position"] == pytest.approx(1, abs=tolerances.MODE_OF_SAMPLE)
 
 
 def test_a_grid_has_neither_atoms_nor_modes_of_its_own(rng):
@@ -154,7 +158,9 @@ def test_a_grid_has_neither_atoms_nor_modes_of_its_own(rng):
 def test_a_far_outlier_leaves_the_modes_where_they_are(rng):
     x = two_modes(rng)
     far = find_modes(np.append(x, 1e9))
-    np.testing.assert_allclose(far["position"], find_modes(x)["position"], atol=0.3)
+    np.testing.assert_allclose(
+        far["position"], find_modes(x)["position"], atol=tolerances.MODE_OF_SAMPLE
+    )
 
 
 BAD = {

@@ -37,14 +37,16 @@ def test_the_shape_is_found_with_its_numbers(rng):
     assert (got.n == 4000).all()
     assert (got.modes == 2).all()
     np.testing.assert_allclose(got.std, std, rtol=tolerances.MAXENT_RESIDUAL)
-    np.testing.assert_allclose(got.left_position * std, -0.5, atol=0.2)
-    np.testing.assert_allclose(got.right_position * std, 1.8, atol=0.3)
-    np.testing.assert_allclose(got.share_left, 0.63, atol=0.06)
-    np.testing.assert_allclose(got.share_negative, (x < 0).mean(axis=0), atol=0.04)
+    np.testing.assert_allclose(got.left_position * std, -0.5, atol=tolerances.MODE_OF_SIX_MOMENTS)
+    np.testing.assert_allclose(got.right_position * std, 1.8, atol=tolerances.MODE_OF_SIX_MOMENTS)
+    np.testing.assert_allclose(got.share_left, 0.63, atol=tolerances.MASS_OF_SIX_MOMENTS)
+    np.testing.assert_allclose(
+        got.share_negative, (x < 0).mean(axis=0), atol=tolerances.MASS_OF_SIX_MOMENTS
+    )
     below, above = x[:, 0][x[:, 0] < 0.8], x[:, 0][x[:, 0] > 0.8]
     for width, side in ((got.left_width[0], below), (got.right_width[0], above)):
         assert width * std[0] == pytest.approx(
-            np.subtract(*np.quantile(side, [0.75, 0.25])), rel=0.15
+            np.subtract(*np.quantile(side, [0.75, 0.25])), rel=tolerances.WIDTH_OF_SIX_MOMENTS
         )
 
 

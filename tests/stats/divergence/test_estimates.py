@@ -51,7 +51,9 @@ def test_coverage_and_standard_error(rng, law, method):
     share = np.mean((got.low <= want) & (want <= got.high))
     error = tolerances.STANDARD_ERRORS * np.sqrt(0.05 * 0.95 / replicates)
     assert 0.93 - error / 2 <= share <= 0.95 + error
-    assert got.standard_error.mean() == pytest.approx(got.statistic.std(), rel=0.15)
+    assert got.standard_error.mean() == pytest.approx(
+        got.statistic.std(), rel=tolerances.mean_error(1.0, 2 * replicates)
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
