@@ -41,7 +41,7 @@ DEFINITIONS = {
         f"of n values of N(0,1) itself exceed with probability {FAR_CHANCE:g} (2 n KL taken as "
         "chi-squared with as many degrees of freedom as moments; n at least two more than these). "
         "A unit that is not constant but "
-        "has too few distinct values for a density is judged by kl_gaussian."
+        "has no density that can be trusted is judged by kl_gaussian."
     ),
     "shape": (
         f"Empty; constant; atom (one value makes up {MOST:.0%}); discrete (fewer than "
@@ -101,7 +101,8 @@ DEFINITIONS = {
     "kl_maxent": (
         "KL(p, N(0,1)) = (E x^2 + log 2 pi)/2 - H(p), in nats, for the maximum-entropy density p "
         "with the unit's first moments on three times the range of its data. Among all densities "
-        "with these moments p has the smallest divergence."
+        "with these moments p has the smallest divergence. Missing where there is no density, or a "
+        "regularised one that misses its moments by more than a trace."
     ),
     "kl_shape": (
         "The negentropy: the entropy of the normal distribution of the same std less that of the "

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from distfit_nn.maxent import Density
+from distfit_nn.maxent import Density, Status
 from distfit_nn.stats.accumulator import ColumnSummary
 from distfit_nn.stats.bimodality.classify import Classification, Evidence, evidence_of_rows, judge
 from distfit_nn.stats.bimodality.relu_signature import relu_signature_of_density
@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 ALPHA = 0.05  # false discovery rate of the tests over the units of a recording
 FAR_KL = 0.5  # nats: the KL divergence of N(1, 1) from N(0, 1)
 FAR_CHANCE = 1e-3  # share of units of N(0, 1) that small samples alone may call far
+MOST_EPSILON = 1e-6  # of a regularised density that counts
 QUANTILES = {"q01": 0.01, "median": 0.5, "q99": 0.99}
 BATCH = 1 << 18  # values of the sample that are sorted at once
 
@@ -154,7 +155,7 @@ def _modes(shape: Classification, density: Density) -> dict[str, Any]:
         "valley_depth": shape.depth,
         "shape": shape.verdict.astype(object),
         "evidence": shape.evidence.astype(object),
-        "relu_signature": relu_signature_of_density(density).present,
+        "relu_signature": relu_signature_of_density(density).present & trusted(density),
     }
 
 
@@ -166,7 +167,7 @@ def _distances(measured: Moments, sample: SampleMeasures, density: Density) -> d
         "kl_maxent": kl_maxent,
         "kl_location": parts.location,
         "kl_scale": parts.scale,
-        "kl_shape": parts.shape,
+        "kl_shape": np.where(trusted(density), parts.shape, np.nan),
         "wasserstein": sample.distances.wasserstein_1,
         "wasserstein_chance": sample.distances.chance_1,
         "kolmogorov": sample.distances.kolmogorov,
@@ -201,7 +202,15 @@ def _far(table: pd.DataFrame, order: int) -> pd.Series:
 
 
 def divergences(measured: Moments, density: Density) -> tuple[Array, Array]:
-    """Return KL to N(0,1) of the Gaussian fit and of the density; NaN where there is none."""
+    """Return KL to N(0,1) of the Gaussian fit and of the density; NaN where none can be trusted."""
     gaussian = kl_from_moments(measured.mean, measured.var)
     mean, var, entropy = (np.asarray(v) for v in (density.mean(), density.var(), density.entropy()))
-    return gaussian, kl_from_moments(mean, var, entropy)
+    fitted = kl_from_moments(mean, var, entropy)
+    return gaussian, np.where(trusted(density), fitted, np.nan)
+
+
+def trusted(density: Density) -> NDArray[np.bool_]:
+    """Return which columns have a density with their moments, but for a trace of the uniform's."""
+    solution = density.solution
+    near = (solution.status == Status.REGULARISED) & (solution.epsilon <= MOST_EPSILON)
+    return np.asarray(near | (solution.status == Status.OK))

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats as scipy_stats
 
-from distfit_nn.stats import summary
-from distfit_nn.stats import sketch
+from distfit_nn.stats import sketch, summary
 from distfit_nn.stats.densities import histogram
 from distfit_nn.stats.summary import Place, summarise
 from tests import tolerances
@@ -188,3 +187,14 @@ def test_small_normal_samples_are_rarely_far(rng, n):
 def test_few_distinct_values_are_judged_by_mean_and_std(rng):
     x = np.stack([rng.choice([-100.0, 100.0], 500), rng.choice([-1.0, 1.0], 500), np.ones(500)], 1)
     assert summarise(x).units["far"].tolist() == [True, False, False]
+
+
+def test_a_density_that_misses_its_moments_says_nothing(rng):
+    """Of Cauchy columns the extremes are all that six moments see."""
+    units = summarise(rng.standard_cauchy((100_000, 4))).units
+    missed = units["maxent_status"] == "regularised"
+    assert missed.any()
+    assert units.loc[missed, ["kl_maxent", "kl_shape"]].isna().all(axis=None)
+    assert not units.loc[missed, "relu_signature"].any()
+    assert units["far"].all()
+    assert units["heavy_tailed"].all()
