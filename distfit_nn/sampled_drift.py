@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from distfit_nn.capture.entries import CHUNK, Entry
 from distfit_nn.errors import InputError
 from distfit_nn.pairs import Pair
-from distfit_nn.stats.drift import Drift, _judged, _Measured, _measured
+from distfit_nn.stats.drift import Drift
 from distfit_nn.stats.drift_exchange import exchange
+from distfit_nn.stats.drift_measures import UnitMeasures, judged_units, measured_units
 from distfit_nn.stats.row_sample import RowSample, SampledRows
 from distfit_nn.stats.rows import Int
 from distfit_nn.streaming import Progress
@@ -93,9 +94,9 @@ def drift_between(pair: Pair, settings: DriftSettings, sampler: Sampler) -> Drif
         x = sampler.draw(pair.before, units, (number, len(passes)))
         y = sampler.draw(pair.after, units, (number, len(passes)))
         labels = _groupings(pair, x, y, settings)
-        parts.append(_measured(x.values, y.values, labels, settings.paired))
+        parts.append(measured_units(x.values, y.values, labels, settings.paired))
     measured = _joined(parts)
-    effects, drifted, layer = _judged(measured, settings.alpha, settings.least_effect)
+    effects, drifted, layer = judged_units(measured, settings.alpha, settings.least_effect)
     return Drift(
         **effects,
         drifted=drifted,
@@ -159,7 +160,9 @@ def places(entry: Entry, sample: SampledRows) -> Int:
     return starts[sample.shard] + sample.row
 
 
-def _joined(parts: Sequence[_Measured]) -> _Measured:
+def _joined(parts: Sequence[UnitMeasures]) -> UnitMeasures:
     """Return what was measured of some units after the other as one."""
     tables, *others = zip(*parts, strict=True)
-    return _Measured(np.concatenate(tables, axis=1), *(np.concatenate(column) for column in others))
+    return UnitMeasures(
+        np.concatenate(tables, axis=1), *(np.concatenate(column) for column in others)
+    )
