@@ -16,7 +16,7 @@ from distfit_nn._threads import threads
 from distfit_nn.capture.entries import CHUNK, Entry, Part
 from distfit_nn.errors import InputError
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
-from distfit_nn.stats.tiles import ROWS, WIDTH
+from distfit_nn.stats.tiles import WIDTH
 
 Progress = Callable[[Entry, int], None]
 
@@ -50,14 +50,13 @@ class Settings:
     def passes(self, entry: Entry) -> list[slice]:
         """Return the units that are measured at once, so that the memory is enough.
 
-        Needed are a chunk as it lies, and for each unit two tiles, its sums and the sample, which
-        is twice there while it is put in order.
+        Needed are two chunks, and for each unit its sums and the sample, which is there twice
+        while it is put in order.
         """
         itemsize = max(piece.itemsize for piece in entry.pieces)
-        values = min(entry.rows * entry.units, max(CHUNK, entry.units))
-        tiles = 2 * min(entry.rows, ROWS) * (4 if itemsize <= 4 else 8)
-        unit = 60 * self.bins + 2 * min(entry.rows, self.rows) * itemsize + tiles + 2000
-        width = max((self.memory - values * itemsize) // unit // WIDTH, 1) * WIDTH
+        chunks = 2 * min(entry.rows * entry.units, max(CHUNK, entry.units)) * itemsize
+        unit = 64 * self.bins + 2 * min(entry.rows, self.rows) * itemsize + 2000
+        width = max((self.memory - chunks) // unit // WIDTH, 1) * WIDTH
         return [slice(j, min(j + width, entry.units)) for j in range(0, entry.units, width)]
 
 
@@ -91,7 +90,7 @@ def measure(
     found = settings.accumulator(units.stop - units.start, workers)
     for part in parts:
         for chunk in part.chunks():
-            found.update(chunk[:, units], shard=part.number)
+            found.update(chunk[:, units], shard=part.number, keeps=True)
         if done is not None:
             done(part)
     return found

@@ -28,7 +28,7 @@ class Part:
     pieces: tuple[Piece, ...]
 
     def chunks(self) -> Iterator[NDArray[Any]]:
-        """Yield the rows in tables (rows, units), each valid until the next is asked for."""
+        """Yield the rows in tables (rows, units), each valid until the next but one."""
         for piece in self.pieces:
             yield from piece.chunks(_rows_of(CHUNK, piece.units))
 

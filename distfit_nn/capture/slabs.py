@@ -71,7 +71,7 @@ class Slab:
         return table
 
     def chunks(self, most: int) -> Iterator[NDArray[Any]]:
-        """Yield the rows, up to `most` at once, each time in the same memory.
+        """Yield the rows, up to `most` at once, in two memories by turns.
 
         Raises
         ------
@@ -79,11 +79,13 @@ class Slab:
             The file cannot be read, or ends too soon.
         """
         row = self.units * self.itemsize
-        buffer = np.empty(min(most, self.rows) * row, np.uint8)
+        size = min(most, self.rows) * row
+        one, other = np.empty(size, np.uint8), np.empty(size * (most < self.rows), np.uint8)
         with files.reading(self.location) as fill:
             for start in range(0, max(1, self.rows), most):
                 rows = min(most, self.rows - start)
-                part = buffer[: rows * row]
+                part = one[: rows * row]
+                one, other = other, one
                 fill(self.offset + start * row, part.data)
                 yield self._table(part, rows)
 

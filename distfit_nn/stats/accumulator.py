@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.stats import tiles
 from distfit_nn.stats.moment_sums import MomentSums
 from distfit_nn.stats.moments_result import Moments
 from distfit_nn.stats.row_sample import RowSample, SampledRows
@@ -19,7 +20,7 @@ from distfit_nn.stats.rows import Float, Int
 from distfit_nn.stats.shard_tree import ShardTree
 from distfit_nn.stats.sketch import SketchSums
 from distfit_nn.stats.sketch_bins import Sketch, of_columns
-from distfit_nn.stats.tiles import Block, Tiles, Workers
+from distfit_nn.stats.tiles import Block, Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +105,11 @@ class Accumulator:
     ``update`` takes rows, ``merge`` the accumulator of other rows of the same columns, ``finalise``
     tells what is known so far; all sums are float64, whatever the dtype of the data. Rows belong to
     *shards*, which are numbered; within a shard they are counted from 0. The result is a function
-    of the rows of each shard, in their order, to the last bit: it does not depend on the pieces in
-    which they come (as long as these have one dtype), on how shards are shared out among
-    accumulators, on the order in which these are merged, or on threads. Counts, extremes and
-    sketch do not even depend on the order of the rows or on the shards; moments do in their last
-    digits, and the sample is another one.
+    of the rows of each shard, in their order, and of the pieces in which they come, to the last
+    bit: it does not depend on how shards are shared out among accumulators, on the order in which
+    these are merged, or on threads. Counts, extremes, sketch and sample do not depend on the pieces
+    either, and all but the sample not on the order of rows or on the shards; moments do in their
+    last digits.
 
     Parameters
     ----------
@@ -152,8 +153,8 @@ class Accumulator:
         self.columns = _checks.positive_int(columns, "columns")
         self._settings = {"order": order, "bins": bins, "rows": rows, "seed": seed}
         self._moments: ShardTree[_Sums] = ShardTree()
-        self._tiles = Tiles(self.columns)
-        self._sketches = [SketchSums(width, bins) for width in self._tiles.widths]
+        self._step = tiles.rows_at_once(self.columns)
+        self._sketches = [SketchSums(width, bins) for width in tiles.widths(self.columns)]
         self._sample = RowSample(rows, seed=seed)
         self._open: tuple[int, _Sums] | None = None
         self._workers = Workers(_checks.positive_int(threads, "threads"))
@@ -165,6 +166,7 @@ class Accumulator:
         shard: int = 0,
         mask: ArrayLike | None = None,
         weights: ArrayLike | None = None,
+        keeps: bool = False,
     ) -> None:
         """Add rows to a shard.
 
@@ -179,6 +181,9 @@ class Accumulator:
             What is False is as if it were not there: padding, for instance.
         weights : array-like (n,), optional
             Finite and not negative; see `moments`, `Sketch` and `RowSample` for what they mean.
+        keeps : bool, default False
+            Whether the table will stay as it is until the next update has returned: with
+            threads, this one then returns while they are at work.
 
         Raises
         ------
@@ -197,8 +202,12 @@ class Accumulator:
         if shown is not None:
             rows = rows[shown]
             shares = None if shares is None else shares[shown]
-        for blocks in self._tiles.put(rows, shares):
-            self._add(blocks, sums)
+        for start in range(0, len(rows), self._step):
+            piece = slice(start, start + self._step)
+            share = None if shares is None else shares[piece]
+            self._add(tiles.blocks(rows[piece], share), sums)
+        if not keeps:
+            self._workers.wait()
 
     def _add(self, blocks: list[Block], sums: _Sums) -> None:
         """Sum the blocks of all tiles."""
@@ -254,7 +263,7 @@ class Accumulator:
         return sample if len(sample.values) else sample._replace(values=np.empty((0, self.columns)))
 
     def _empty(self) -> _Sums:
-        return _Sums.new(self._tiles.widths, self._settings["order"])
+        return _Sums.new(tiles.widths(self.columns), self._settings["order"])
 
     def _checked(self, table: ArrayLike) -> NDArray[Any]:
         rows = _checks.to_numpy(table, "table")
@@ -275,7 +284,6 @@ class Accumulator:
         if self._open is not None:
             number, sums = self._open
             self._open = None
-            self._add(self._tiles.rest(), sums)
             self._workers.wait()
             self._moments.add(number, sums)
 

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
@@ -78,7 +79,8 @@ class SketchSums:
         Parameters
         ----------
         block : array-like of shape (n, d)
-            Without a copy if it is float32 or float64 and C-contiguous.
+            Without a copy if it is float32 or float64 and C-contiguous, or some 256 columns of
+            such an array.
         weights : array-like of shape (n,) or (n, d), optional
             Finite, not negative; 0 is as if the value were not there. Sums of weights are
             float64 from then on: the bins stay canonical, but the sums' last bits depend on
@@ -92,20 +94,18 @@ class SketchSums:
         table = _checks.to_numpy(block, "block")
         if table.ndim != 2 or table.shape[1] != self.columns:
             raise InputError(f"block must have shape (n, {self.columns}), got {table.shape}")
-        plain = np.float32 if table.dtype == np.float32 else np.float64
-        with np.errstate(over="ignore"):  # a long double may become inf: left out
-            flat = np.ascontiguousarray(table, plain).reshape(-1)
         heavy = np.empty(0)
         if weights is not None:
             heavy = _row_weights(weights, table.shape).reshape(-1)
             self._use_floats()
+        if table.size == 0:
+            return
         if self._fresh and weights is None:
-            head = flat.reshape(table.shape)[:_HEAD]
-            kernel.begin(self._state, np.sort(head.T.astype(np.float64)), self.bins)
-            flat = flat[head.size :]
-        self._fresh &= len(table) == 0
-        if len(flat):
-            kernel.update(self._state, flat, heavy, self.bins)
+            head, table = table[:_HEAD], table[_HEAD:]
+            kernel.begin(self._state, np.sort(_as_float64(head.T)), self.bins)
+        self._fresh = False
+        if len(table):
+            kernel.update(self._state, *self._flat(table), heavy, self.bins)
 
     def merge(self, other: SketchSums) -> None:
         """Add what another one has seen, in place.
@@ -142,6 +142,19 @@ class SketchSums:
     def __setstate__(self, state: dict[str, Any]) -> None:
         SketchSums.__init__(self, state["columns"], state["bins"])
         self._absorb(state["sketch"])
+
+    def _flat(self, table: Array) -> tuple[Array, int]:
+        """Return the memory of a table, and how far its rows are apart there."""
+        plain = table.dtype in (np.float32, np.float64) and table.dtype.isnative
+        alone = len(self._state.place) == self.columns  # a row of lanes is a row of the table
+        if not (plain and table.flags.aligned and (alone or table.flags.c_contiguous)):
+            table = _as_float64(table)
+        down, across = table.strides
+        if across != table.itemsize or down % table.itemsize or down < across * self.columns:
+            table = np.ascontiguousarray(table)
+        stride = table.strides[0] // table.itemsize if len(table) > 1 else self.columns
+        extent = (len(table) - 1) * stride + self.columns
+        return as_strided(table, (extent,), (table.itemsize,), writeable=False), stride
 
     def _use_floats(self) -> None:
         window, counts = self._state.window, self._state.counts
@@ -238,6 +251,11 @@ def _update(sums: SketchSums, slab: tuple[Any, Any, Any], tile: slice) -> None:
         some = slice(start, start + step)
         block = rows[some] if kept is None else np.where(kept[some, tile], rows[some], np.nan)
         sums.update(block, None if weights is None else weights[some, tile])
+
+
+def _as_float64(table: Array) -> Float:
+    with np.errstate(over="ignore"):  # a long double may become inf: left out
+        return np.ascontiguousarray(table, np.float64)
 
 
 def _row_weights(weights: ArrayLike, shape: tuple[int, ...]) -> Float:

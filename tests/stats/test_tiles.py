@@ -1,88 +1,81 @@
-"""Rows on their way to the sums of tiles: none is lost, however they come."""
+"""Columns of a table, some at a time, and the threads that sum them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from distfit_nn.stats import Accumulator, tiles
-from distfit_nn.stats.tiles import Tiles, Workers
+from distfit_nn.stats import Accumulator, MomentSums, SketchSums, tiles
+from distfit_nn.stats.tiles import Workers
 
 
-def gathered(pieces, columns, weights=None):
-    """All blocks of a table that comes in pieces, as lists of copies per tile."""
-    dealt = Tiles(columns)
-    found = [[] for _ in dealt.widths]
-    shares = []
-    for number, piece in enumerate(pieces):
-        share = None if weights is None else weights[number]
-        for blocks in dealt.put(piece, share):
-            for block in blocks:
-                found[block.tile].append(block.values.copy())
-            shares.append(None if blocks[0].weights is None else blocks[0].weights.copy())
-    for block in dealt.rest():
-        found[block.tile].append(block.values.copy())
-        if block.tile == 0 and block.weights is not None:
-            shares.append(block.weights.copy())
-    return np.concatenate([np.concatenate(parts) for parts in found], axis=1), found, shares
-
-
-@settings(max_examples=30, deadline=None)
 @given(
-    st.integers(1, 200),
-    st.lists(st.integers(0, 70), min_size=1, max_size=8).filter(any),
+    st.integers(1, 600),
+    st.integers(0, 20),
     st.sampled_from(["f4", "f8", "f2", "i4", "?", ">f4"]),
     st.sampled_from("CF"),
 )
-def test_every_row_arrives_once_and_in_order(columns, lengths, dtype, order):
+def test_the_tiles_are_the_table(columns, rows, dtype, order):
     rng = np.random.default_rng(columns)
-    x = (10 * rng.normal(size=(sum(lengths), columns))).astype(dtype, order=order)
-    pieces = np.split(x, np.cumsum(lengths)[:-1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "ROWS", 32)
-        joined, found, _ = gathered(pieces, columns)
+    x = (10 * rng.normal(size=(rows, columns))).astype(dtype, order=order)
+    blocks = tiles.blocks(x)
+    assert [block.tile for block in blocks] == list(range(len(blocks)))
+    assert tuple(block.values.shape[1] for block in blocks) == tiles.widths(columns)
+    joined = np.concatenate([block.values for block in blocks], axis=1)
     np.testing.assert_array_equal(joined, x.astype(float))
-    full = 32 * max(1, 64 // columns)
-    assert all(len(block) == full for part in found for block in part[:-1])
-    assert all(part[0].flags.c_contiguous for part in found)
     assert joined.dtype == (np.float32 if np.can_cast(x.dtype, np.float32) else np.float64)
 
 
-def test_weights_go_with_their_rows(rng):
-    x, weights = rng.normal(size=(300, 3)), rng.random(300)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "ROWS", 2)
-        joined, _, shares = gathered([x[:100], x[100:]], 3, [weights[:100], weights[100:]])
-    np.testing.assert_array_equal(joined, x)
-    np.testing.assert_array_equal(np.concatenate(shares), weights)
+def test_a_plain_table_is_not_copied(rng):
+    x = rng.normal(size=(30, 700)).astype(np.float32)
+    for table in (x, x[:, 100:500]):
+        assert all(np.shares_memory(block.values, x) for block in tiles.blocks(table))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("first", "width"), [(0, 256), (200, 300), (3, 7), (0, 1), (900, 100)])
+def test_columns_of_a_wider_table_sum_as_they_do_alone(rng, dtype, first, width):
+    x = rng.standard_t(3, size=(6000, 1000)).astype(dtype)
+    x[17, first] = np.nan
+    some = x[:, first : first + width]
+    for kind in (MomentSums, SketchSums):
+        one, other = kind(width), kind(width)
+        for start, stop in ((0, 5000), (5000, 5001), (5001, 6000)):
+            one.update(some[start:stop])
+            other.update(some[start:stop].copy())
+        for name, value in vars(one.finalise()).items():
+            again = getattr(other.finalise(), name)
+            if isinstance(value, tuple):
+                value, again = np.concatenate(value), np.concatenate(again)
+            np.testing.assert_array_equal(value, again)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("threads", [2, 5])
-def test_threads_change_no_bit(rng, threads):
-    x = rng.standard_t(3, size=(10_000, 150)).astype(np.float32)
+def test_threads_change_no_bit(rng, threads, keeps):
+    x = rng.standard_t(3, size=(10_000, 600)).astype(np.float32)
     found = []
     for workers in (1, threads):
-        sums = Accumulator(150, threads=workers)
+        sums = Accumulator(600, threads=workers)
         for number, rows in enumerate(np.array_split(x, 7)):
-            sums.update(rows, shard=number)
+            sums.update(rows, shard=number, keeps=keeps)
         found.append(sums.finalise())
     one, other = found
     np.testing.assert_array_equal(one.moments.power_sums, other.moments.power_sums)
-    for j in range(150):
+    for j in range(600):
         np.testing.assert_array_equal(one.sketch.counts[j], other.sketch.counts[j])
 
 
-def test_pieces_within_a_shard_change_no_bit(rng):
-    x = np.exp(rng.normal(size=(5000, 70)))
-    whole, pieces = Accumulator(70), Accumulator(70)
-    whole.update(x)
-    for rows in np.split(x, [1, 7, 1000, 1001, 3500]):
-        pieces.update(rows)
-    np.testing.assert_array_equal(
-        whole.finalise().moments.power_sums, pieces.finalise().moments.power_sums
-    )
+def test_a_table_may_change_after_an_update(rng):
+    sums, table = Accumulator(600, threads=3), np.empty((500, 600))
+    whole = rng.normal(size=(5000, 600))
+    for start in range(0, 5000, 500):
+        table[:] = whole[start : start + 500]
+        sums.update(table)
+        table[:] = np.nan
+    assert (sums.finalise().moments.nan_count == 0).all()
 
 
 def test_what_goes_wrong_in_a_thread_is_raised():
