@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
-from distfit_nn.stats import sketch_kernel as kernel
+from distfit_nn.stats import bin_kernel as kernel
 from distfit_nn.stats.rows import Float, Int
 
 Array = NDArray[Any]

@@ -1,8 +1,4 @@
-"""The compiled histogram of columns with bins of width 2^e: a dense window and a sparse tail.
-
-At exponent e a value x lies in the bin whose lower edge is ``floor(x / 2^e) 2^e``. Every such edge
-is a float64 but one: -2^1024, for which the lowest float64 stands, which lies in the same bin.
-At the least exponent, -1074, every float64 is a bin of its own.
+"""The compiled sketch of columns: a dense window and a sparse tail.
 
 Of each column, a *window* of 2 K neighbouring bins is counted in an array, which costs a multiply,
 a floor and an increment a value: of 16 bits, so that the arrays of a thousand columns stay in the
@@ -21,15 +17,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from distfit_nn.stats.bin_kernel import (
+    BOTTOM,
+    LEAST,
+    USUAL,
+    canonical,
+    grid,
+    lower_edge,
+    not_above,
+    scaled,
+)
+
 Array = NDArray[Any]
 
-LEAST = -1074  # exponent of the smallest positive float64
-LARGEST = 1023  # exponent at which four bins hold every float64
-_BOTTOM = -np.finfo(np.float64).max
 _LANES = 256  # values whose bins are found at once, in vector registers
 _FAR = 2.0**52  # the indices of a window's bins stay below this
-_WHOLE = 2.0**53  # float64 from here on are whole
-_USUAL = 1000  # 2^e and 2^-e are normal numbers up to here; windows have no others
 _STRAY = 512  # values that may miss a window before it is placed anew; then twice as many
 _MOST_STRAY = 1 << 16
 _NEVER = -(1 << 62)
@@ -89,87 +91,6 @@ def new_state(columns: int, bins: int, dtype: Any = np.int64) -> State:
 
 
 @_jit
-def _scaled(x: float, power: int) -> float:
-    """Return x 2^power; the usual powers are made from their bits, at a tenth of ldexp's cost."""
-    if abs(power) <= _USUAL:
-        return x * np.int64((power + 1023) << 52).view(np.float64)
-    return math.ldexp(x, power)
-
-
-@_jit
-def lower_edge(x: float, exponent: int) -> float:
-    """Return floor(x / 2^exponent) 2^exponent of a finite x; -0.0 becomes 0.0."""
-    if exponent == LEAST:
-        return x + 0.0
-    index = _scaled(x, -exponent)
-    if not abs(index) < _WHOLE:
-        return x + 0.0
-    index = _not_above(x, np.floor(index))
-    return max(_scaled(index, exponent), _BOTTOM) + 0.0
-
-
-@_jit
-def _not_above(x: float, index: float) -> float:
-    """Mend the index of a negative x that 2^-e has underflown to -0.0."""
-    return index - 1.0 if x < 0.0 and index >= 0.0 else index
-
-
-@_jit
-def _bits(x: float) -> Any:
-    """Return the bits of x as an int64: those of positive numbers ascend with them."""
-    return np.float64(x).view(np.int64)
-
-
-@_jit
-def _merge_exponent(a: float, b: float) -> Any:
-    """Return the least exponent at which a < b lie in one bin, LARGEST + 1 if none.
-
-    For positive numbers it is found by the highest bit in which they differ. Negative ones have
-    bins that are closed at the larger magnitude; the magnitudes' predecessors lie in the same.
-    """
-    if a < 0.0 <= b:
-        return LARGEST + 1
-    low, high = _bits(a), _bits(b)
-    if a < 0.0:
-        low, high = _bits(-b) - 1, _bits(-a) - 1
-    binade = high >> 52
-    if binade != low >> 52:
-        return binade - 1022
-    length = (_bits(high ^ low) >> 52) - 1022  # of a number below 2^52, read as a float64
-    return max(binade, 1) - 1075 + length
-
-
-@_jit
-def _canonical_exponent(edges: Array, bins: int, least: int) -> int:
-    """Return the smallest exponent from `least` on at which at most `bins` bins are occupied."""
-    if len(edges) <= bins:
-        return least
-    merging = np.zeros(LARGEST + 2 - LEAST, np.int64)
-    for i in range(len(edges) - 1):
-        merging[_merge_exponent(edges[i], edges[i + 1]) - LEAST] += 1
-    occupied = 1
-    exponent = LARGEST + 1
-    while exponent > least and occupied + merging[exponent - LEAST] <= bins:
-        occupied += merging[exponent - LEAST]  # what merges at an exponent is apart below it
-        exponent -= 1
-    return exponent
-
-
-@_jit
-def _coarsen(edges: Array, counts: Array, exponent: int) -> int:
-    """Move ascending edges to the bins of a larger exponent, in place; return how many remain."""
-    size = 0
-    for i in range(len(edges)):
-        edge = lower_edge(edges[i], exponent)
-        if size > 0 and edges[size - 1] == edge:
-            counts[size - 1] += counts[i]
-        else:
-            edges[size], counts[size] = edge, counts[i]
-            size += 1
-    return size
-
-
-@_jit
 def _slot(keys: Array, key: float) -> Any:
     """Return the slot of a key in a table that is not full, or the free slot for it."""
     mask = np.uint64(len(keys) - 1)
@@ -210,9 +131,9 @@ def _fill(
     size = window.shape[1] - 1
     for i in range(start, len(values)):
         x, j = values[i], column[i]
-        scaled = x * scale[j]
-        index = _not_above(x, np.floor(scaled))
-        if scaled - index <= slack[j] and 0.0 <= index - base[j] < size:
+        bins_up = x * scale[j]
+        index = not_above(x, np.floor(bins_up))
+        if bins_up - index <= slack[j] and 0.0 <= index - base[j] < size:
             window[j, int(index - base[j])] += shares[i]
             continue
         key = lower_edge(x, exponent[j])
@@ -263,7 +184,7 @@ def _gather(state: State, j: int) -> tuple[Array, Array]:
     m = i = 0
     for k in range(size):
         if window[k] > 0:
-            edge = max((state.base[j] + k) / state.scale[j], _BOTTOM)
+            edge = max((state.base[j] + k) / state.scale[j], BOTTOM)
             while i < len(tail) and tail[i] < edge:
                 edges[m], counts[m] = tail[i], state.counts[j, _slot(keys, tail[i])]
                 m, i = m + 1, i + 1
@@ -276,24 +197,11 @@ def _gather(state: State, j: int) -> tuple[Array, Array]:
 
 
 @_jit
-def _grid(values: Array) -> int:
-    """Return the largest exponent, 0 at most, for which all values are multiples of 2^e, or LEAST.
-
-    Such are counts, flags and zeros: values held themselves may have a window, too.
-    """
-    exponent = 0
-    for x in values:
-        while exponent >= -_USUAL and x * _scaled(1.0, -exponent) % 1.0 != 0.0:
-            exponent -= 1
-    return exponent if exponent >= -_USUAL else LEAST
-
-
-@_jit
 def _best_window(edges: Array, counts: Array, exponent: int, size: int, share: float) -> float:
     """Return the index of the first of the `size` bins with most counts; inf if below `share`."""
-    if abs(exponent) > _USUAL:
+    if abs(exponent) > USUAL:
         return np.inf
-    scale = _scaled(1.0, -exponent)
+    scale = scaled(1.0, -exponent)
     base, best, mass, last = np.inf, 0.0, 0.0, 0
     for first in range(len(edges)):
         low = edges[first] * scale
@@ -309,18 +217,6 @@ def _best_window(edges: Array, counts: Array, exponent: int, size: int, share: f
 
 
 @_jit
-def canonical(edges: Array, counts: Array, least: int, bins: int) -> tuple[int, Array, Array]:
-    """Return the canonical exponent, edges and counts of ascending edges, which may be equal.
-
-    Both arrays are changed; all edges are of bins at an exponent of at most `least`.
-    """
-    size = _coarsen(edges, counts, least)
-    exponent = _canonical_exponent(edges[:size], bins, least)
-    size = _coarsen(edges[:size], counts[:size], exponent)
-    return exponent, edges[:size].copy(), counts[:size].copy()
-
-
-@_jit
 def _rebuild(state: State, j: int, bins: int, least: int) -> None:
     """Coarsen a column to at most `bins` bins, and to the exponent `least`; place its window."""
     edges, counts = _gather(state, j)
@@ -331,11 +227,11 @@ def _rebuild(state: State, j: int, bins: int, least: int) -> None:
 def _install(state: State, j: int, edges: Array, counts: Array, least: int, bins: int) -> None:
     """Put ascending edges and their counts, which are changed, in place of what a column holds."""
     exponent, edges, counts = canonical(edges, counts, least, bins)
-    bin_exponent, share = (exponent, 0.0) if exponent > LEAST else (_grid(edges), 0.5)
+    bin_exponent, share = (exponent, 0.0) if exponent > LEAST else (grid(edges), 0.5)
     base = _best_window(edges, counts, bin_exponent, state.window.shape[1] - 1, share)
     for lane in range(j, len(state.base), len(state.exponent)):
         state.base[lane] = base
-        state.scale[lane] = _scaled(1.0, -bin_exponent) if base < np.inf else 1.0
+        state.scale[lane] = scaled(1.0, -bin_exponent) if base < np.inf else 1.0
         state.slack[lane] = 1.0 if exponent > LEAST else 0.0
     coarser = exponent > state.exponent[j]
     state.patience[j] = _STRAY if coarser else min(2 * state.patience[j], _MOST_STRAY)
@@ -384,9 +280,9 @@ def _find(values: Array, lanes: tuple[Array, ...], size: int, place: Array) -> b
     end, last = float(size), np.int32(0)
     for p in range(len(values)):
         x = values[p]
-        scaled = x * scale[p]
-        index = np.floor(scaled)
-        inside = scaled - index <= slack[p] and (x < 0.0) == (index < 0.0)  # else: underflow
+        bins_up = x * scale[p]
+        index = np.floor(bins_up)
+        inside = bins_up - index <= slack[p] and (x < 0.0) == (index < 0.0)  # else: underflow
         index = index - base[p]
         index = index if inside and index >= 0.0 and index < end else end
         bin_ = np.int32(index)

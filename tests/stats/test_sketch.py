@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfit_nn.errors import InputError
-from distfit_nn.stats import sketch_kernel as kernel
+from distfit_nn.stats import bin_kernel as kernel
 from distfit_nn.stats.sketch import Sketch, SketchSums, sketch
 from tests.tolerances import SKETCH_INVERSE, sum_error
 
