@@ -25,12 +25,13 @@ LAYER_COLUMNS = {
     "step": "step",
     "units": "units",
     "dead": "dead",
+    "saturated": "saturated",
+    "outlier": "outliers",
     "heavy_tailed": "heavy-tailed",
     "bimodal": "bimodal",
     "far": "far",
     "kl_median": "KL (nat)",
     "shape_median": "shape part",
-    "kurtosis_max": "max kurtosis",
     "dip_max": "max dip",
 }
 FIT_COLUMNS = {
