@@ -214,9 +214,11 @@ def _smallest_gap(v: Array, first: int, last: int) -> float:
 def spread_ties(rows: Array, counts: Array) -> None:
     """Spread the values that are equal evenly over the cell that rounding gave them, in place.
 
-    On each side the cell reaches over half of the smaller of the two gaps there, but not over more
-    than the smallest of all four: floating-point grids change by a factor of two. Beside a cluster
-    of single values these gaps are tiny, however far the cluster is: an atom there stays an atom.
+    On each side the cell reaches half way to the neighbour. Where that is farther than the two
+    gaps there and the two on the other side suggest, the neighbour's level is taken for empty;
+    next to a power of two, where the step of floating-point numbers doubles, both steps occur. No
+    cell reaches farther than the smallest of the four gaps. Beside a cluster of single values that
+    is tiny, however far the cluster is: an atom there stays an atom.
     Two distinct values are no grid and stay as they are, as do values that are alone. `rows` and
     `counts` are those of `dip_of_rows`; rows stay ascending.
     """
@@ -230,8 +232,17 @@ def spread_ties(rows: Array, counts: Array) -> None:
                 continue
             below, above = max(k - 2, 0), min(k + 2, m - 1)
             spacing = _smallest_gap(v, below, above)
-            left = min(_smallest_gap(v, below, k), 2 * spacing) if k > 0 else spacing
-            right = min(_smallest_gap(v, k, above), 2 * spacing) if k < m - 1 else spacing
+            left = right = spacing
+            usual = 0.0  # the larger of the steps on either side
+            if k > 0:
+                usual = _smallest_gap(v, below, k)
+            if k < m - 1:
+                usual = max(usual, _smallest_gap(v, k, above))
+            usual = min(usual, 2 * spacing)
+            if k > 0:
+                left = min(v[k] - v[k - 1], usual)
+            if k < m - 1:
+                right = min(v[k + 1] - v[k], usual)
             middle = rows[i, first]
             for j in range(copies):
                 share = (j + 0.5) / copies
