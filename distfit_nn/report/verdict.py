@@ -31,7 +31,7 @@ FLAGS = {
 }
 _RARE = ("saturated", "outlier")  # told only where there are any
 _UNJUDGED = {
-    "undecided": "too few values, or two modes of the density that the dip does not confirm",
+    "undecided": "too few values, or a second mode that is slight or that the dip cannot confirm",
     "discrete": "too few levels",
     "atom": "one value nearly everywhere",
 }

@@ -24,6 +24,7 @@ Text = NDArray[np.str_]
 VERDICTS = ("empty", "constant", "atom", "discrete", "unimodal", "bimodal", "undecided")
 ALPHA = 0.05  # false discovery rate of "bimodal" over the columns of one call
 LEAST_DIP = 0.02  # less is no second mode to speak of, however significant
+DOUBT = 0.25  # of that: a significant dip of 0.005, as of a mode of 1%, denies a single one
 MOST = 0.9  # share of one value from which on there is no shape beside it to judge
 FEW_LEVELS = 5.0  # a normal law rounded to steps of 0.7 std has as many
 FEW_VALUES = 20
@@ -135,8 +136,10 @@ def classify(
                  of so few are a matter of convention
     undecided    fewer than 20 values are left
     bimodal      the dip is at least `least_dip` and its q-value is below `alpha`
-    undecided    the density has two clear modes, and the dip, which does not see two, is
-                 significant though small, or has too few values to see a dip of `least_dip`
+    undecided    the dip is significant though small: at least a quarter of `least_dip`, or less
+                 and the density has two clear modes
+    undecided    the density has two clear modes, and the values are too few to see a dip of
+                 `least_dip`
     unimodal     otherwise
     ===========  ===================================================================================
 
@@ -150,7 +153,8 @@ def classify(
     Sarle's coefficient, which skew alone raises, is reported and not asked.
 
     "unimodal" is no proof of a single mode: the evidence says where a dip of `least_dip` would not
-    have been significant.
+    have been significant. A mode of a few percent has a dip of half its share at most: it is
+    "undecided" where the values are enough to see that, and "unimodal" where they are not.
 
     Parameters
     ----------
@@ -284,10 +288,13 @@ def judge(evidence: Evidence, alpha: float = ALPHA, least_dip: float = LEAST_DIP
         "discrete": flat.levels < FEW_LEVELS,
         "few": flat.tested < FEW_VALUES,
         "bimodal": significant & large,
-        "contradicted": two & (significant | ~seen),
+        "doubtful": significant & (two | (flat.dip >= DOUBT * least_dip)),
+        "contradicted": two & ~seen,
     }
     reason = np.select(list(rules.values()), list(rules), "unimodal")
-    verdict = np.select([np.isin(reason, ("few", "contradicted"))], [np.array("undecided")], reason)
+    verdict = np.select(
+        [np.isin(reason, ("few", "doubtful", "contradicted"))], [np.array("undecided")], reason
+    )
     lines = [
         _line(reason[j], Evidence(*[field[j] for field in columns]), qvalue[j], seen[j], least_dip)
         for j in range(len(reason))
@@ -354,13 +361,13 @@ def _density_in_words(reason: str, of: Evidence) -> str:
     if of.modes < 0:
         return "no density to confirm it"
     if of.modes == 1:
-        return "but one density mode" if reason == "bimodal" else "one density mode"
+        return "but one density mode" if reason in ("bimodal", "doubtful") else "one density mode"
     place = f"at {of.left:.3g} and {of.right:.3g}, valley {of.depth:.2f}"
     if of.modes == 2:
         modes = f"two density modes {place}"
     else:
         modes = f"{of.modes} density modes, the clearest {place}"
-    return modes if reason == "bimodal" else f"but {modes}"
+    return f"but {modes}" if reason in ("unimodal", "contradicted") else modes
 
 
 def _percent(share: Any) -> str:

@@ -33,9 +33,13 @@ class Peaks(NamedTuple):
 
     @property
     def depth(self) -> Float:
-        """Share of the lower of two neighbouring modes that the valley between them lacks."""
+        """Share of the lower of two neighbouring modes that the valley between them lacks.
+
+        0 where both have underflowed.
+        """
         lower = np.minimum(self.height[:-1], self.height[1:])
-        return 1 - self.valley_height / lower
+        lacking = lower - self.valley_height
+        return np.divide(lacking, lower, out=np.zeros_like(lower), where=lower > 0)
 
 
 def peaks_of_density(
