@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distfit_nn.stats.bimodality.classify import FEW_LEVELS, FEW_VALUES, LEAST_DIP, MOST
-from distfit_nn.stats.health import FLAT_SLOPE, OUTLIER_RATIO, SATURATED_SHARE
+from distfit_nn.stats.health import FEW_INSIDE, FLAT_SLOPE, OUTLIER_RATIO, SATURATED_SHARE
 from distfit_nn.stats.tail_index import HEAVY_ERRORS, TAIL_SHARE
 from distfit_nn.stats.unit_table import ALPHA, FAR_CHANCE, FAR_KL
 
@@ -16,8 +16,9 @@ DEFINITIONS = {
     "saturated": (
         f"A unit is saturated if more than {SATURATED_SHARE:.0%} of its values lie where the "
         "bounded activation that it feeds (tanh, sigmoid, softsign and their hard kin, relu6) is "
-        f"flat: a slope below {FLAT_SLOPE:.0%} of the largest. Elsewhere, and if it is not "
-        "constant, if more than that are equal to its least or largest value, other than 0."
+        f"flat: a slope below {FLAT_SLOPE:.0%} of the largest. Elsewhere, if more than that "
+        f"are equal to its least or largest value, other than 0, and {FEW_INSIDE} distinct values "
+        "or more lie between these: zeros and ones alone are not saturated."
     ),
     "outlier": (
         f"A unit is an outlier channel if its largest magnitude is above {OUTLIER_RATIO:g} times "
@@ -45,9 +46,10 @@ DEFINITIONS = {
     ),
     "shape": (
         f"Empty; constant; atom (one value makes up {MOST:.0%}); discrete (fewer than "
-        f"{FEW_LEVELS:g} levels); undecided (fewer than {FEW_VALUES} values, or two modes of the "
-        "density that the dip does not confirm); bimodal; else unimodal. Point masses, such as the "
-        "zeros of a ReLU, are set apart first. The column evidence says which figures it rests on."
+        f"{FEW_LEVELS:g} levels); undecided (fewer than {FEW_VALUES} values, a dip that is "
+        "significant but too small to matter, or two modes of the density that the dip cannot "
+        "confirm); bimodal; else unimodal. Point masses, such as the zeros of a ReLU, are set "
+        "apart first. The column evidence says which figures it rests on."
     ),
     "sampled": (
         "How many finite values of the uniform sample of rows the tests rest on: dip, modes and "

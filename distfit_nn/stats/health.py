@@ -20,6 +20,7 @@ from distfit_nn.stats.tail_index import tail_index_of_rows
 
 FLAT_SLOPE = 0.05  # share of an activation's steepest slope, below which it is flat
 SATURATED_SHARE = 0.5  # share of the values there, above which a unit is saturated
+FEW_INSIDE = 5  # fewer distinct values between the ends: classes or counts, whose ends mean nothing
 OUTLIER_RATIO = 6.0  # times the median over channels of max|x|
 
 # Activations that give 0 for every negative input.
@@ -40,8 +41,10 @@ class Health(NamedTuple):
     dead : bool
         Constant, or known to go into a ReLU with none of two or more values above 0.
     saturated : bool
-        With a known activation: `flat_share` > `saturated_share`. Without one, and not constant:
-        the shares exactly at the ends, other than at 0, add up to more than `saturated_share`.
+        With a known activation: `flat_share` > `saturated_share`. Without one, the shares exactly
+        at the ends, other than at 0, add up to more than `saturated_share`, and at least five
+        distinct values lie between these: zeros and ones, or other values of a few kinds, say
+        nothing of an end that is reached, however frequent the largest is.
     heavy_tailed : bool
         `TailIndex.heavy`; where an L-kurtosis is given, this must also be above the normal's.
     outlier : bool
@@ -138,8 +141,8 @@ def health(
         n equal values        constant and dead; effective numbers 1; tails and grid NaN
         two or three values,  grid step if there is one; not saturated, unless they are known to
         all distinct          be in the flat parts of the activation
-        two distinct values   grid step their difference; saturated, unless the activation says
-        that repeat           otherwise, or one is 0 and makes up half of the values or more
+        two distinct values   grid step their difference; not saturated, unless the activation
+        that repeat           says so
         fewer than 40 values  tails NaN, not heavy-tailed
         on either side
         NaN and inf           left out, but for their shares
@@ -264,7 +267,7 @@ def health_of_parts(
         n=measured.n,
         constant=constant,
         dead=constant | closed,
-        saturated=_saturated(measured, parts, constant, saturated_share),
+        saturated=_saturated(measured, parts, saturated_share),
         heavy_tailed=heavy,
         outlier=ratio > outlier_ratio,
         zero_share=measured.zero_fraction,
@@ -284,18 +287,16 @@ def health_of_parts(
     )
 
 
-def _saturated(
-    measured: Moments, parts: HealthParts, constant: NDArray[np.bool_], most: float
-) -> NDArray[np.bool_]:
+def _saturated(measured: Moments, parts: HealthParts, most: float) -> NDArray[np.bool_]:
     """Judge by the flat parts of the activation, or, where it is not known, by piles at the ends.
 
     A pile at 0 is what a ReLU leaves: sparse, not saturated. Where no value occurs twice, there is
-    no pile.
+    no pile; where hardly any lie between the ends, there is nothing that could have been cut off.
     """
     ends = ((measured.minimum, parts.low_share), (measured.maximum, parts.high_share))
     piles = sum(np.where((end == 0) | parts.unique, 0.0, share) for end, share in ends)
-    known = ~np.isnan(parts.flat_share)
-    return np.where(known, parts.flat_share > most, ~constant & (piles > most))[()]
+    cut = (piles > most) & (parts.distinct >= FEW_INSIDE + len(ends))
+    return np.where(np.isnan(parts.flat_share), cut, parts.flat_share > most)[()]
 
 
 def _over_median(max_abs: Float) -> Float:

@@ -207,6 +207,10 @@ def test_piles_at_the_ends_are_saturated_but_zeros_are_not(rng: np.random.Genera
         "after a ReLU6": (np.clip(5 * z, 0, 6), False),
         "mostly at 6": (np.clip(z + 8, 0, 6), True),
         "constant": (np.full(1000, 6.0), False),
+        "mostly ones": (z > -1, False),
+        "mostly minus ones": (np.where(z > 2, 1, -1), False),
+        "mostly the last of six classes": (np.clip(np.round(z + 6), 1, 6), False),
+        "mostly the last of eight levels": (np.clip(np.round(z + 8), 1, 8), True),
     }
     x = np.stack([column for column, _ in columns.values()], axis=1)
     found = health(x)
