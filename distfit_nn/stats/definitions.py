@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distfit_nn.stats.bimodality.classify import FEW_LEVELS, FEW_VALUES, LEAST_DIP, MOST
+from distfit_nn.stats.bimodality.relu_signature import HIGHER, WIDER
 from distfit_nn.stats.health import FEW_INSIDE, FLAT_SLOPE, OUTLIER_RATIO, SATURATED_SHARE
 from distfit_nn.stats.tail_index import HEAVY_ERRORS, TAIL_SHARE
 from distfit_nn.stats.unit_table import ALPHA, FAR_CHANCE, FAR_KL
@@ -93,8 +94,9 @@ DEFINITIONS = {
         "where there is none. valley_depth is 1 - valley / lower mode."
     ),
     "relu_signature": (
-        "Whether the density has two modes, a higher and narrower one just below 0 and a lower and "
-        "wider one above it: the shape that S. Bai's thesis of 2017 saw before ReLUs."
+        "Whether the density has two modes, a higher and narrower one just below 0 (by "
+        f"{HIGHER - 1:.0%} and {WIDER - 1:.0%} at least) and a lower and wider one above it: the "
+        "shape that S. Bai's thesis of 2017 saw before ReLUs."
     ),
     "kl_gaussian": (
         "KL(N(mean, std^2), N(0,1)) = (std^2 + mean^2 - 1)/2 - log(std), in nats: the part that a "

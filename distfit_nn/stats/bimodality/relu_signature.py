@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distfit_nn.maxent import Density
 
 NEAR = 1.0  # "just below zero": within so many standard deviations
+HIGHER, WIDER = 1.2, 1.05  # ratios that two equal modes of 1,000 values hardly reach by chance
 
 
 class ReluSignature(NamedTuple):
@@ -83,7 +84,7 @@ def relu_signature(
     column has that shape if its maximum-entropy density has exactly two clear modes, and
 
         -near <= left_position < 0 < right_position,
-        left_height > right_height and left_width < right_width.
+        left_height >= 1.2 right_height and right_width >= 1.05 left_width.
 
     Two modes are clear if the valley between them has a depth of at least `least_depth` and the
     mass on either side of it is at least `least_share`.
@@ -203,7 +204,7 @@ def _signature(
     left, right, left_height, right_height, valley, depth = table
     share, left_width, right_width = _sides(density, valley)
     present = (left < 0) & (left >= -near * std) & (right > 0)
-    present &= (left_height > right_height) & (left_width < right_width)
+    present &= (left_height >= HIGHER * right_height) & (right_width >= WIDER * left_width)
     with np.errstate(over="ignore", under="ignore"):
         return ReluSignature(
             present=present,

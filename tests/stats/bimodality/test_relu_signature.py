@@ -57,13 +57,15 @@ NOT_THE_SHAPE = {
     "both above zero": {"low": (0.5, 0.3), "high": (2.8, 0.8)},
     "lower, though narrower": {"weight": 0.2, "low": (-0.5, 0.3), "high": (1.8, 0.4)},
     "wider, though higher": {"weight": 0.85, "low": (-1.0, 0.6), "high": (2.5, 0.4)},
+    "two equal modes": {"weight": 0.5, "low": (-1.0, 0.5), "high": (2.0, 0.5)},
+    "as wide, though higher": {"weight": 0.65, "low": (-0.7, 0.5), "high": (2.0, 0.5)},
     "one mode": {"weight": 1.0},
 }
 
 
 @pytest.mark.parametrize("name", NOT_THE_SHAPE)
 def test_what_is_not_the_shape(rng, name):
-    got = relu_signature(pair(rng, **NOT_THE_SHAPE[name]))
+    got = relu_signature(pair(rng, **NOT_THE_SHAPE[name], shape=(4000, 20)))
     assert not got.present.any()
     assert (got.modes == (1 if name == "one mode" else 2)).all()
     assert np.isnan(got.depth).all() == (name == "one mode")
