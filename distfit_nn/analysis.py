@@ -101,8 +101,9 @@ def analyze(
     seed : int, default 0
         Of the sample.
     memory_limit : int or str, default "256MB"
-        Bytes for data and sums; the libraries themselves take about 250 MB. Where the units of a
-        recording need more, it is read several times, for some of them at once.
+        Bytes for data and sums; beside it come the libraries themselves, about 250 MB, and some 20
+        kB for each unit of the recording at hand. Where the sums of its units need more, it is read
+        several times, for some of them at once.
     client : dask.distributed.Client, optional
         A cluster that measures instead of this process; its workers must be able to read the
         source.

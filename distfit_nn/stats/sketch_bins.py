@@ -51,12 +51,12 @@ class Sketch:
         """Number of finite values, or sum of their weights, (d,)."""
         return np.array([counts.sum() for counts in self.counts]).reshape(-1)
 
-    @property
+    @cached_property
     def exact(self) -> NDArray[np.bool_]:
         """Whether every value is held itself: at most K distinct ones were seen, (d,)."""
         return self.exponent == kernel.LEAST
 
-    @property
+    @cached_property
     def width(self) -> Float:
         """Width of the bins, 2^e, which bounds the error of a quantile; 0 where exact, (d,)."""
         return np.where(self.exact, 0.0, np.ldexp(1.0, self.exponent))
