@@ -74,7 +74,7 @@ DEFINITIONS = {
         "exp(entropy) of their shares: how many equally frequent ones would be as uneven."
     ),
     "tail_index": (
-        "Hill's estimate alpha, of both sides: tails fall as |x|^-alpha, the heavier the smaller. "
+        "Hill's estimate alpha, of the heavier side: its tail falls as |x|^-alpha. "
         "An exponential tail gives about 3.8 here, lighter ones more; for these it is no index."
     ),
     "outlier_ratio": "Largest magnitude over the median over the units of the recording.",

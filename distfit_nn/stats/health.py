@@ -16,7 +16,7 @@ from distfit_nn.stats.distinct import distinct_values_of_rows
 from distfit_nn.stats.l_moments import NORMAL_TAU4
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
-from distfit_nn.stats.tail_index import tail_index_of_rows
+from distfit_nn.stats.tail_index import TailIndex, tail_index_of_rows
 
 FLAT_SLOPE = 0.05  # share of an activation's steepest slope, below which it is flat
 SATURATED_SHARE = 0.5  # share of the values there, above which a unit is saturated
@@ -59,7 +59,7 @@ class Health(NamedTuple):
     low_share, high_share : float64
         Share exactly at the least and at the largest value; 1 for a constant.
     tail_index, tail_error : float64
-        `TailIndex.both` and its standard error.
+        Of the heavier side: the smaller of `TailIndex.lower` and `upper`, and its standard error.
     max_abs, outlier_ratio : float64
         max|x|, and its ratio to the median of those units where it is not 0.
     distinct : int64
@@ -231,10 +231,16 @@ def parts_of_rows(
     with np.errstate(invalid="ignore"):
         flat, low, high = (part / rows.counts for part in (flat, ends[:, 0], ends[:, 1]))
     return HealthParts(
-        *(flat, low, high, tails.both, tails.both_error, tails.heavy),
+        *(flat, low, high, *_heavier_side(tails), tails.heavy),
         *(values.distinct, values.entropy, values.simpson, values.step),
         values.distinct == rows.counts,
     )
+
+
+def _heavier_side(tails: TailIndex) -> tuple[Float, Float]:
+    """Return the smaller index of the two sides and its standard error; NaN without either."""
+    index = np.fmin(tails.lower, tails.upper)
+    return index, np.where(index == tails.lower, tails.lower_error, tails.upper_error)
 
 
 def health_of_parts(

@@ -64,6 +64,9 @@ def tail_index(x: ArrayLike, axis: Axis = 0) -> TailIndex:
     logistic laws was called heavy, and at most 0.2% of those from the Laplace and the exponential
     law, which are the border. Of Student's t with 3 degrees of freedom it was 5%, 22%, 99%, 100%.
 
+    A power law in x is one in the distance from the median only far out: of Pareto's law with
+    alpha = 2 the upper tail has 1.67 at 5%, whatever n.
+
     Parameters
     ----------
     x, axis

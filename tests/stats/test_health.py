@@ -220,6 +220,22 @@ def test_piles_at_the_ends_are_saturated_but_zeros_are_not(rng: np.random.Genera
     assert health(x, saturated_share=0.01).saturated.tolist()[2]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_tail_index_is_that_of_the_heavier_side(rng: np.random.Generator, sign: int) -> None:
+    """Pareto's law ends abruptly below: what that side says of a tail must not be mixed in."""
+    x = sign * rng.pareto(2.0, (20_000, 3))
+    found, tails = health(x), tail_index(x)
+    heavy, error = (
+        (tails.upper, tails.upper_error) if sign > 0 else (tails.lower, tails.lower_error)
+    )
+    np.testing.assert_array_equal(found.tail_index, heavy)
+    np.testing.assert_array_equal(found.tail_error, error)
+    # 1 / alpha is the integral of (u / t)^2 / (t - m) from u on: m the median, u the tail's start.
+    u, m = 40**0.5, 2**0.5
+    alpha = 1 / (-(u**2) / m * (1 / u + np.log(1 - m / u) / m))
+    assert np.abs(heavy / alpha - 1).max() < 4 / np.sqrt(tails.k_upper.min())
+
+
 def test_dead_units(rng: np.random.Generator) -> None:
     x = np.stack([rng.normal(size=50), -rng.random(50), np.full(50, 2.0), np.zeros(50)], axis=1)
     assert health(x).dead.tolist() == [False, False, True, True]
