@@ -14,7 +14,7 @@ from distfit_nn import _checks
 from distfit_nn.stats.bimodality.dip_kernel import spread_ties
 from distfit_nn.stats.densities import fitted_to
 from distfit_nn.stats.divergence import entropy_kernel as kernel
-from distfit_nn.stats.divergence.gaussian import HALF_LOG_2PI, NORMAL_ENTROPY
+from distfit_nn.stats.divergence.constants import HALF_LOG_2PI, NORMAL_ENTROPY
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 

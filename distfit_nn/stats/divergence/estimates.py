@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from distfit_nn import _checks
+from distfit_nn.stats.divergence.constants import HALF_LOG_2PI
 from distfit_nn.stats.divergence.entropy import (
     NEIGHBOURS,
     Estimator,
@@ -19,7 +20,7 @@ from distfit_nn.stats.divergence.entropy import (
     noise,
     surprisal_of_rows,
 )
-from distfit_nn.stats.divergence.gaussian import HALF_LOG_2PI, kl_from_moments
+from distfit_nn.stats.divergence.gaussian import kl_from_moments
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.stats.divergence.constants import HALF_LOG_2PI
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, columns_of, in_shape
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-NORMAL_ENTROPY = HALF_LOG_2PI + 0.5
 """Differential entropy of N(0, 1), in nats."""
 
 _NEAR = 0.5  # |var - 1| up to which the series of var - 1 - log(var) is summed

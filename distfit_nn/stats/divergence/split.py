@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distfit_nn import _checks
+from distfit_nn.stats.divergence.constants import NORMAL_ENTROPY
 from distfit_nn.stats.divergence.entropy import (
     NEIGHBOURS,
     Estimator,
@@ -16,7 +17,7 @@ from distfit_nn.stats.divergence.entropy import (
     entropy_of_rows,
     estimator,
 )
-from distfit_nn.stats.divergence.gaussian import NORMAL_ENTROPY, kl_from_moments
+from distfit_nn.stats.divergence.gaussian import kl_from_moments
 from distfit_nn.stats.moments import Moments, moments
 from distfit_nn.stats.rows import Axis, Float, Int, Rows, per_column
 
