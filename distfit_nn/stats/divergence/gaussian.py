@@ -11,8 +11,6 @@ from distfit_nn.stats.divergence.constants import HALF_LOG_2PI
 from distfit_nn.stats.moments import moments
 from distfit_nn.stats.rows import Axis, columns_of, in_shape
 
-"""Differential entropy of N(0, 1), in nats."""
-
 _NEAR = 0.5  # |var - 1| up to which the series of var - 1 - log(var) is summed
 _TERMS = 17  # of it: powers of u**2 <= 1/9, the next one below the rounding unit
 
