@@ -262,7 +262,7 @@ NOTES = (
     "n = {n}; {replicates} samples a point, standard error at most {error:.1f} points; {dear} for "
     "Silverman's test, at most {dear_error:.1f} (99 bootstrap samples each; 399 for the mixture "
     "test).\n"
-    "classify: q < .05 and a dip of at least 0.02, point masses set apart. Kernel modes: all "
+    "classify: q < .05 and a dip of at least 0.01, point masses set apart. Kernel modes: all "
     "at Silverman's rule of thumb, or those that rise by 3 standard errors at the Sheather-Jones "
     "bandwidth,\n"
     "point masses set apart. Density modes: maximum entropy, 6 moments, two modes or "

@@ -23,8 +23,9 @@ Text = NDArray[np.str_]
 
 VERDICTS = ("empty", "constant", "atom", "discrete", "unimodal", "bimodal", "undecided")
 ALPHA = 0.05  # false discovery rate of "bimodal" over the columns of one call
-LEAST_DIP = 0.02  # less is no second mode to speak of, however significant
-DOUBT = 0.25  # of that: a significant dip of 0.005, as of a mode of 1%, denies a single one
+LEAST_DIP = 0.01  # less is no second mode to speak of, however significant
+DOUBT = 0.5  # of that: a significant dip of 0.005, as of a mode of 1%, denies a single one
+PLAIN = 2.0  # times that: a dip of 0.02 would tell of the modes that a density shows clearly
 MOST = 0.9  # share of one value from which on there is no shape beside it to judge
 FEW_LEVELS = 5.0  # a normal law rounded to steps of 0.7 std has as many
 FEW_VALUES = 20
@@ -136,10 +137,10 @@ def classify(
                  of so few are a matter of convention
     undecided    fewer than 20 values are left
     bimodal      the dip is at least `least_dip` and its q-value is below `alpha`
-    undecided    the dip is significant though small: at least a quarter of `least_dip`, or less
-                 and the density has two clear modes
-    undecided    the density has two clear modes, and the values are too few to see a dip of
-                 `least_dip`
+    undecided    the dip is significant though small: at least half of `least_dip`, or less and
+                 the density has two clear modes
+    undecided    the density has two clear modes, and the values are too few to see a dip twice
+                 as large as `least_dip`
     unimodal     otherwise
     ===========  ===================================================================================
 
@@ -152,7 +153,7 @@ def classify(
     have more modes than moments show, it may miss modes or have one too many: it overrules nothing.
     Sarle's coefficient, which skew alone raises, is reported and not asked.
 
-    "unimodal" is no proof of a single mode: the evidence says where a dip of `least_dip` would not
+    "unimodal" is no proof of a single mode: the evidence says where twice `least_dip` would not
     have been significant. A mode of a few percent has a dip of half its share at most: it is
     "undecided" where the values are enough to see that, and "unimodal" where they are not.
 
@@ -164,9 +165,10 @@ def classify(
         The axes to reduce, as in NumPy. All columns together are one family of tests.
     alpha : float in [0, 1], default 0.05
         The false discovery rate.
-    least_dip : float in [0, 0.25], default 0.02
-        The least dip that counts. Two equal normal laws of unit variance 3 apart have 0.017, 3.5
-        apart 0.031, 4 apart 0.046; 10% that are 6 away from the rest have 0.015.
+    least_dip : float in [0, 0.25], default 0.01
+        The least dip that counts. Two equal normal laws of unit variance 2.5 apart have 0.005, 2.8
+        apart 0.011, 3 apart 0.017, 4 apart 0.046; 10% that are 6 away from the rest have 0.015, 5%
+        there 0.007. 3,600 values have so large a dip by chance at a level of 5%.
     order : int, default 6
         Number of moments of the density.
 
@@ -212,7 +214,7 @@ def classify(
     >>> found.verdict.tolist()
     ['unimodal', 'bimodal', 'unimodal']
     >>> print(found.evidence[2])
-    50% are 0, set apart; dip 0.007 (q 1, n 1001) below 0.02; one density mode
+    50% are 0, set apart; dip 0.007 (q 1, n 1001) below 0.01; one density mode
     """
     rules = _rules(alpha, least_dip)
     measure = partial(evidence_of_rows, order=_checks.positive_int(order, "order"))
@@ -278,8 +280,8 @@ def judge(evidence: Evidence, alpha: float = ALPHA, least_dip: float = LEAST_DIP
     qvalue = benjamini_hochberg(pvalue)
     large = flat.dip >= least_dip
     significant = qvalue < alpha
-    # Would the least dip that counts have been seen, had it been there?
-    seen = null_pvalues(np.full(len(asked), least_dip), flat.tested) < alpha
+    # Would a plain dip have been seen, had it been there?
+    seen = null_pvalues(np.full(len(asked), PLAIN * least_dip), flat.tested) < alpha
     two = flat.modes > 1
     rules = {
         "empty": flat.n == 0,
@@ -352,7 +354,7 @@ def _dip_in_words(reason: str, of: Evidence, q: float, seen: bool, least_dip: fl
     """Return the dip with its figures, and what keeps it from telling more."""
     figures = f"dip {of.dip:.3f} (q {q:.2g}, n {of.tested})"
     if not seen and reason != "bimodal":
-        return f"{figures}, a dip of {least_dip:g} would not be significant"
+        return f"{figures}, a dip of {PLAIN * least_dip:g} would not be significant"
     return f"{figures} below {least_dip:g}" if of.dip < least_dip else figures
 
 
