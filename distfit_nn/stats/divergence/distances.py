@@ -250,7 +250,7 @@ def kolmogorov_smirnov(
     Notes
     -----
     One sample: the p-value is exact for n <= 10; above, the limit law with Vrbik's correction, and
-    for p < 0.2 and n <= 200 the exact one-sided law, doubled: the relative error is below 1% where
+    for p < 0.2 and n <= 300 the exact one-sided law, doubled: the relative error is below 1% where
     p > 0.001. Two samples: exact by counting paths where n m <= 250,000;
     above, the limit law, which is conservative.
 

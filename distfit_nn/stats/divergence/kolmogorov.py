@@ -11,7 +11,7 @@ from distfit_nn.stats.rows import Float, Int
 MEAN = 0.8687311606361592  # of sqrt(n) D in the limit: sqrt(pi / 2) log 2
 
 _EXACT = 10  # largest n for which the law of D is computed exactly
-_ONE_SIDED = 200  # largest n for which a small tail is taken from the one-sided law
+_ONE_SIDED = 300  # largest n for which a small tail is taken from the one-sided law
 _SMALL = 0.2  # tails below this are
 _PATHS = 250_000  # largest n m for which the orders of two samples are counted
 _FLOOR = float(np.finfo(np.float64).tiny)  # no p-value is 0
@@ -21,7 +21,7 @@ def tail_of_one(statistic: Float, n: Int) -> Float:
     """P(D_n >= statistic) for samples of n values from the law itself; NaN for n = 0.
 
     Exact for n <= 10. Above, the limit law with Vrbik's correction, relative error below 0.01 where
-    p > 0.001, and a tenth where p is 1e-6; of p < 0.2 and n <= 200, twice the exact one-sided tail,
+    p > 0.001, and a tenth where p is 1e-6; of p < 0.2 and n <= 300, twice the exact one-sided tail,
     which is too large by about p^3 / 8 of itself.
     """
     out = np.full(statistic.shape, np.nan)
