@@ -44,10 +44,10 @@ class Drift:
         Wasserstein-1 distance once each side is standardised: what no affine layer can undo. Rows
         are exchanged after standardising, and each side of an exchange is standardised again; its
         null hypothesis is one law up to shift and scale. Exact only for many rows and a finite
-        fourth moment: in simulations without drift p <= .05 has a share of .05 for normal units,
-        .07 for what a ReLU leaves of 50 rows, and .2 for t with 2 degrees of freedom at any n.
-        Standardising shifts the levels of discrete units against each other: counts, or values
-        rounded to half a standard deviation, have .15 to .3 for 50 rows and .1 to .2 for 500.
+        fourth moment: in simulations without drift p <= .05 has a share of .05 for normal units
+        and of .2 for t with 2 degrees of freedom at any n. Where less than 3/4 of a unit's values
+        are distinct (counts, what a ReLU leaves), rows are exchanged before standardising: exact
+        for one law, but a shift or a scale that moves levels off each other's counts as shape.
     drifted : bool array of shape (d,)
         ``wasserstein.qvalue < alpha`` and ``wasserstein.excess >= least_effect``.
     layer : LayerDrift

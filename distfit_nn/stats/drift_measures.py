@@ -17,6 +17,7 @@ WASSERSTEIN, KOLMOGOROV, ENERGY, SHIFT, SPREAD, SHAPE = range(6)
 MEASURES = ("wasserstein", "kolmogorov", "energy", "shift", "spread", "shape")
 
 _BLOCK = 16  # units that one thread measures at a time
+_TIED = 0.75  # share of distinct values below which levels, not places, are what a unit has
 _CANCELLED = 1e-13  # a variance below this share of the mean square is 0 but for rounding
 
 
@@ -118,8 +119,10 @@ def _measure_unit(
     result.tables[SHIFT, j, 0], result.tables[SPREAD, j, 0] = abs(shift), abs(spread)
     if x_std > 0 and y_std > 0:
         own = np.concatenate([(x - x.mean()) / x_std, (y - y.mean()) / y_std])
-        order = np.argsort(own)
-        result.tables[SHAPE, j] = kernel.shapes(rows[order], own[order], by_grouping)
+        # Standardised first, the levels of x and y would never meet but in an exchange.
+        exchanged = z if np.count_nonzero(np.diff(z[order])) < _TIED * len(z) else own
+        order = np.argsort(exchanged)
+        result.tables[SHAPE, j] = kernel.shapes(rows[order], exchanged[order], by_grouping)
         if paired:
             result.correlation[j] = np.clip(np.mean(own[:n] * own[n:]), -1.0, 1.0)
 
