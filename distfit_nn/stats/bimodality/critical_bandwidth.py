@@ -140,7 +140,8 @@ def critical_bandwidth_test(
 
     Calibration: Hall and York's level is that of the limit. Of 600 samples each, these shares had
     p <= 0.05, give or take 0.009: normal 0.03 (n = 50), 0.05 (100); t with 4 degrees of freedom
-    0.04, 0.04; gamma of shape 3 0.07, 0.07.
+    0.04, 0.04; gamma of shape 3 0.07, 0.07. The limit takes a curved mode and smooth sides: of 100
+    uniform samples of 500 values 49 had, of triangular ones 18.
 
     References
     ----------
