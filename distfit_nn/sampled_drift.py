@@ -71,6 +71,7 @@ class Sampler:
                 sample.update(chunk[:, units])
             done += sum(piece.rows for piece in part.pieces)
             self._tell(entry, done // passes)
+        entry.check_unchanged()
         return sample.finalise()
 
     def _tell(self, entry: Entry, rows: int) -> None:

@@ -104,9 +104,11 @@ def summarise_entry(
     counter = Counter(entry, len(passes), progress)
     few = entry.rows * entry.units < WORTH_A_THREAD
     workers = 1 if few else threads()
-    return ColumnSummary.join(
+    found = ColumnSummary.join(
         [measure(entry.parts(), units, settings, counter, workers).finalise() for units in passes]
     )
+    entry.check_unchanged()
+    return found
 
 
 class Counter:

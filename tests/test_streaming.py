@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 import distfit_nn as dn
 from distfit_nn import streaming
 from distfit_nn.capture import entries
 from distfit_nn.capture.readers import read
 from distfit_nn.capture.store import StoreWriter
-from distfit_nn.errors import InputError
+from distfit_nn.errors import FileError, InputError
 from distfit_nn.streaming import Settings, memory_size
 
 
@@ -103,3 +106,39 @@ def test_sizes_of_memory(given, size):
 def test_what_is_no_size(given):
     with pytest.raises(InputError, match="memory_limit must be"):
         memory_size(given)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+@pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, rng, name, replaced):
+    x, path = rng.normal(size=(1000, 3)).astype(np.float32), tmp_path / name
+
+    def write(values):
+        if path.suffix == ".npy":
+            np.save(path, values)
+        else:
+            save_file({"x": values}, path)
+
+    def disturb(*_):
+        if replaced:
+            path.unlink()
+        write(x + 1)
+
+    write(x)
+    os.utime(path, ns=(10**18, 10**18))  # its clock may be too coarse for so short a time
+    with pytest.raises(FileError, match="changed while it was read"):
+        dn.analyze(path, progress=disturb)
+    with pytest.raises(FileError, match="changed while it was read"):
+        dn.compare(path, x, progress=disturb)
+    entry = next(iter(read(path)))
+    disturb()
+    os.utime(path, ns=(10**18, 10**18 + 1))
+    with pytest.raises(FileError, match="changed while it was read"):
+        _ = entry.values
+
+
+def test_an_array_in_memory_may_change(rng):
+    x = rng.normal(size=(100, 2))
+    entry = next(iter(read(x)))
+    x += 1
+    entry.check_unchanged()

@@ -77,7 +77,16 @@ class Entry:
     def values(self) -> NDArray[Any]:
         """All values, (rows, units), read now: real numbers (floating, integer or boolean)."""
         tables = [piece.read() for piece in self.pieces]
+        self.check_unchanged()
         return tables[0] if len(tables) == 1 else np.concatenate(tables)
+
+    def check_unchanged(self) -> None:
+        """Raise `FileError` if a file is not what it was when its header was read.
+
+        What was read of it may then be old in part and new in part.
+        """
+        for piece in self.pieces:
+            piece.check_unchanged()
 
     def parts(self) -> Iterator[Part]:
         """Cut the rows into parts, numbered from 0."""

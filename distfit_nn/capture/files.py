@@ -54,6 +54,21 @@ def size(location: Location) -> int | None:
         raise file_error(location, _reason(error)) from None
 
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(location: Location) -> Stamp | None:
+    """Return what is another one when a file is written or replaced; None for a URL or no file.
+
+    Raises
+    ------
+    FileError
+        It may not be looked at.
+    """
+    found = None if is_url(location) else status(location)
+    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 Fill = Callable[[int, memoryview], None]
 
 

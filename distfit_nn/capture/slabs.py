@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn.capture import files
-from distfit_nn.capture.files import Location
+from distfit_nn.capture.files import Location, Stamp
 from distfit_nn.capture.manifest import file_error
 from distfit_nn.errors import FileError
 
@@ -47,6 +47,8 @@ class Slab:
     rows, units : int
     dtype : str
         NumPy's name, or "bfloat16", which is read as float32 (exactly).
+    stamp : tuple of int, or None
+        The file's when its header was read; None if it is not known.
     """
 
     location: str
@@ -54,6 +56,7 @@ class Slab:
     rows: int
     units: int
     dtype: str
+    stamp: Stamp | None = None
 
     @property
     def itemsize(self) -> int:
@@ -64,6 +67,11 @@ class Slab:
         """Return the rows [start, stop)."""
         offset = self.offset + start * self.units * self.itemsize
         return replace(self, offset=offset, rows=stop - start)
+
+    def check_unchanged(self) -> None:
+        """Raise `FileError` if the file is not the one whose header was read."""
+        if self.stamp is not None and files.stamp(self.location) != self.stamp:
+            raise file_error(self.location, "changed while it was read")
 
     def read(self) -> NDArray[Any]:
         """Return all rows; see `chunks`."""
@@ -121,6 +129,9 @@ class Held:
         """Return the rows [start, stop), a view."""
         return Held(self.table[start:stop])
 
+    def check_unchanged(self) -> None:
+        """Do nothing: what is in memory is its owner's."""
+
     def read(self) -> NDArray[Any]:
         """Return the rows."""
         return self.table
@@ -146,6 +157,7 @@ class OnDisk:
     dtype: str
     shape: tuple[int, ...]
     offset: int
+    stamp: Stamp | None = None
 
     def slab(self, rows: int, units: int) -> Slab:
         """Return the array as a table of that shape.
@@ -157,7 +169,7 @@ class OnDisk:
         """
         if self.dtype not in _DTYPES.values():
             raise file_error(self.location, f"holds values of type {self.dtype}, cannot be read")
-        return Slab(self.location, self.offset, rows, units, self.dtype)
+        return Slab(self.location, self.offset, rows, units, self.dtype, self.stamp)
 
     def load(self) -> NDArray[Any]:
         """Return the array."""
@@ -174,7 +186,7 @@ def safetensors(location: Location) -> dict[str, OnDisk]:
     FileError
         The file is missing, or its header is damaged or does not agree with its size.
     """
-    total = files.size(location)
+    total, stamp = files.size(location), files.stamp(location)
     if total is None:
         raise file_error(location, "does not exist")
     try:
@@ -188,7 +200,8 @@ def safetensors(location: Location) -> dict[str, OnDisk]:
             raise ValueError("its header is no object")
         header.pop("__metadata__", None)
         data, place = 8 + length, str(location)
-        return {name: _tensor(place, name, told, data, total) for name, told in header.items()}
+        tensors = {name: _tensor(place, name, told, data, total) for name, told in header.items()}
+        return {name: replace(tensor, stamp=stamp) for name, tensor in tensors.items()}
     except FileError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -220,7 +233,7 @@ def npy(location: Location) -> OnDisk | None:
     FileError
         The file is missing or damaged.
     """
-    total = files.size(location)
+    total, stamp = files.size(location), files.stamp(location)
     if total is None:
         raise file_error(location, "does not exist")
     start = bytes(files.read(location, 0, min(total, 12)))
@@ -241,4 +254,4 @@ def npy(location: Location) -> OnDisk | None:
     size = math.prod(shape) * dtype.itemsize
     if first + length + size > total:
         raise file_error(location, "cannot be read as .npy: it ends before its data do")
-    return OnDisk(str(location), dtype.name, shape, first + length)
+    return OnDisk(str(location), dtype.name, shape, first + length, stamp)
