@@ -70,8 +70,10 @@ DEFINITIONS = {
     ),
     "zero_fraction": "Share of the finite values that are exactly 0.",
     "distinct": (
-        "Distinct values: exact up to 1024, above that a lower bound. distinct_effective is "
-        "exp(entropy) of their shares: how many equally frequent ones would be as uneven."
+        "Distinct values: exact where there are at most 1024, else a lower bound (those in the "
+        "sample, or the occupied bins of the quantiles), which may be below 1024. "
+        "distinct_effective is exp(entropy) of their shares, estimated from the sample: how many "
+        "equally frequent ones would be as uneven; infinite where no two values are equal."
     ),
     "tail_index": (
         "Hill's estimate alpha, of the heavier side: its tail falls as |x|^-alpha. "

@@ -5,7 +5,7 @@ A recording is what one layer gave at one site and step, (rows, units).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,7 +103,7 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
         rows_seen=found.sample.seen if place.rows_seen is None else place.rows_seen,
         units=pd.concat([where, units], axis=1),
         histogram=histogram(found.sketch, UNIT_BINS),
-        density=density,
+        density=replace(density),  # without the tables made for these figures
         pooled=pooled,
         pooled_histogram=histogram(pooled_sketch, POOLED_BINS),
         pooled_density=density_of(pooled, pooled_sketch, order),

@@ -138,7 +138,7 @@ def _sizes(found: ColumnSummary, sample: SampleMeasures, health: Health) -> dict
         "zero_fraction": measured.zero_fraction,
         "nan_count": measured.nan_count,
         "inf_count": measured.inf_count,
-        "distinct": found.sketch.distinct(),
+        "distinct": np.maximum(found.sketch.distinct(), health.distinct),
         "distinct_effective": health.effective_entropy,
         "tail_index": health.tail_index,
         "outlier_ratio": health.outlier_ratio,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -198,3 +200,14 @@ def test_a_density_that_misses_its_moments_says_nothing(rng):
     assert not units.loc[missed, "relu_signature"].any()
     assert units["far"].all()
     assert units["heavy_tailed"].all()
+
+
+def test_distinct_values_are_at_least_those_of_the_sample(rng):
+    x = np.column_stack([rng.normal(size=5000), rng.integers(0, 50, 5000)])
+    units = summarise(x).units
+    assert units["distinct"].tolist() == [len(np.unique(column)) for column in x.T]
+
+
+def test_a_recording_keeps_no_tables_of_its_densities(rng):
+    kept = summarise(rng.normal(size=(100, 50)))
+    assert len(pickle.dumps(kept.density)) < 50 * 1000  # the tables take some 6,000 bytes a unit
