@@ -48,13 +48,17 @@ def summariser(client: Client) -> Callable[[Entry, Settings, Progress | None], C
     """Return what does on a cluster what `streaming.summarise_entry` does in this process."""
     if not all(hasattr(client, name) for name in ("submit", "nthreads", "gather")):
         raise InputError(f"client must be a dask.distributed.Client, got {type(client).__name__}")
+    if getattr(client, "status", "running") in ("closing", "closed"):
+        raise InputError(f"client is not connected to a scheduler any more: it is {client.status}")
 
     def summarise(entry: Entry, settings: Settings, progress: Progress | None) -> ColumnSummary:
         passes = settings.passes(entry)
         counter = Counter(entry, len(passes), progress)
-        return ColumnSummary.join(
+        found = ColumnSummary.join(
             [_summarise_units(client, entry, units, settings, counter) for units in passes]
         )
+        entry.check_unchanged()
+        return found
 
     return summarise
 

@@ -107,3 +107,10 @@ def test_what_is_no_scheduler():
         pass
     with pytest.raises(InputError, match=r"client must be a dask\.distributed\.Client, got int"):
         dn.analyze(np.zeros((3, 2)), client=3)
+
+
+def test_a_client_that_is_closed(client):
+    with distributed.Client(client.scheduler.address, set_as_default=False) as closed:
+        pass
+    with pytest.raises(InputError, match="client is not connected to a scheduler any more"):
+        dn.analyze(np.zeros((3, 2)), client=closed)

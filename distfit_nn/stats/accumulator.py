@@ -226,6 +226,8 @@ class Accumulator:
         InputError
             The two differ in columns or settings, or both have rows of the same shard.
         """
+        if not isinstance(other, Accumulator):
+            raise InputError(f"other must be an Accumulator, got {type(other).__name__}")
         if (self.columns, self._settings) != (other.columns, other._settings):
             raise InputError(
                 "accumulators to merge must have the same columns and settings, got "

@@ -186,3 +186,5 @@ def test_what_cannot_be_merged():
     other.update(np.ones((3, 2)))
     with pytest.raises(InputError, match="counted twice"):
         one.merge(other)
+    with pytest.raises(InputError, match="other must be an Accumulator, got int"):
+        one.merge(3)
