@@ -36,7 +36,8 @@ FAR_KL = 0.5  # nats: the KL divergence of N(1, 1) from N(0, 1)
 FAR_CHANCE = 1e-3  # share of units of N(0, 1) that small samples alone may call far
 MOST_EPSILON = 1e-6  # of a regularised density that counts
 QUANTILES = {"q01": 0.01, "median": 0.5, "q99": 0.99}
-BATCH = 1 << 18  # values of the sample that are sorted at once
+BATCH = 1 << 18  # values of the sample that are sorted at once,
+UNITS = 1 << 10  # and units, whose densities take more memory than their values, if these are few
 
 
 class SampleMeasures(NamedTuple):
@@ -93,7 +94,7 @@ def unit_table(
 def _measured(values: NDArray[Any], site: str, activation: str | None) -> SampleMeasures:
     """Measure the sample, some columns at a time: each batch is sorted once for all statistics."""
     measure = partial(_measures, site=site, activation=activation)
-    return _concatenated(by_batches(values, measure, BATCH))
+    return _concatenated(by_batches(values, measure, min(BATCH, UNITS * max(1, len(values)))))
 
 
 def _measures(rows: Rows, site: str, activation: str | None) -> SampleMeasures:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pandas.testing import assert_frame_equal
 from scipy import stats as scipy_stats
 
-from distfit_nn.stats import sketch, summary
+from distfit_nn.stats import rows, sketch, summary, unit_table
 from distfit_nn.stats.densities import histogram
 from distfit_nn.stats.summary import Place, summarise
 from tests import tolerances
@@ -211,3 +212,19 @@ def test_distinct_values_are_at_least_those_of_the_sample(rng):
 def test_a_recording_keeps_no_tables_of_its_densities(rng):
     kept = summarise(rng.normal(size=(100, 50)))
     assert len(pickle.dumps(kept.density)) < 50 * 1000  # the tables take some 6,000 bytes a unit
+
+
+def test_units_are_measured_a_thousand_at_a_time(rng, monkeypatch):
+    x = rng.normal(size=(8, 100))
+    expected = summarise(x).units
+    seen = []
+
+    def by_batches(values, measure, most):
+        seen.append(most // len(values))
+        return rows.by_batches(values, measure, most)
+
+    monkeypatch.setattr(unit_table, "by_batches", by_batches)
+    assert_frame_equal(summarise(x).units, expected, rtol=1e-12)
+    monkeypatch.setattr(unit_table, "UNITS", 64)
+    assert_frame_equal(summarise(x).units, expected, rtol=1e-12)
+    assert seen == [1024, 64]
