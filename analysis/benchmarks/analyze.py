@@ -26,7 +26,7 @@ from distfit_nn.capture.readers import read
 from distfit_nn.capture.store import Store, StoreWriter
 
 ROWS, UNITS, SHARD = 1_000_000, 1000, 16_384
-SHARES = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.5), (1.0, 0.25))
+SHARES = ((1.0, 1.0), (0.5, 1.0), (1.0, 0.5))
 ROUNDS = 3
 
 

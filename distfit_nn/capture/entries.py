@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distfit_nn.capture.slabs import Piece
 
 PART = 1 << 24  # values of a part: what one task of many measures
-CHUNK = 1 << 21
+CHUNK = 1 << 22
 ROUND = 128  # rows of parts and chunks are a multiple of this, where they can be
 
 

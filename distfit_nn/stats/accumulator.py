@@ -213,8 +213,9 @@ class Accumulator:
         """Sum the blocks of all tiles."""
 
         def work(block: Block) -> None:
-            sums.tiles[block.tile].update(block.values, block.weights)
-            self._sketches[block.tile].update(block.values, block.weights)
+            for values, weights in block.pieces():
+                sums.tiles[block.tile].update(values, weights)
+                self._sketches[block.tile].update(values, weights)
 
         self._workers.take(work, blocks)
 

@@ -29,7 +29,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
@@ -79,8 +78,7 @@ class SketchSums:
         Parameters
         ----------
         block : array-like of shape (n, d)
-            Without a copy if it is float32 or float64 and C-contiguous, or some 256 columns of
-            such an array.
+            Without a copy if it is float32 or float64 and C-contiguous.
         weights : array-like of shape (n,) or (n, d), optional
             Finite, not negative; 0 is as if the value were not there. Sums of weights are
             float64 from then on: the bins stay canonical, but the sums' last bits depend on
@@ -105,7 +103,10 @@ class SketchSums:
             kernel.begin(self._state, np.sort(_as_float64(head.T)), self.bins)
         self._fresh = False
         if len(table):
-            kernel.update(self._state, *self._flat(table), heavy, self.bins)
+            plain = np.float32 if table.dtype == np.float32 else np.float64
+            with np.errstate(over="ignore"):  # a long double may become inf: left out
+                flat = np.ascontiguousarray(table, plain).reshape(-1)
+            kernel.update(self._state, flat, heavy, self.bins)
 
     def merge(self, other: SketchSums) -> None:
         """Add what another one has seen, in place.
@@ -142,19 +143,6 @@ class SketchSums:
     def __setstate__(self, state: dict[str, Any]) -> None:
         SketchSums.__init__(self, state["columns"], state["bins"])
         self._absorb(state["sketch"])
-
-    def _flat(self, table: Array) -> tuple[Array, int]:
-        """Return the memory of a table, and how far its rows are apart there."""
-        plain = table.dtype in (np.float32, np.float64) and table.dtype.isnative
-        alone = len(self._state.place) == self.columns  # a row of lanes is a row of the table
-        if not (plain and table.flags.aligned and (alone or table.flags.c_contiguous)):
-            table = _as_float64(table)
-        down, across = table.strides
-        if across != table.itemsize or down % table.itemsize or down < across * self.columns:
-            table = np.ascontiguousarray(table)
-        stride = table.strides[0] // table.itemsize if len(table) > 1 else self.columns
-        extent = (len(table) - 1) * stride + self.columns
-        return as_strided(table, (extent,), (table.itemsize,), writeable=False), stride
 
     def _use_floats(self) -> None:
         window, counts = self._state.window, self._state.counts

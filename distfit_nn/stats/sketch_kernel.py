@@ -292,20 +292,16 @@ def _find(values: Array, lanes: tuple[Array, ...], size: int, place: Array) -> b
 
 
 @_jit
-def _tally(flat: Array, stride: int, weights: Array, state: State) -> tuple[Array, Array, Array]:
+def _tally(flat: Array, weights: Array, state: State) -> tuple[Array, Array, Array]:
     """Count values in their windows; return the finite ones that missed, weights and columns."""
     lanes, place = (state.scale, state.slack, state.base, state.offset), state.place
     window, recent = state.window.reshape(-1), state.recent.reshape(-1)
     offset, size = state.offset, state.window.shape[1] - 1
-    rows = len(flat) // stride + (len(flat) % stride > 0)
-    most = rows * len(state.exponent)
-    missed, column = np.empty(most), np.empty(most, np.int32)
-    shares = np.empty(most, window.dtype)
-    together = len(place) // len(state.exponent)  # rows that are one row of lanes
+    missed, column = np.empty(len(flat)), np.empty(len(flat), np.int32)
+    shares = np.empty(len(flat), window.dtype)
     m = 0
-    for row in range(0, rows, together):
-        values = flat[row * stride : row * stride + len(place)]
-        start = row * len(state.exponent)
+    for start in range(0, len(flat), len(place)):
+        values = flat[start : start + len(place)]
         if _find(values, lanes, size, place):
             for p in range(len(values)):
                 missed[m], column[m] = values[p], state.column[p]
@@ -323,23 +319,14 @@ def _tally(flat: Array, stride: int, weights: Array, state: State) -> tuple[Arra
 
 
 @_jit
-def update(state: State, flat: Array, stride: int, weights: Array, bins: int) -> None:
-    """Count rows of d values, each `stride` behind the last; the last row ends the memory.
-
-    `stride` is d where several rows make a row of lanes. Weights are as many as values, one row
-    after the other, or none for ones.
-    """
+def update(state: State, flat: Array, weights: Array, bins: int) -> None:
+    """Count rows of d values, one after the other; weights are as long, or of length 0 for ones."""
     columns = len(state.exponent)
-    step = max(1, _VALUES // columns)
-    rows = (len(flat) - columns) // stride + 1
-    for first in range(0, rows, step):
-        last = min(first + step, rows)
-        _make_room(state, last - first)
+    step = max(1, _VALUES // columns) * columns
+    for start in range(0, len(flat), step):
+        _make_room(state, step // columns)
         missed, shares, column = _tally(
-            flat[first * stride : (last - 1) * stride + columns],
-            stride,
-            weights[first * columns : last * columns],
-            state,
+            flat[start : start + step], weights[start : start + step], state
         )
         if len(missed) > 0:
             _add_all(missed, shares, column, state, bins)
