@@ -122,7 +122,7 @@ class Sketch:
                 place = self.width[j] * np.clip(inside, 0, 1)
                 with np.errstate(over="ignore"):
                     result[:, j] = np.minimum(edges[bin_] + place, _TOP)
-        return result.reshape(*shares.shape, -1)
+        return result.reshape(*shares.shape, len(self.edges))
 
     def cdf(self, t: ArrayLike) -> Float:
         """Share of the values that are at most t; where not exact, linear inside of a bin.

@@ -434,3 +434,8 @@ def test_errors_name_the_rule() -> None:
         sketch([1.0]).histogram([1.0, 0.0])
     with pytest.raises(InputError, match="low must not be above high"):
         sketch([1.0]).aligned_edges(1, 0, 4)
+
+
+def test_no_quantiles_of_some_columns(rng):
+    assert sketch(rng.normal(size=(10, 3))).quantile([]).shape == (0, 3)
+    assert sketch(np.empty((10, 0))).quantile([0.5]).shape == (1, 0)

@@ -29,6 +29,7 @@ PLAIN = 2.0  # times that: a dip of 0.02 would tell of the modes that a density 
 MOST = 0.9  # share of one value from which on there is no shape beside it to judge
 FEW_LEVELS = 5.0  # a normal law rounded to steps of 0.7 std has as many
 FEW_VALUES = 20
+WIDEST = 1e3  # interquartile ranges in the range, beyond which six moments are the outliers'
 
 
 class Evidence(NamedTuple):
@@ -149,7 +150,8 @@ def classify(
     have a single mode, and they have a dip that matters. Point masses (`atoms`) are set apart
     first, so that the zeros of a ReLU are no mode; equal values are spread over the cells of their
     grid. The density of largest entropy that has the first `order` moments of what is left is the
-    second witness; the evidence says where the two contradict each other. Where data are few, or
+    second witness, unless the range is above 1,000 interquartile ranges: its moments are then those
+    of the outliers. The evidence says where the two contradict each other. Where data are few, or
     have more modes than moments show, it may miss modes or have one too many: it overrules nothing.
     Sarle's coefficient, which skew alone raises, is reported and not asked.
 
@@ -251,12 +253,25 @@ def evidence_of_rows(rows: Rows, *, order: int = 6) -> Evidence:
 
 
 def _peaks_of_rest(rest: Rows, order: int) -> list[Peaks]:
-    """Return the clear modes of densities fitted to the rows."""
-    density = fitted_to(rest.values.T, order)
+    """Return the clear modes of densities fitted to the rows; none where outliers rule these."""
+    density = fitted_to(np.where(_ruled_by_outliers(rest)[:, None], np.nan, rest.values).T, order)
     if density is None:
         nothing = np.empty(0)
         return [Peaks(nothing, nothing, nothing, nothing)] * len(rest.counts)
     return peaks_of_density(density)
+
+
+def _ruled_by_outliers(rows: Rows) -> Bool:
+    """Return where the range is so wide that moments see no shape of what lies in the middle."""
+    values, n = rows
+    if not values.size:
+        return np.zeros(len(n), bool)
+    row = np.arange(len(n))
+    low, lower, upper, high = (
+        values[row, np.maximum(n - 1, 0) * quarter // 4] for quarter in (0, 1, 3, 4)
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(high / 2 - low / 2 > WIDEST * (upper / 2 - lower / 2))
 
 
 def _deepest(peaks: list[Peaks], modes: Int) -> tuple[Float, Float, Float]:

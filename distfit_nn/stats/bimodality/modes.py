@@ -162,7 +162,9 @@ def _kernel_modes(
     values: Float, share: float, bandwidth: str | float, significance: float
 ) -> Records:
     """Return the significant modes of a kernel estimate of the values, in a unit of its own."""
-    if np.count_nonzero(np.diff(values)) < 2:  # two distinct values: a matter of the bandwidth
+    if (
+        np.count_nonzero(values[1:] != values[:-1]) < 2
+    ):  # two distinct values: a matter of the bandwidth
         return np.empty(0, MODE)
     unit = max(float(values[-1] / 2 - values[0] / 2), float(np.finfo(float).tiny))
     origin = float(values[len(values) // 2])

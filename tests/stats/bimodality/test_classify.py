@@ -309,3 +309,13 @@ def test_more_values_find_more(rng, distance, least):
     assert shares == sorted(shares)
     assert shares[0] >= (least if distance > 3 else 0)
     assert shares[-1] == (distance > 2)
+
+
+def test_outliers_leave_no_density_to_ask(rng):
+    """Six moments of such a column are those of its outliers: the dip alone decides."""
+    two = np.concatenate([rng.normal(-3, 1, 500), rng.normal(3, 1, 500)])
+    x = np.stack([np.append(two, [1e9]), np.append(two, [0.0])], axis=1)
+    found = classify(x)
+    assert found.verdict.tolist() == ["bimodal", "bimodal"]
+    assert found.modes.tolist() == [-1, 2]
+    assert "no density to confirm it" in found.evidence[0]
