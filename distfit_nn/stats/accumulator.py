@@ -58,8 +58,8 @@ class ColumnSummary:
     def join(cls, parts: Sequence[ColumnSummary]) -> ColumnSummary:
         """Return summaries of the same rows as one, column behind column.
 
-        The bits of `pooled_moments` are those of one summary where all but the last part have a
-        multiple of 64 columns.
+        The bits of `pooled_moments` are those of one summary where all but the last part are of
+        whole tiles (`tiles.WIDTH` columns).
         """
         pooled = parts[0]._pooled_sketch.copy()
         for part in parts[1:]:
@@ -76,7 +76,7 @@ class ColumnSummary:
 
 
 class _Sums:
-    """The sums of all columns, a tile of up to 64 at a time, of one shard or of several."""
+    """The sums of all columns, tile by tile, of one shard or of several."""
 
     def __init__(self, tiles: list[MomentSums], hidden: Int) -> None:
         self.tiles = tiles

@@ -52,7 +52,15 @@ class ShardTree(Generic[State]):
         self._refuse_overlap(0, shard)
 
     def merge(self, other: ShardTree[State]) -> None:
-        """Add all shards of the other tree, which must not be used any more."""
+        """Add all shards of the other tree, which must not be used any more.
+
+        Raises
+        ------
+        InputError
+            A shard is in both: nothing is added.
+        """
+        for node in other._nodes:
+            self._refuse_overlap(*node)
         for level, index in sorted(other._nodes, reverse=True):
             self._put(level, index, other._nodes[level, index])
 

@@ -184,7 +184,11 @@ def test_what_cannot_be_merged():
     one, other = Accumulator(2), Accumulator(2)
     one.update(np.zeros((3, 2)))
     other.update(np.ones((3, 2)))
+    other.update(np.ones((3, 2)), shard=1)
     with pytest.raises(InputError, match="counted twice"):
         one.merge(other)
+    with pytest.raises(InputError, match="counted twice"):
+        one.merge(one)
+    assert one.finalise().moments.n.tolist() == [3, 3]
     with pytest.raises(InputError, match="other must be an Accumulator, got int"):
         one.merge(3)
