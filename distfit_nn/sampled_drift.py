@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn.capture.entries import CHUNK, Entry
+from distfit_nn.capture.entries import Entry
 from distfit_nn.errors import InputError
 from distfit_nn.pairs import Pair
 from distfit_nn.stats.drift import Drift
@@ -38,11 +38,9 @@ class DriftSettings:
     def passes(self, pair: Pair) -> list[slice]:
         """Return the units that are measured at once, so that the memory is enough."""
         entries = (pair.before, pair.after)
-        itemsize = max(piece.itemsize for entry in entries for piece in entry.pieces)
-        rows, units = max(entry.rows for entry in entries), pair.before.units
-        chunk = min(rows * units, max(CHUNK, units)) * itemsize
-        unit = _COPIES * min(rows, self.rows) * itemsize
-        width = max((self.memory - chunk) // unit // _TOGETHER, 1) * _TOGETHER
+        units, chunks = pair.before.units, max(entry.chunk_bytes for entry in entries)
+        unit = _COPIES * max(min(entry.rows, self.rows) * entry.itemsize for entry in entries)
+        width = max((self.memory - chunks) // unit // _TOGETHER, 1) * _TOGETHER
         return [slice(j, min(j + width, units)) for j in range(0, units, width)]
 
 
@@ -69,7 +67,7 @@ class Sampler:
             sample.begin(part.number)
             for chunk in part.chunks():
                 sample.update(chunk[:, units])
-            done += sum(piece.rows for piece in part.pieces)
+            done += part.rows
             self._tell(entry, done // passes)
         entry.check_unchanged()
         return sample.finalise()
@@ -156,7 +154,7 @@ def _groupings(
 
 def places(entry: Entry, sample: SampledRows) -> Int:
     """Return the number in its entry of each row that was drawn."""
-    lengths = [sum(piece.rows for piece in part.pieces) for part in entry.parts()]
+    lengths = [part.rows for part in entry.parts()]
     starts: Int = np.cumsum([0, *lengths])
     return starts[sample.shard] + sample.row
 

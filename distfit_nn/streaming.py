@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distfit_nn._threads import threads
-from distfit_nn.capture.entries import CHUNK, Entry, Part
+from distfit_nn.capture.entries import Entry, Part
 from distfit_nn.errors import InputError
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
 from distfit_nn.stats.tiles import WIDTH
@@ -53,10 +53,8 @@ class Settings:
         Needed are two chunks, and for each unit its sums and the sample, which is there twice
         while it is put in order.
         """
-        itemsize = max(piece.itemsize for piece in entry.pieces)
-        chunks = 2 * min(entry.rows * entry.units, max(CHUNK, entry.units)) * itemsize
-        unit = 64 * self.bins + 2 * min(entry.rows, self.rows) * itemsize + 2000
-        width = max((self.memory - chunks) // unit // WIDTH, 1) * WIDTH
+        unit = 64 * self.bins + 2 * min(entry.rows, self.rows) * entry.itemsize + 2000
+        width = max((self.memory - entry.chunk_bytes) // unit // WIDTH, 1) * WIDTH
         return [slice(j, min(j + width, entry.units)) for j in range(0, entry.units, width)]
 
 
@@ -120,6 +118,6 @@ class Counter:
             progress(entry, 0)
 
     def __call__(self, *parts: Part) -> None:
-        self._rows += sum(piece.rows for part in parts for piece in part.pieces)
+        self._rows += sum(part.rows for part in parts)
         if self._progress is not None:
             self._progress(self._entry, self._rows // self._passes)

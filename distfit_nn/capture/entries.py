@@ -27,6 +27,11 @@ class Part:
     number: int
     pieces: tuple[Piece, ...]
 
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(piece.rows for piece in self.pieces)
+
     def chunks(self) -> Iterator[NDArray[Any]]:
         """Yield the rows in tables (rows, units), each valid until the next but one."""
         for piece in self.pieces:
@@ -72,6 +77,16 @@ class Entry:
     def units(self) -> int:
         """Number of units."""
         return self.pieces[0].units
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a value, of the widest type there is."""
+        return max(piece.itemsize for piece in self.pieces)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Memory of the two chunks that are held while the rows are read."""
+        return 2 * min(self.rows * self.units, max(CHUNK, self.units)) * self.itemsize
 
     @property
     def values(self) -> NDArray[Any]:
