@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import statistics
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import machine
 import numpy as np
-from numba import njit
+import reads
 from numpy.typing import NDArray
 
 from distfit_nn.maxent import problem
@@ -27,26 +26,11 @@ THREADS = (1, 2)
 ORDERS = (4, 6)
 
 
-@njit(nogil=True, fastmath=True)
-def plain_sum(values: NDArray[np.float32]) -> float:
-    """Return the sum of an array: nothing reads memory with less to do."""
-    total = np.float32(0)
-    for i in range(len(values)):
-        total += values[i]
-    return total
-
-
-def plain_read(x: NDArray[np.float32], threads: int) -> None:
-    """Sum equal parts of x in threads of their own."""
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(plain_sum, np.array_split(x.reshape(-1), threads)))
-
-
 def bandwidth_figures(x: NDArray[np.float32]) -> dict[str, Any]:
     """Seconds of moments and of reads, and the share of the bandwidth that the moments reach."""
     calls: dict[str, Any] = {}
     for threads in THREADS:
-        calls[f"read, {threads}"] = lambda threads=threads: plain_read(x, threads)
+        calls[f"read, {threads}"] = lambda threads=threads: reads.plain_read(x, threads)
         for order in ORDERS:
             calls[f"order {order}, {threads}"] = lambda order=order, threads=threads: (
                 sample_moments(x, order, limit=order // 2 + 2, threads=threads)

@@ -14,13 +14,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import machine
 import numba
 import numpy as np
-from numba import njit
+import reads
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
@@ -30,21 +29,6 @@ from distfit_nn.stats.moments import MomentSums
 ROUNDS = 9
 THREADS = (1, 2)
 ORDERS = (4, 6, 12)
-
-
-@njit(nogil=True, fastmath=True)
-def plain_sum(values: NDArray[np.float32]) -> float:
-    """Return the sum of an array: nothing reads memory with less to do."""
-    total = np.float32(0)
-    for i in range(len(values)):
-        total += values[i]
-    return total
-
-
-def plain_read(x: NDArray[np.float32], threads: int) -> None:
-    """Sum equal parts of x in threads of their own."""
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(plain_sum, np.array_split(x.reshape(-1), threads)))
 
 
 def measure(x: NDArray[np.float32], order: int, threads: int) -> None:
@@ -57,7 +41,7 @@ def bandwidth_figures(x: NDArray[np.float32]) -> dict[str, Any]:
     """Seconds of moments and of reads, and the share of the bandwidth that the moments reach."""
     calls: dict[str, Callable[[], object]] = {}
     for threads in THREADS:
-        calls[f"read, {threads}"] = lambda threads=threads: plain_read(x, threads)
+        calls[f"read, {threads}"] = lambda threads=threads: reads.plain_read(x, threads)
         for order in ORDERS:
             calls[f"order {order}, {threads}"] = lambda order=order, threads=threads: measure(
                 x, order, threads
@@ -84,7 +68,7 @@ def processor_figures(x: NDArray[np.float32]) -> dict[str, Any]:
     calls: dict[str, Callable[[], object]] = {
         f"order {order}": lambda order=order: stats.moments(x, order=order) for order in ORDERS
     }
-    calls["read"] = lambda: plain_sum(x.reshape(-1))
+    calls["read"] = lambda: reads.plain_sum(x.reshape(-1))
     times = machine.interleaved(calls, ROUNDS, time.thread_time)
     return {
         "ns_per_value": {
