@@ -200,7 +200,7 @@ def facts(unit: pd.Series) -> str:
     """Return the numbers behind a unit's place among the remarkable ones, those there are."""
     kl, shape, tail = unit["kl_maxent"], unit["kl_shape"], unit["tail_index"]
     found = []
-    if unit["maxent_status"] == "ok":
+    if not np.isnan(shape):
         found.append(f"KL {number(kl)}, shape {number(shape)}")
     elif np.isfinite(unit["kl_gaussian"]):
         found.append(f"KL of a Gaussian like it {number(unit['kl_gaussian'])}")

@@ -114,7 +114,7 @@ def _unjudged(units: pd.DataFrame) -> list[str]:
 
 def fitted(units: pd.DataFrame) -> pd.DataFrame:
     """Return the units whose density has their moments: of others its shape tells nothing."""
-    return units[units["maxent_status"] == "ok"]
+    return units[units["kl_shape"].notna()]
 
 
 def flags(layers: Sequence[Layer]) -> list[str]:
