@@ -61,8 +61,8 @@ class SketchSums:
     -----
     A value costs about 2 ns, and 15 ns in a column of few distinct values which are not counts or
     multiples of a power of two. The first 2,000 values of a column cost 100 ns. A column at rest
-    (pickled, or as a `Sketch`) takes up to 16 K bytes, 16 kB by default; a live one takes 48 kB,
-    of which blocks of common values touch some 4 kB. Not for several threads at once; the kernels
+    (pickled, or as a `Sketch`) takes up to 16 K bytes, 16 kB by default; a live one takes 52 kB,
+    of which blocks of common values touch some 1 kB. Not for several threads at once; the kernels
     release the interpreter's lock.
     """
 
