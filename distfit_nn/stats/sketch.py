@@ -60,10 +60,10 @@ class SketchSums:
     Notes
     -----
     A value costs about 2 ns, and 15 ns in a column of few distinct values which are not counts or
-    multiples of a power of two. The first 2,000 values of a column cost 100 ns. A column at rest
-    (pickled, or as a `Sketch`) takes up to 16 K bytes, 16 kB by default; a live one takes 52 kB,
-    of which blocks of common values touch some 1 kB. Not for several threads at once; the kernels
-    release the interpreter's lock.
+    multiples of a power of two. The first 2,000 values of a column cost up to 100 ns. A column at
+    rest (pickled, or as a `Sketch`) takes up to 16 K bytes, 16 kB by default; a live one takes 52
+    kB, of which blocks of common values touch some 1 kB. Not for several threads at once; the
+    kernels release the interpreter's lock.
     """
 
     def __init__(self, columns: int, bins: int = 1024) -> None:
