@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfit_nn import copula, errors, maxent, stats, transforms
+    from distfit_nn import copula, errors, maxent, nn, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
     from distfit_nn.comparison import Comparison, compare
@@ -24,6 +24,7 @@ __all__ = [
     "copula",
     "errors",
     "maxent",
+    "nn",
     "record",
     "stats",
     "transforms",
@@ -36,7 +37,7 @@ _HOME = {
     "compare": "distfit_nn.comparison",
     "record": "distfit_nn.capture.recorder",
 }
-_SUBMODULES = ("copula", "errors", "maxent", "stats", "transforms")
+_SUBMODULES = ("copula", "errors", "maxent", "nn", "stats", "transforms")
 
 
 def __getattr__(name: str) -> object:
