@@ -511,3 +511,32 @@ logarithm of p, up to 12, doubled for the simulation they or ours come from."""
 
 STEPHENS = 0.002
 """Stephens' formula for p is good to two units of the third digit, below 0.1."""
+
+LAYER_GRADIENT = 2e-6
+"""gradcheck steps by 1e-6, so that its difference is off by 1e-12 / 6 times a third derivative and
+by eps |y| / 1e-6, below 1e-9; what bends on a scale of a tenth (a soft rank, a density of order 6)
+has third derivatives below 1e6, hence 2e-7, and ten times that leaves room for sharper columns."""
+
+LAYER_INVARIANCE = 1e-8
+"""Rounding a x + b for a in [0.5, 1000] and b up to 50 moves z by 100 eps, which a strength of 50
+or a derivative of the multipliers multiplies by at most 1e4; sums of soft ranks by K = 14
+exponentials are exact to 1e-11 and their error does not change; 1e-8 leaves a factor of ten."""
+
+LAYER_LEVEL = {"rtol": 1e-5, "atol": 1e-6}
+"""A float32 weight and bias applied to a constant: a few roundings; targets by table to 1e-6."""
+
+CONSTANT_GRADIENT = 1e-2
+"""A constant column has the gradient of (x - mean) / sqrt(eps) with x - mean rounded: weights below
+1, times 1 / sqrt(1e-5), times what centring leaves of n float32 roundings."""
+
+LAYER_SINGLE = {"rtol": 1e-4, "atol": 2e-4}
+"""float32 against float64: rounding of x by eps, multiplied by a slope of the map below 100 (a
+strength of 50, a tail of a density) is 1e-5; tables in float32 are finer than 1e-4."""
+
+LAYER_DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
+"""The same float64 operations in another order of the rows: 96 roundings, as LAYER_INVARIANCE."""
+
+
+def layer_rise(largest: float) -> float:
+    """How far float32 outputs of increasing inputs may fall: roundings of the largest of them."""
+    return 4 * eps(np.float32) * max(largest, 1.0)
