@@ -1,0 +1,62 @@
+"""Blocks (N, C, L) as the compiled kernels of layers take them, and threads that share the work.
+
+Where the features of an entry lie side by side they are rows (n, C), n = N L; else runs (N C, L),
+each of one feature, the features in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from distfit_nn._threads import threads
+from distfit_nn.nn import layout
+
+WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
+SHORT = 16  # runs that are shorter are worked on as rows
+
+
+def compiled(x: Tensor) -> bool:
+    """Tell whether kernels for float32 take a tensor: on the CPU, if torch does not trace it."""
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and not (torch.compiler.is_compiling() or torch.compiler.is_exporting())
+    )
+
+
+def as_rows(x: Tensor) -> bool:
+    """Tell whether blocks are worked on as rows."""
+    return x.stride(1) == 1 or x.shape[2] < SHORT
+
+
+def unfolded(x: Tensor, rows: bool) -> Tensor:
+    """Return blocks as contiguous rows (n, C) or runs (N C, L), a view where there is one."""
+    n, c, length = x.shape
+    if not rows:
+        return x.contiguous().view(n * c, length)
+    return x.transpose(1, 2).reshape(n * length, c).contiguous()
+
+
+def folded(y: Tensor, x: Tensor, rows: bool) -> Tensor:
+    """Return rows or runs as blocks of the shape of x."""
+    return layout.from_columns(y, x) if rows else y.view(x.shape)
+
+
+def in_parts(task: Callable[[int, int], None], count: int, size: int) -> None:
+    """Call task(first, last) for parts of range(count), in threads where `size` values are many."""
+    workers = min(threads(), count) if size >= WORTH_A_THREAD else 1
+    if workers <= 1:
+        task(0, count)
+        return
+    edges = [count * i // workers for i in range(workers + 1)]
+    with ThreadPoolExecutor(workers - 1) as pool:
+        others = [
+            pool.submit(task, *part) for part in zip(edges[1:-1], edges[2:], strict=True)
+        ]
+        task(edges[0], edges[1])
+        for other in others:
+            other.result()
