@@ -11,6 +11,11 @@ strides, n, d >= 1, with `strength` float64 (d,), positive and finite:
     dx, dstrength, dweight, dbias = line_slopes(Kept(*kept), strength, g, rows, weight)
                                                         # g: by lines, weight * scores + bias
 
+    lines, scales, shares, *kept = relative_scores(x, strength, floor, weight, bias, knots, keep=True)
+    dx, drate, dweight, dbias = line_slopes(Kept(*kept[2:]), rates, g, rows, weight)
+                                                        # rates, rows, *kept = kept; strength / scale
+
+Columns may come as blocks (N, d, L), too, contiguous, n = N L; then so do outputs and `dx`.
 Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,); `rows` are the
 scores (d, n). What is kept, x itself, (d, n) int32 or int64 places and (d,) flags, is not changed
 by `soft_slopes`. (The values in order are read anew: to keep them takes as much memory as x.)
@@ -26,7 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn._threads import threads
-from distfit_nn.copula import hard_kernel, rank_kernel, slope_kernel, sort_kernel
+from distfit_nn.copula import (
+    hard_kernel,
+    rank_kernel,
+    relative_kernel,
+    slope_kernel,
+    sort_kernel,
+)
 from distfit_nn.copula.chain_kernel import Work, workspace
 from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
 from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL
@@ -42,6 +53,7 @@ __all__ = [
     "hard_scores",
     "line_scores",
     "line_slopes",
+    "relative_scores",
     "soft_counts",
     "soft_slopes",
 ]
@@ -56,11 +68,42 @@ WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to s
 
 
 class Kept(NamedTuple):
-    """Columns x (n, d), their rows (d, n) in the order of their values, and which hold a NaN."""
+    """Columns x (n, d) or (N, d, L), their rows (d, n) in the order of their values, and which hold a NaN."""
 
     x: Array
     order: Array
     bad: NDArray[np.bool_]
+
+
+class Relative(NamedTuple):
+    """What comes of strengths relative to scales: these (d,), and shares (d, K) at knots (d, K)."""
+
+    floor: float
+    scales: Array
+    knots: Array
+    shares: Array
+
+
+def size(x: Array) -> tuple[int, int]:
+    """Return n and d of columns x (n, d), or of blocks (N, d, L)."""
+    return x.size // x.shape[1], x.shape[1]
+
+
+def read(x: Array, first: int, tile: Array, rows: Array) -> None:
+    """Write columns first, first + 1, ... of x to rows (m, n)."""
+    if x.ndim == 3:
+        sort_kernel.copy_channels(x, first, rows)
+    else:
+        sort_kernel.copy_columns(x, first, tile, rows)
+
+
+def write(rows: Array, line: tuple[Array, Array], first: int, tile: Array, x: Array) -> None:
+    """Write rows (m, n), times the factors of a line plus its terms, to columns first, ... of x."""
+    here = slice(first, first + len(rows))
+    if x.ndim == 3:
+        sort_kernel.copy_channels_back(rows, line[0][here], line[1][here], first, x)
+    else:
+        sort_kernel.copy_back(rows, line[0][here], line[1][here], first, tile, x)
 
 
 def in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]) -> None:
@@ -109,11 +152,11 @@ def empty_order(n: int, d: int) -> Order:
 def sort_columns(
     x: Array, first: int, tile: Array, values: Array, order: Array, bad: NDArray[np.bool_]
 ) -> None:
-    """Sort columns first, first + 1, ... of x (n, d), float32 or float64, as rows (m, n)."""
+    """Sort columns first, first + 1, ... of x, float32 or float64, as rows (m, n)."""
     m, n = values.shape
     single = x.dtype == np.float32
     plain = values if single else np.empty((m, n))
-    sort_kernel.copy_columns(x, first, tile, plain)
+    read(x, first, tile, plain)
     room = np.empty((min(m, max(1, KEYS // n)), n), np.uint64)
     for low in range(0, m, len(room)):
         some = slice(low, low + len(room))
@@ -169,6 +212,33 @@ def line_scores(
     return out, scores, x, *kept
 
 
+def relative_scores(
+    x: Array,
+    strength: Array,
+    floor: float,
+    weight: Array,
+    bias: Array,
+    knots: Array,
+    keep: bool,
+) -> tuple[Array, ...]:
+    """Return weight * scores + bias of strengths over scales, and more of the columns.
+
+    The scale is (q90 - q10) / 2.563, or the standard deviation where that is 0, and sqrt(scale^2 +
+    floor^2) stands for it. It is returned, (d,), and so are the soft shares (d, K) at knots (d, K),
+    each row going up; K may be 0. With `keep`, what `line_slopes` needs follows: the rates,
+    strength / scale, but 0 for constant columns; the scores (d, n); and the three parts of `Kept`.
+    """
+    n, d = size(x)
+    line = np.array(weight, x.dtype), np.array(bias, x.dtype)
+    out, rates = np.empty(x.shape, x.dtype), np.array(strength, np.float64)
+    knots = np.array(knots, np.float64, order="C")
+    beside = Relative(floor, np.empty(d), knots, np.empty(knots.shape))
+    scores, kept = (np.empty((d, n), x.dtype), empty_order(n, d)) if keep else (None, None)
+    _ranked(x, rates, NORMAL, kept, [out], scores, line, beside)
+    found = out, beside.scales, beside.shares
+    return (*found, rates, scores, x, *kept) if kept and scores is not None else found
+
+
 def _ranked(
     x: Array,
     strength: Array,
@@ -177,32 +247,58 @@ def _ranked(
     outs: list[Array],
     scores: Array | None,
     line: tuple[Array, Array],
+    beside: Relative | None = None,
 ) -> None:
-    """Write the results of `mode` on a line to `outs`, and, if asked for, as they are (d, n)."""
-    n, d = x.shape
-    strength = np.array(strength, np.float64)  # of one layout: another would be compiled anew
+    """Write the results of `mode` on a line to `outs`, and, if asked for, as they are (d, n).
+
+    Strengths that are relative become rates, in place.
+    """
+    n, d = size(x)
+    # Of one layout: another would be compiled anew.
+    rates = strength if beside else np.array(strength, np.float64)
     factors = coefficients(x.dtype)
     rows = len(outs) if scores is None else 0
+    shares = beside is not None and beside.knots.shape[1] > 0
 
-    def room(m: int) -> tuple[Room, Order, Work]:
+    def room(m: int) -> tuple[Room, Order, Work, Array]:
         work = workspace(n, len(factors), len(factors))
-        return Room(m, n, x.dtype, 1 + rows), kept or empty_order(n, m), work
+        counts = np.empty((m if shares else 0, n), x.dtype)
+        return Room(m, n, x.dtype, 1 + rows), kept or empty_order(n, m), work, counts
 
-    def task(mine: tuple[Room, Order, Work], first: int, last: int) -> None:
-        room, (order, bad), work = mine
+    def task(mine: tuple[Room, Order, Work, Array], first: int, last: int) -> None:
+        room, (order, bad), work, counts = mine
         here, inside = slice(first, last), slice(0, last - first)
         values, *results = (row[inside] for row in room.rows)
         ordered = values, *(part[here if kept else inside] for part in (order, bad))
         sort_columns(x, first, room.tile, *ordered)
         if scores is not None:
             results = [scores[here]]
+        strengths = rates[here].copy()
+        if beside is not None:
+            relative_kernel.relative_rates(
+                values, ordered[2], strengths, beside.floor, beside.scales[here], rates[here]
+            )
         rank_kernel.soft_counts(
-            *ordered, strength[here], factors, mode, work, results[0], results[-1]
+            *ordered, rates[here], factors, mode, work, results[0], results[-1], counts[inside]
         )
+        if beside is not None and shares:
+            _take_shares(beside, values, counts, ordered[2], strengths, here)
         for result, out in zip(results, outs, strict=True):
-            sort_kernel.copy_back(result, line[0][here], line[1][here], first, room.tile, out)
+            write(result, line, first, room.tile, out)
 
     in_rooms(n, d, room, task)
+
+
+def _take_shares(
+    beside: Relative, values: Array, counts: Array, bad: Array, strengths: Array, here: slice
+) -> None:
+    """Write the shares of some columns at their knots."""
+    count = beside.knots.shape[1]
+    places, gaps, near = np.empty(count, np.int64), np.empty((2, count)), np.empty((2, count))
+    knots, shares = beside.knots[here], beside.shares[here]
+    relative_kernel.soft_shares(
+        values, counts, bad, strengths, beside.scales[here], knots, places, gaps, near, shares
+    )
 
 
 def soft_slopes(
@@ -241,10 +337,10 @@ def _slopes(
 ) -> tuple[Array, Array]:
     """Return the gradients by x and strength, of those that `through` makes those by counts."""
     x, order, bad = kept
-    n, d = x.shape
+    n, d = size(x)
     strength = np.array(strength, np.float64)
     factors = coefficients(x.dtype, slopes=True)
-    dx, dstrength = np.empty((n, d), x.dtype), np.empty(d)
+    dx, dstrength = np.empty(x.shape, x.dtype), np.empty(d)
     same = np.ones(d, x.dtype), np.zeros(d, x.dtype)
 
     def room(m: int) -> tuple[Room, Array, Work]:
@@ -256,9 +352,9 @@ def _slopes(
         here, inside = slice(first, last), slice(0, last - first)
         values = room.rows[0][inside]
         rows = room.rows[1][inside] if d > 1 else dx.reshape(1, n)
-        sort_kernel.copy_columns(x, first, room.tile, rows)
+        read(x, first, room.tile, rows)
         sort_kernel.take(rows, order[here], values)
-        sort_kernel.copy_columns(gradient, first, room.tile, rows)
+        read(gradient, first, room.tile, rows)
         through(rows, first, work)
         slope_kernel.soft_slopes(
             values,
@@ -272,7 +368,7 @@ def _slopes(
             dstrength[here],
         )
         if d > 1:  # one column is a row
-            sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, dx)
+            write(rows, same, first, room.tile, dx)
 
     in_rooms(n, d, room, task)
     return dx, dstrength
@@ -300,7 +396,7 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
         sort_columns(x, first, room.tile, values, order, bad)
         for table, out in zip(tables, outs, strict=True):
             hard_kernel.look_up(values, order, bad, table, rows)
-            sort_kernel.copy_back(rows, same[0][here], same[1][here], first, room.tile, out)
+            write(rows, same, first, room.tile, out)
 
     in_rooms(n, d, room, task)
     return outs

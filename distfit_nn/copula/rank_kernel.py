@@ -36,6 +36,18 @@ def put_back(values, order, chains, at, count, block, out):  # type: ignore[no-u
 
 
 @compiled
+def keep_in_order(values, chains, at, count, block, out):  # type: ignore[no-untyped-def]
+    """Write values (steps, LANES) of a piece of each chain to sorted columns (m, n)."""
+    for low in range(0, count, BLOCK):
+        size = min(BLOCK, count - low)
+        from_lanes(values, low, size, block)
+        for lane in range(LANES):
+            row, start, end = points(chains, lane, at + low, size)
+            for i in range(end - start):
+                out[row, start + i] = block[lane, i]
+
+
+@compiled
 def level(ordered, order, bad, middle, out):  # type: ignore[no-untyped-def]
     """Give equal values one result, NaN if there is a NaN, `middle` if all are equal."""
     n = len(ordered)
@@ -86,12 +98,13 @@ def start(ordered, strength, coefficients, parts, pieces, steps, work):  # type:
 
 @compiled
 def soft_counts(  # type: ignore[no-untyped-def]
-    ordered, order, bad, strength, coefficients, mode, work, first_out, second_out
+    ordered, order, bad, strength, coefficients, mode, work, first_out, second_out, counts
 ):
     """Write the soft counts of sorted columns (m, n), or their normal scores, where they came from.
 
     BELOW writes the counts below to `first_out` (m, n); BOTH also those above, to `second_out`;
-    NORMAL the normal quantile of the share below to `first_out`.
+    NORMAL the normal quantile of the share below to `first_out`. `counts` (m, n) gets the counts
+    below in the order of the columns, unless it is empty.
     """
     ratios, low, high = work.ratios, work.low, work.high
     m, n = ordered.shape
@@ -107,6 +120,8 @@ def soft_counts(  # type: ignore[no-untyped-def]
             for lane in range(LANES):
                 work.places[lane] = work.chains[lane, START] + at + 0.5
             count_down(coefficients, ratios, work.down, work.places, float(n), low, high, count)
+            if len(counts) > 0:
+                keep_in_order(low, work.chains, at, count, work.block, counts)
             if mode == NORMAL:
                 flat = low.reshape(-1), high.reshape(-1), ratios.reshape(-1)
                 normal_quantiles(*flat, 1.0 / n, count * LANES)

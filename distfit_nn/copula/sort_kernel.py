@@ -87,6 +87,29 @@ def copy_back(columns, factors, terms, first, tile, x):  # type: ignore[no-untyp
 
 
 @compiled
+def copy_channels(x, first, columns):  # type: ignore[no-untyped-def]
+    """Write channels first, first + 1, ... of x (N, d, L) to the rows of `columns` (m, N L)."""
+    length = x.shape[2]
+    for j in range(len(columns)):
+        for i in range(len(x)):
+            part, row = x[i, first + j], columns[j, i * length : (i + 1) * length]
+            for k in range(length):
+                row[k] = part[k]
+
+
+@compiled
+def copy_channels_back(columns, factors, terms, first, x):  # type: ignore[no-untyped-def]
+    """Write the rows of `columns` (m, N L), times factor plus term, to channels of x (N, d, L)."""
+    length = x.shape[2]
+    for j in range(len(columns)):
+        factor, term = factors[j], terms[j]
+        for i in range(len(x)):
+            part, out = columns[j, i * length : (i + 1) * length], x[i, first + j]
+            for k in range(length):
+                out[k] = part[k] * factor + term
+
+
+@compiled
 def take(rows, order, values):  # type: ignore[no-untyped-def]
     """Write rows (m, n) in their order."""
     m, n = rows.shape

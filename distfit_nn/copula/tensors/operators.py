@@ -30,7 +30,9 @@ LEAST = {torch.float32: 2.0**-100, torch.float64: 2.0**-1000}
 Saved = tuple[Tensor, Tensor, Tensor]
 
 
-def soft_counts(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Saved]:
+def soft_counts(
+    x: Tensor, strength: Tensor, *, in_order: bool = False
+) -> tuple[Tensor, Tensor, Saved]:
     """Return how many points lie below and above each, in the soft sense, per column.
 
     below_i = sum_j 1 / (1 + exp(-strength (x_i - x_j))), above_i = n - below_i, the point itself
@@ -42,6 +44,8 @@ def soft_counts(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Saved]:
         (n, d) of a floating dtype. Equal infinities are ties; a NaN makes its column NaN.
     strength : Tensor
         Positive and finite, () or (d,).
+    in_order : bool, default False
+        Whether the columns are sorted already.
 
     Returns
     -------
@@ -55,10 +59,13 @@ def soft_counts(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Saved]:
     gamma = _per_column(strength, x)
     below = x.new_empty((n, d), dtype=gamma.dtype)
     above = torch.empty_like(below)
-    order = x.new_empty((n if n > DIRECT else 0, d), dtype=torch.int32)
+    sorting = n > DIRECT and not in_order
+    order = x.new_empty((n if sorting else 0, d), dtype=torch.int32)
     for part in _parts(x):
         values, rate, _ = _scaled(x[:, part], gamma[part])
-        if n > DIRECT:
+        if n > DIRECT and in_order:
+            below[:, part], above[:, part] = _sorted_counts(values, rate)
+        elif n > DIRECT:
             ordered, places = values.sort(dim=0)
             counts = _sorted_counts(ordered, rate)
             order[:, part] = places
@@ -71,7 +78,7 @@ def soft_counts(x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Saved]:
 
 
 def soft_counts_backward(
-    saved: Saved, grad_below: Tensor | None, grad_above: Tensor | None
+    saved: Saved, grad_below: Tensor | None, grad_above: Tensor | None, *, in_order: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients with respect to x and strength.
 
@@ -93,17 +100,18 @@ def soft_counts_backward(
     x, strength, order = saved
     n, d = x.shape
     gamma = _per_column(strength, x)
+    sorting = n > DIRECT and not in_order
     dx = x.new_empty((n, d), dtype=gamma.dtype)
     dgamma = torch.empty_like(dx[0])
     for part in _parts(x):
         values, rate, unit = _scaled(x[:, part], gamma[part])
         g = _net(grad_below, grad_above, part, values)
         places = order[:, part].long()
-        if n > DIRECT:
+        if sorting:
             values, g = values.gather(0, places), g.gather(0, places)
         du, moment = _slopes(values, g, rate)
         dgamma[part] = moment / unit
-        if n > DIRECT:
+        if sorting:
             du = torch.empty_like(du).scatter_(0, places, du)
         dx[:, part] = du.mul_(gamma[part])
     return dx, dgamma if strength.ndim else dgamma.sum()

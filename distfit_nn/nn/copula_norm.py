@@ -1,0 +1,316 @@
+"""Copula normalisation: each feature by the normal scores of its soft ranks in the batch.
+
+With x_1, ..., x_n a feature's values in a batch,
+
+    y_i = weight * T(z_i) + bias,   z_i = Phi^{-1}((1/n) sum_j sigmoid(g (x_i - x_j) / scale)),
+
+scale being the feature's robust scale (q90 - q10) / 2.563, its standard deviation where that is 0,
+and T the identity or the map to another target. The strength g = softplus(raw_strength) is
+learnable for each feature. The scale counts as a constant: no gradient goes through it.
+
+The test phase is a running table of F(t) = E sigmoid(g (t - X) / scale) (`score_table`), or, as the
+thesis had it, the regression of z on x.
+
+Source: S. Bai's senior thesis (2017), copula transform; the scale and the table are this library's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distfit_nn import _checks
+from distfit_nn.copula.tensors import relative
+from distfit_nn.copula.tensors.relative import Scores
+from distfit_nn.nn import layout, lookup, score_table
+from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
+
+PHASES = ("table", "linear")
+
+
+class _CopulaNorm(ColumnNorm):
+    """What the copula norms have in common."""
+
+    knots: Tensor | None
+    table: Tensor | None
+    lookup: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-10,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        feature_dim: int = 1,
+        sync: bool = False,
+        strength: float = 5.0,
+        learn_strength: bool = True,
+        target: Any = "normal",
+        test_phase: str = "table",
+    ) -> None:
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            device,
+            dtype,
+            feature_dim=feature_dim,
+            sync=sync,
+        )
+        self.start_strength = _checks.number_inside(strength, "strength", 0.0, float("inf"))
+        self.learn_strength = _checks.flag(learn_strength, "learn_strength")
+        self.test_phase = _checks.one_of(test_phase, PHASES, "test_phase")
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
+        raw = torch.empty(num_features, **options)
+        self.raw_strength = nn.Parameter(raw, requires_grad=self.learn_strength)
+        self.target = _target(target, num_features, device, dtype)
+        self._register_running(options)
+        self.reset_parameters()
+
+    def _register_running(self, options: dict[str, Any]) -> None:
+        """Register the running statistics of the test phase."""
+        d, kept = self.num_features, self.track_running_stats
+        tables = kept and self.test_phase == "table"
+        for name in ("knots", "table"):
+            shape = (score_table.KNOTS, d)
+            self.register_buffer(name, torch.empty(shape, **options) if tables else None)
+        for name in ("running_mean", "running_var", "running_score", "running_cov"):
+            lines = kept and not tables
+            self.register_buffer(name, torch.empty(d, **options) if lines else None)
+        self.register_buffer("lookup", None, persistent=False)
+        self._token: object = None  # of the buffers that `lookup` was made from
+        self._is_fine = False  # whether `lookup` follows them closely enough
+
+    @property
+    def strength(self) -> Tensor:
+        """The strength of each feature, (C,)."""
+        return nn.functional.softplus(self.raw_strength)
+
+    def reset_parameters(self) -> None:
+        """Set running statistics, affine part and strength to their start."""
+        super().reset_parameters()
+        # The inverse of softplus, for small and large numbers alike.
+        start = self.start_strength
+        raw = start + math.log(-math.expm1(-start))
+        with torch.no_grad():
+            self.raw_strength.fill_(raw)
+
+    # Training
+
+    def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
+        weight, bias = self.line(x.dtype)
+        plain = self.target is None and self.test_phase == "table"
+        line = (weight, bias) if plain else (None, None)
+        found = _scored(x, self._strength(x.dtype), self._floor(), *line, self._points(x))
+        if plain:
+            y = found.y
+        else:
+            y = found.y if self.target is None else self.target(found.y)
+            y = with_line(y, weight, bias)
+        if self.test_phase == "table":
+            return y, (found.shares, x.detach())
+        return y, (x.detach(), found.y.detach())
+
+    def _strength(self, dtype: torch.dtype) -> Tensor:
+        """Return the strengths in the dtype of the work; never 0."""
+        g = nn.functional.softplus(self.raw_strength.to(dtype))
+        return g.clamp(min=torch.finfo(dtype).tiny)
+
+    def _floor(self) -> float:
+        return math.sqrt(self.eps)
+
+    def _points(self, x: Tensor) -> Tensor:
+        """Return the knots, if there are such and they are to be used."""
+        if self.knots is None or not self.training:
+            return x.new_empty((0, self.num_features), dtype=torch.float64)
+        return self.knots.to(torch.float64 if x.device.type == "cpu" else x.dtype)
+
+    def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
+        if rows == 1:
+            return
+        if self.test_phase == "linear":
+            self._track_line(*statistics, rate)
+            return
+        batch, x = statistics
+        knots, table = _present(self.knots), _present(self.table)
+        before = table.clone()
+        moved(table, batch, rate)
+        off = score_table.misplaced(knots, table)
+        if bool(off.any()):
+            self._lay(off.nonzero()[:, 0], before, x, rate)
+
+    def _lay(self, off: Tensor, before: Tensor, x: Tensor, rate: Tensor | float) -> None:
+        """Lay the knots of some columns anew, and move their tables from before the batch."""
+        knots, table = _present(self.knots), _present(self.table)
+        columns = layout.columns(x)[:, off].to(torch.float64)
+        strength = self._strength(torch.float64)[off]
+        off = off[(columns.isfinite().all(dim=0))]
+        columns = layout.columns(x)[:, off].to(torch.float64)
+        if columns.shape[1] == 0:
+            return
+        strength, blocks = self._strength(torch.float64)[off], columns[:, :, None]
+        none = columns.new_empty((0, len(off)))
+        found = _scored(blocks, strength, self._floor(), None, None, none)
+        ordered, places = columns.sort(dim=0)
+        scored = found.y[:, :, 0].gather(0, places)
+        batch = score_table.Batch(ordered, scored, strength / found.scale)
+        limit = torch.finfo(knots.dtype).max / 4
+        at = score_table.laid(knots[:, off], before[:, off], batch, rate).clamp(-limit, limit)
+        at = at.to(knots.dtype).to(torch.float64)
+        fresh = _scored(blocks, strength, self._floor(), None, None, at).shares
+        old = score_table.shares(knots[:, off], before[:, off], at)
+        share = torch.as_tensor(rate, dtype=old.dtype, device=old.device)
+        knots[:, off] = at.to(knots.dtype)
+        table[:, off] = torch.lerp(old, fresh, share).to(table.dtype)
+
+    def _track_line(self, x: Tensor, z: Tensor, rate: Tensor | float) -> None:
+        """Move the running moments of x and of its scores."""
+        x, z = x.to(torch.float64), z.to(torch.float64)
+        n, axes = x.shape[0] * x.shape[2], (0, 2)
+        mean, score = x.mean(axes), z.mean(axes)
+        away = x - mean[:, None]
+        var = away.square().sum(axes) / (n - 1)
+        cov = (away * (z - score[:, None])).sum(axes) / (n - 1)
+        names = ("running_mean", "running_var", "running_score", "running_cov")
+        for name, batch in zip(names, (mean, var, score, cov), strict=True):
+            moved(getattr(self, name), batch, rate)
+
+    # Test phase
+
+    def _start(self) -> None:
+        mean = self.raw_strength.new_zeros(self.num_features)
+        self._start_from(mean, mean + 1)
+
+    def _start_from(self, mean: Tensor, var: Tensor) -> None:
+        """Set the running statistics to those of normal features of some mean and variance (C,).
+
+        The scores of their table are (x - mean) / std, from -4 to 4.
+        """
+        with torch.no_grad():
+            std = var.clamp(min=torch.finfo(var.dtype).tiny).sqrt()
+            if self.test_phase == "linear":
+                parts = {"mean": mean, "var": var, "score": torch.zeros_like(var), "cov": std}
+                for name, value in parts.items():
+                    _present(getattr(self, f"running_{name}")).copy_(value)
+                return
+            level = score_table.levels(torch.float64, mean.device)
+            _present(self.knots).copy_(mean + std * level)
+            _present(self.table).copy_(torch.special.ndtr(level).expand(-1, self.num_features))
+
+    def _of_running(self, x: Tensor) -> Tensor:
+        weight, bias = self.line(x.dtype)
+        if self.test_phase == "linear":
+            return with_line(self._shaped(self._on_line(x)), weight, bias)
+        fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        if not fixed and self._token != self._buffers_token():
+            self._prepare()
+        learns = self.target is not None and self.target.learnable
+        if self.lookup is None or not self._is_fine:
+            z = self._by_search(x)
+            return with_line(self._shaped(z), weight, bias)
+        if learns:
+            return with_line(self._shaped(lookup.look_up(x, self.lookup, None, None)), weight, bias)
+        return lookup.look_up(x, self.lookup, weight, bias)
+
+    def _shaped(self, z: Tensor) -> Tensor:
+        """Return scores as those of the target."""
+        return z if self.target is None else self.target(z)
+
+    def _on_line(self, x: Tensor) -> Tensor:
+        """Return the regression of the score on x."""
+        mean, var, score, cov = (
+            _present(getattr(self, f"running_{name}")).to(x.dtype)
+            for name in ("mean", "var", "score", "cov")
+        )
+        slope = torch.where(var > 0, cov / torch.where(var > 0, var, 1.0), 0.0)
+        return (x - mean[:, None]) * slope[:, None] + score[:, None]
+
+    def _by_search(self, x: Tensor) -> Tensor:
+        """Return the scores of blocks x by the table itself: exact, and slow."""
+        knots, table = _present(self.knots).to(x.dtype), _present(self.table)
+        z = score_table.scores(table).to(x.dtype)
+        found, _ = score_table.cubic(knots, z, layout.columns(x))
+        return layout.from_columns(found, x)
+
+    def _buffers_token(self) -> object:
+        """Return what tells whether the running buffers are those that `lookup` was made from."""
+        both = _present(self.knots), _present(self.table)
+        if any(part.is_inference() for part in both):
+            return self._token
+        return tuple((part.data_ptr(), part._version) for part in both)
+
+    def _prepare(self) -> None:
+        if self.test_phase != "table" or self.table is None or self.table.is_meta:
+            return
+        shape = None if self.target is None or self.target.learnable else self._shaped
+        with torch.no_grad():
+            self.lookup, self._is_fine = score_table.fast(_present(self.knots), self.table, shape)
+        self._token = self._buffers_token()
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return (
+            f"{super().extra_repr()}, strength={self.start_strength:g}, "
+            f"learn_strength={self.learn_strength}, test_phase={self.test_phase!r}"
+        )
+
+
+def _target(target: Any, num_features: int, device: Any, dtype: Any) -> Any:
+    if isinstance(target, str) and target == "normal":
+        return None
+    from distfit_nn.nn import targets
+
+    return targets.as_target(target, num_features, device, dtype)
+
+
+def _present(buffer: Tensor | None) -> Tensor:
+    """Return a buffer that must be there."""
+    if buffer is None:
+        raise RuntimeError("this layer keeps no running statistics of its test phase")
+    return buffer
+
+
+def _scored(
+    x: Tensor,
+    strength: Tensor,
+    floor: float,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    knots: Tensor,
+) -> Scores:
+    """Return weight * z + bias of blocks x (N, C, L), and more of them: see `relative`."""
+    if torch.compiler.is_compiling():
+        whole: Scores = torch.compiler.disable(_scored_now)(x, strength, floor, weight, bias, knots)
+        return whole
+    return _scored_now(x, strength, floor, weight, bias, knots)
+
+
+def _scored_now(
+    x: Tensor,
+    strength: Tensor,
+    floor: float,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    knots: Tensor,
+) -> Scores:
+    if x.device.type == "cpu":
+        return relative.compiled(x, strength, floor, weight, bias, knots)
+    found = relative.composed(layout.columns(x), strength, floor, weight, bias, knots)
+    return found._replace(y=layout.from_columns(found.y, x))
+
+
+class CopulaNorm1d(_CopulaNorm):
+    DIMS: ClassVar[tuple[int, ...]] = (2, 3)
+
+
+class CopulaNorm2d(_CopulaNorm):
+    DIMS: ClassVar[tuple[int, ...]] = (4,)

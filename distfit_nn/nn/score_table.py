@@ -1,0 +1,231 @@
+"""Running tables of normal scores: a distribution function at adaptive knots, averaged over batches.
+
+A column has KNOTS knots t_k and there the running mean of its batches' soft shares F(t_k). Shares
+are linear in the data, so that at fixed knots the mean over batches is that of their union. The
+knots were laid where the running scores Phi^{-1}(F) were LEVELS, evenly spaced from -SPAN to SPAN:
+atoms, modes and heavy tails all get as many as their share of the score. A knot whose score has
+since moved by more than `hysteresis` lets the knots of its column be laid anew, on what the
+running table and the batch together tell, and the table is carried over by interpolation. As this
+is rare, what interpolation loses does not add up.
+
+All functions take columns side by side: (K, d), or (n, d) for batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distfit_nn.nn import lookup
+
+KNOTS = 65
+SPAN = 4.0  # of scores
+BOUND = 5.0  # no score is beyond, whatever is left of a share by rounding
+OUTER = 0.5  # steps of scores at either end of a batch that tell how its tails go on
+FASTEST = 8.0  # a tail gets wider by this factor, at most, from one such step to the next
+SAME = 1e-5  # scores that are told apart by rounding only
+SCALES = (1.0, 4.0, 16.0)  # of fast tables that are tried, over the least
+GOOD = 0.005  # RMS error of a fast table, in scores, up to which it serves
+
+
+@cache
+def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the scores (K, 1) at which knots are laid."""
+    return torch.linspace(-SPAN, SPAN, KNOTS, dtype=dtype, device=device)[:, None]
+
+
+@cache
+def hysteresis(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest share (K, 1) that a knot may have before it is laid anew.
+
+    Its score may be off by 0.375, and by more beyond 2, where batches know less.
+    """
+    level = levels(torch.float64, device)
+    leeway = 0.375 + 0.5 * (level.abs() - 2).clamp(min=0)
+    bounds = torch.special.ndtr(level - leeway), torch.special.ndtr(level + leeway)
+    return bounds[0].to(dtype), bounds[1].to(dtype)
+
+
+class Batch(NamedTuple):
+    """Sorted columns (n, d), their scores, and by which rate these decay beyond the ends (d,)."""
+
+    x: Tensor
+    scores: Tensor
+    rate: Tensor
+
+
+def scores(table: Tensor) -> Tensor:
+    """Return the normal scores of shares."""
+    return torch.special.ndtri(table.to(torch.float64)).clamp(-BOUND, BOUND)
+
+
+def misplaced(knots: Tensor, table: Tensor) -> Tensor:
+    """Tell which columns need other knots (d,)."""
+    low, high = hysteresis(table.dtype, table.device)
+    off = ((table < low) | (table > high)).any(dim=0)
+    # Of a column that is constant but for rounding no knots are better than others.
+    size = torch.maximum(knots[0].abs(), knots[-1].abs())
+    near = knots[-1] - knots[0] <= 256 * torch.finfo(knots.dtype).eps * size
+    return off & ~(near & (table[0] < 0.5) & (table[-1] > 0.5))
+
+
+def between(places: Tensor, values: Tensor, at: Tensor) -> Tensor:
+    """Return values (K, d) at places (K, d), on lines between them, at (M, d); held at the ends."""
+    rows = places.T.contiguous()
+    upper = torch.searchsorted(rows, at.T.contiguous(), right=True).T.clamp(1, len(places) - 1)
+    lower = upper - 1
+    start, end = places.gather(0, lower), places.gather(0, upper)
+    width = end - start
+    share = torch.where(width > 0, (at - start) / torch.where(width > 0, width, 1.0), 1.0)
+    first = values.gather(0, lower)
+    return first + share.clamp(0, 1) * (values.gather(0, upper) - first)
+
+
+def points(batch: Batch) -> Tensor:
+    """Return where batches have the scores LEVELS (K, d), beyond their ends by extrapolation."""
+    level = levels(batch.x.dtype, batch.x.device).expand(KNOTS, batch.x.shape[1])
+    inside = between(batch.scores, batch.x, level)
+    low = _beyond(batch, level)
+    mirrored = Batch(-batch.x.flip(0), -batch.scores.flip(0), batch.rate)
+    high = -_beyond(mirrored, -level)
+    below, above = level < batch.scores[0], level > batch.scores[-1]
+    return torch.where(below, low, torch.where(above, high, inside)).cummax(dim=0).values
+
+
+def _beyond(batch: Batch, level: Tensor) -> Tensor:
+    """Return where batches would have scores below those of their smallest values.
+
+    The quantile goes on as in the last two steps of scores: straight, or at a growing pace if it
+    has grown from one to the other. It reaches at least as far as the soft share, which decays by
+    the strength.
+    """
+    first = batch.scores[:1]
+    steps = first + OUTER * torch.arange(3, dtype=first.dtype, device=first.device)[:, None]
+    near, middle, far = between(batch.scores, batch.x, steps)
+    outer, inner = middle - near, far - middle
+    ratio = torch.where(inner > 0, outer / torch.where(inner > 0, inner, 1.0), 1.0)
+    pace = ratio.clamp(1.0, FASTEST).log() / OUTER
+    depth = (first - level).clamp(min=0)
+    grown = torch.where(pace > 0, torch.expm1(pace * depth) / torch.where(pace > 0, pace, 1), depth)
+    decay = torch.special.log_ndtr(first) - torch.special.log_ndtr(first - depth)
+    return batch.x[0] - torch.maximum(outer / OUTER * grown, decay / batch.rate)
+
+
+def laid(knots: Tensor, table: Tensor, batch: Batch, rate: Tensor | float) -> Tensor:
+    """Return new knots for columns that a batch moves by the share `rate`, in float64."""
+    at = points(batch)
+    places = torch.cat([knots.to(at.dtype), at]).sort(dim=0).values
+    level = levels(at.dtype, at.device).expand(at.shape)
+    fresh = torch.special.ndtr(between(at, level, places))
+    mixed = torch.lerp(shares(knots, table, places), fresh, torch.as_tensor(rate, dtype=at.dtype))
+    score = scores(mixed).cummax(dim=0).values
+    # Where the score stays the same, a knot is at the inner end.
+    inner = torch.where(level < 0, level + SAME, level - SAME)
+    rows, wanted = score.T.contiguous(), inner.T.contiguous()
+    right, left = (torch.searchsorted(rows, wanted, right=side).T for side in (True, False))
+    upper = torch.where(level < 0, right, left).clamp(1, len(places) - 1)
+    start, end = score.gather(0, upper - 1), score.gather(0, upper)
+    rise = end - start
+    share = torch.where(rise > 0, (inner - start) / torch.where(rise > 0, rise, 1.0), 0.0)
+    first = places.gather(0, upper - 1)
+    out = first + share.clamp(0, 1) * (places.gather(0, upper) - first)
+    return out.cummax(dim=0).values
+
+
+def shares(knots: Tensor, table: Tensor, at: Tensor) -> Tensor:
+    """Return the shares of a table at any points (M, d), in float64."""
+    return torch.special.ndtr(cubic(knots.to(torch.float64), scores(table), at)[0])
+
+
+def slopes(x: Tensor, y: Tensor) -> Tensor:
+    """Return slopes for a monotone cubic through the points of each column (K, d).
+
+    At an inner point it is the harmonic mean of the secants beside it, weighted by their widths
+    (Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5, 1984); at the ends it is the secant.
+    """
+    width, rise = x.diff(dim=0), y.diff(dim=0)
+    none = width <= 0
+    secant = torch.where(none, 0.0, rise / torch.where(none, 1.0, width))
+    a, b = width[1:] + 2 * width[:-1], 2 * width[1:] + width[:-1]
+    before, after = secant[:-1], secant[1:]
+    flat = before * after <= 0
+    known = torch.where(flat, 1.0, before), torch.where(flat, 1.0, after)
+    mean = (a + b) / (b / known[0] + a / known[1])
+    return torch.cat([secant[:1], torch.where(flat, 0.0, mean), secant[-1:]])
+
+
+def cubic(x: Tensor, y: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the monotone cubic through the points of each column, and its slope, at (M, d).
+
+    Beyond the ends it is held. Differentiable in `at`.
+    """
+    return through(x, y, slopes(x, y), at)
+
+
+def through(x: Tensor, y: Tensor, slope: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Hermite's cubic through points (K, d) with slopes, and its slope: see `cubic`."""
+    rows = x.T.contiguous()
+    upper = torch.searchsorted(rows, at.detach().T.contiguous(), right=True).T
+    upper = upper.clamp(1, len(x) - 1)
+    lower = upper - 1
+    start, width = x.gather(0, lower), x.gather(0, upper) - x.gather(0, lower)
+    some = torch.where(width > 0, width, 1.0)
+    t = ((at - start) / some).clamp(0, 1)
+    y0, rise = y.gather(0, lower), y.gather(0, upper) - y.gather(0, lower)
+    m0, m1 = slope.gather(0, lower) * width, slope.gather(0, upper) * width
+    b, c = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
+    value = y0 + t * (m0 + t * (b + t * c))
+    inside = (at >= x[0]) & (at <= x[-1])
+    return value, torch.where(inside, (m0 + t * (2 * b + 3 * t * c)) / some, 0.0)
+
+
+def fast(
+    knots: Tensor, table: Tensor, shape: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, bool]:
+    """Return the `lookup` table that is nearest to a running one, and whether it is near enough.
+
+    A `lookup` table has its own grid, fine around a centre only. That is where the score rises most
+    steeply; of a few scales the best is taken, column by column, by the scores at the knots and
+    halfway between, weighted as normal scores are frequent. `shape` maps scores (M, d, 1) to what
+    the table is to hold.
+    """
+    places, score = knots.to(torch.float64), scores(table)
+    slope = slopes(places, score)
+    centre, least = _steepest(places)
+    tests = torch.cat([places, (places[1:] + places[:-1]) / 2])
+    true, _ = through(places, score, slope, tests)
+    weights = torch.exp(-0.5 * true.square())
+    packed, errors = [], []
+    for factor in SCALES:
+        scale = least * factor
+        at = lookup.nodes(centre, scale)
+        values, rises = through(places, score, slope, at)
+        rises[0] = rises[-1] = 0.0  # held beyond
+        packed.append(lookup.pack(centre, scale, values, rises))
+        found = lookup.look_up(tests[:, :, None], packed[-1], None, None)[:, :, 0]
+        errors.append(((found - true).square() * weights).sum(0) / weights.sum(0))
+        if shape is not None:
+            values = shape(values[:, :, None])[:, :, 0]
+            rises = slopes(at, values)
+            rises[0] = rises[-1] = 0.0
+            packed[-1] = lookup.pack(centre, scale, values, rises)
+    error, best = torch.stack(errors).min(dim=0)
+    chosen = torch.stack(packed)[best, torch.arange(len(best), device=best.device)]
+    return chosen.to(table.dtype), bool((error <= GOOD**2).all())
+
+
+def _steepest(knots: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the score of each column rises by 1 over the least distance, and that (d,)."""
+    half = KNOTS // 16
+    wide = knots[2 * half :] - knots[: -2 * half]
+    level = levels(knots.dtype, knots.device)[half:-half].abs()
+    inner = torch.where(level <= 2.5, wide * (1 + 0.1 * level), torch.inf)
+    place = inner.argmin(dim=0, keepdim=True)
+    size = torch.maximum(knots[0].abs(), knots[-1].abs())
+    floor = (knots[-1] - knots[0] + torch.finfo(knots.dtype).eps * size).clamp(min=1e-30) * 1e-9
+    centre = knots[half:-half].gather(0, place)[0]
+    return centre, torch.maximum(wide.gather(0, place)[0], floor)
