@@ -1,124 +1,257 @@
 """Functions of one variable, one for each column, as tables that are looked up without a search.
 
-Column c has its own centre and scale; with u = (x - centre) / scale, the nodes are at
+The nodes are those of `lookup_grid`. Between two of them stands the cubic polynomial of the values
+and slopes at both (Hermite's), beyond the last the straight line of its slope. Slopes that would
+let a cubic turn back between two nodes are cut to three times the secant (Fritsch and Carlson, SIAM
+J. Numer. Anal. 17, 1980): tables of monotone values are monotone.
 
-    u = +-(2^o (1 + j / CELLS) - 1),   o = 0..OCTAVES - 1,   j = 0..CELLS - 1,   and at +-REACH,
-
-REACH = 2^OCTAVES - 1: 1 / CELLS apart around 0, and twice as far in each octave further out. The
-cell that 1 + abs(u) falls in is told by the leading bits of its float32 form. Between nodes stands
-the cubic polynomial of the values and slopes at both ends (Hermite's), beyond the last the straight
-line of its slope. Slopes that would let the cubic turn back between two nodes are cut to three
-times the secant (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980): tables of monotone values
-are monotone.
+On the CPU a compiled kernel looks up; elsewhere, under `torch.compile`, `torch.export`,
+`torch.jit.trace` and the transforms of `torch.func`, torch's own operators do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-CELLS = 16
-OCTAVES = 8
-SIDE = CELLS * OCTAVES  # nodes on either side of the one at 0
-REACH = 2.0**OCTAVES - 1
-HEAD = 3  # numbers of a column before its table: centre, what rounding left of it, 1 / scale
+from distfit_nn._threads import threads
+from distfit_nn.nn.lookup_grid import (
+    CELL_RATE,
+    CELLS,
+    EXPONENT,
+    HEAD,
+    NODES,
+    OCTAVES,
+    ONE,
+    REACH,
+    SIDE,
+    TABLE,
+    WITHIN,
+)
 
-_ONE = 0x3F800000  # the bits of 1.0 in float32
-_SHIFT = 23 - (CELLS.bit_length() - 1)  # bits of a place in a cell
-_EXPONENT = 0xFF << 23
-_INVERSE = 254 << 23  # less the exponent of 2^e, the bits of 2^-e
+__all__ = ["look_up", "nodes", "pack"]
+
+LEAST = 16  # values side by side that the kernel can work on
+WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
+
+Order = tuple[int, int, int]
+ROWS, RUNS, COLUMNS = (0, 2, 1), (0, 1, 2), (1, 0, 2)  # dimensions of (N, C, L) in memory
 
 
 def nodes(loc: Tensor, scale: Tensor) -> Tensor:
-    """Return the places (2 SIDE + 1, d) at which a function must be known, increasing.
+    """Return the places (321, d) at which a function must be known, increasing.
 
     Parameters
     ----------
     loc, scale : Tensor (d,)
-        Centres and positive scales of the columns. The function should be smooth on a scale of
-        about a fifth of `scale` near the centre, which is a node itself.
+        Centres and positive scales of the columns, of one dtype. A centre is a node; the nodes
+        around it are scale / 16 apart, the last 1023 scales away.
     """
-    steps = torch.arange(SIDE + 1, device=loc.device)
-    octave, step = steps // CELLS, steps % CELLS
-    out = torch.exp2(octave.to(scale.dtype)) * (1 + step.to(scale.dtype) / CELLS) - 1
-    return loc + scale * torch.cat([-out.flip(0), out[1:]])[:, None]
+    steps = torch.arange(NODES + 1, device=loc.device)
+    within = 1 + (steps % CELLS).to(scale.dtype) / CELLS
+    side = torch.exp2((steps // CELLS).to(scale.dtype)) * within - 1
+    return loc + scale * torch.cat([-side.flip(0), side[1:]])[:, None]
 
 
 def pack(loc: Tensor, scale: Tensor, values: Tensor, slopes: Tensor) -> Tensor:
-    """Return tables (d, HEAD + 4 (SIDE + 2)) for `look_up`, of the dtype of `values`.
+    """Return one tensor for `look_up`, of one dimension and the dtype of `values`.
 
     Parameters
     ----------
     loc, scale : Tensor (d,)
         As given to `nodes`, of any floating dtype.
-    values, slopes : Tensor (2 SIDE + 1, d)
+    values, slopes : Tensor (321, d)
         The function of each column and its derivative by x at its nodes. Slopes are cut so that the
         table goes up, or down, between nodes as the values do. The first and last are those of the
         lines beyond the ends; 0 holds the value.
 
     Notes
     -----
-    A row is: the centre; centre minus that, as the dtype rounds it; 1 / scale; then twice SIDE + 2
-    pairs (value, derivative by abs(u)), outward from the centre, those for u >= 0 first; the last
-    pair continues the line for a cell.
+    First come HEAD rows (d,): the centres; 1 / scale; and what rounding took from the centres, over
+    -scale. Then the table of each column: SIDE cells of u >= 0, outward from the centre, and as
+    many of u < 0, each of the coefficients of 1, t, t^2 and t^3, t being 0 where the cell begins
+    and 1 where it ends. The last cell of a side is the line.
     """
-    steepness = _monotone(slopes * scale, values, scale)
-    upper = torch.stack([values[SIDE:], steepness[SIDE:]], dim=-1)
-    lower = torch.stack([values[: SIDE + 1].flip(0), -steepness[: SIDE + 1].flip(0)], dim=-1)
-    sides = torch.stack([upper, lower])  # (2, SIDE + 1, d, 2)
-    last = sides[:, -1:]
-    beyond = torch.stack([last[..., 0] + last[..., 1] * (2**OCTAVES / CELLS), last[..., 1]], dim=-1)
-    tables = torch.cat([sides, beyond], dim=1).permute(2, 0, 1, 3).flatten(1)
-    centre = loc.to(values.dtype)
-    head = torch.stack([centre, (loc - centre.to(loc.dtype)).to(centre.dtype), 1 / scale], dim=1)
-    return torch.cat([head.to(values.dtype), tables.to(values.dtype)], dim=1)
+    dtype = values.dtype
+    u = nodes(torch.zeros_like(scale[:1]), torch.ones_like(scale[:1])).to(dtype)
+    steep = _monotone(slopes * scale.to(dtype), values.diff(dim=0) / u.diff(dim=0))
+    outward = [slice(NODES, None), slice(None, NODES + 1)]
+    up, down = ([part[side] for part in (u, values, steep)] for side in outward)
+    sides = [_cells(*up), _cells(*(part.flip(0) for part in down))]
+    tables = torch.stack(sides).permute(2, 0, 1, 3)  # from (2, SIDE, d, 4)
+    centre = loc.to(dtype)
+    shift = (centre.to(loc.dtype) - loc) / scale
+    return torch.cat([centre, (1 / scale).to(dtype), shift.to(dtype), tables.reshape(-1)])
 
 
-def _monotone(steepness: Tensor, values: Tensor, scale: Tensor) -> Tensor:
-    """Return derivatives by u (W, d), cut where a cubic would turn back between two nodes."""
-    u = nodes(torch.zeros_like(scale[:1]), torch.ones_like(scale[:1]))
-    secants = values.diff(dim=0) / u.diff(dim=0)
+def _monotone(steep: Tensor, secants: Tensor) -> Tensor:
+    """Return derivatives (W, d), cut where a cubic would turn back between two nodes."""
     below = torch.cat([secants[:1], secants])
     above = torch.cat([secants, secants[-1:]])
-    least = 3 * torch.minimum(below, above).clamp(min=0)
-    most = 3 * torch.maximum(below, above).clamp(max=0)
-    return torch.minimum(torch.maximum(steepness, most), least)
+    most = 3 * torch.minimum(below, above).clamp(min=0)
+    least = 3 * torch.maximum(below, above).clamp(max=0)
+    return torch.minimum(torch.maximum(steep, least), most)
+
+
+def _cells(u: Tensor, values: Tensor, steep: Tensor) -> Tensor:
+    """Return coefficients (SIDE, d, 4) of cells between nodes u (SIDE, 1) and of the line beyond."""
+    width = u.diff(dim=0)
+    start, rise = values[:-1], values.diff(dim=0)
+    first, last = steep[:-1] * width, steep[1:] * width
+    inside = [start, first, 3 * rise - 2 * first - last, first + last - 2 * rise]
+    unit = torch.sign(width[-1]) * (2**OCTAVES / CELLS)
+    beyond = [values[-1:], steep[-1:] * unit, *2 * [torch.zeros_like(values[-1:])]]
+    return torch.cat([torch.stack(inside, dim=-1), torch.stack(beyond, dim=-1)])
 
 
 def look_up(x: Tensor, packed: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """Return weight * f_c(x) + bias of blocks x (N, C, L), by the tables of `pack`.
 
-    NaN stays NaN, an infinity goes to the value at the end or, along a line that is not level, to
-    an infinity. There are gradients in x, weight and bias (C,), once.
+    NaN stays NaN; an infinity goes to the value at the end or, along a line that is not level, to
+    an infinity. There are gradients with respect to x, weight and bias (C,), in the kernel once.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, L)
+        Values of float32 or float64. The work is done in the wider dtype of x and the tables; the
+        result has that of x.
+    packed : Tensor
+        Of `pack`, for C columns. It must not be changed in place before the backward pass.
+    weight, bias : Tensor (C,) or None
+        Of any floating dtype.
     """
-    y = _operators(x, packed)
-    if weight is not None:
-        y = y * weight[:, None]
-    return y if bias is None else y + bias[:, None]
-
-
-def _operators(x: Tensor, packed: Tensor) -> Tensor:
-    """Return f_c(x) by torch's own operators, which differentiate it."""
-    dtype = torch.promote_types(x.dtype, packed.dtype)
-    table = packed.to(dtype)
-    centre, rest, inverse = (table[:, i, None] for i in range(HEAD))
-    u = ((x.to(dtype) - centre) - rest) * inverse
-    negative = u < 0
-    size = torch.where(negative, -u, u)
-    place = (1 + size).clamp(max=1 + REACH)
-
-    bits = place.detach().to(torch.float32).view(torch.int32)
-    cell = ((bits - _ONE) >> _SHIFT).clamp(0, SIDE)
-    start = ((bits >> _SHIFT) << _SHIFT).view(torch.float32).to(dtype)
-    width = (bits & _EXPONENT).view(torch.float32).to(dtype) / CELLS
-    narrow = (_INVERSE - (bits & _EXPONENT)).view(torch.float32).to(dtype) * CELLS
-    rows = torch.arange(x.shape[1], device=x.device)[:, None] * packed.shape[1] + HEAD
-    first = rows + 2 * cell.long() + negative * (2 * (SIDE + 2))
-    v0, s0, v1, s1 = (table.reshape(-1)[first + i] for i in range(4))
-
-    t = (place - start) * narrow
-    rise, m0, m1 = v1 - v0, s0 * width, s1 * width
-    inside = v0 + t * (m0 + t * ((3 * rise - 2 * m0 - m1) + t * (m0 + m1 - 2 * rise)))
-    beyond = size - (place - 1)
-    y = inside + torch.where(s0 == 0, 0, s0 * beyond)
+    dtype = x.dtype if x.dtype == packed.dtype else torch.promote_types(x.dtype, packed.dtype)
+    order = None if torch.compiler.is_compiling() else _order(x)
+    if order is None:
+        y = _by_operators(x.to(dtype), packed.to(dtype))
+        y = y if weight is None else y * weight[:, None]
+        return (y if bias is None else y + bias[:, None]).to(x.dtype)
+    columns = x.shape[1]
+    by = torch.ones(columns, dtype=dtype) if weight is None else weight.to(dtype)
+    more = torch.zeros(columns, dtype=dtype) if bias is None else bias.to(dtype)
+    given = (x.to(dtype), packed.to(dtype), by, more, order)
+    graph = torch.is_grad_enabled() and any(part.requires_grad for part in (x, by, more))
+    y = _Looked.apply(*given) if graph else _looked(*given)
     return y.to(x.dtype)
+
+
+def _order(x: Tensor) -> Order | None:
+    """Return how the kernel takes x: in rows, runs or whole columns; None where it cannot."""
+    plain = x.device.type == "cpu" and type(x) in (Tensor, torch.nn.Parameter)
+    if not plain or torch._C._are_functorch_transforms_active() or torch._C._get_tracing_state():
+        return None
+    n, c, length = x.shape
+    if c >= LEAST and (length == 1 or (x.stride(1) == 1 and x.permute(ROWS).is_contiguous())):
+        return ROWS
+    if length >= LEAST and x.is_contiguous():
+        return RUNS
+    return COLUMNS if n * length >= LEAST else None
+
+
+def _shared(count: int, values: int, work: Callable[[int, int, int], None]) -> None:
+    """Call work(first, last, i) for parts 0 <= first < last <= count, on a thread each."""
+    workers = min(threads(), count) if values >= WORTH_A_THREAD else 1
+    cuts = [count * i // workers for i in range(workers + 1)]
+    others = [Thread(target=work, args=(cuts[i], cuts[i + 1], i)) for i in range(1, workers)]
+    for thread in others:
+        thread.start()
+    work(0, cuts[1], 0)
+    for thread in others:
+        thread.join()
+
+
+def _spans(memory: Tensor, order: Order) -> tuple[int, int]:
+    """Return how many rows or runs lie in memory, and how long one is."""
+    one, two, three = memory.shape
+    return (one, two * three) if order == COLUMNS else (one * two, three)
+
+
+def _looked(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, order: Order) -> Tensor:
+    """Return weight * f_c(x) + bias by the kernel; all of one dtype."""
+    from distfit_nn.nn import lookup_kernel as kernel
+
+    memory = x.detach().permute(order).contiguous()
+    out = torch.empty_like(memory)
+    tables, y = (part.detach().contiguous().numpy() for part in (packed, out))
+    line = [part.detach().contiguous().numpy() for part in (weight, bias)]
+    count, length = _spans(memory, order)
+
+    def work(first: int, last: int, _: int) -> None:
+        if order == ROWS:
+            kernel.rows(memory.numpy(), first, last, length, tables, *line, y)
+        else:
+            kernel.runs(memory.numpy(), first, last, x.shape[1], length, tables, *line, y)
+
+    if memory.numel():
+        _shared(count, memory.numel(), work)
+    return out.permute(order)
+
+
+class _Looked(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, order: Order
+    ) -> Tensor:
+        ctx.save_for_backward(x, packed, weight)
+        ctx.order = order
+        return _looked(x, packed, weight, bias, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return (*_gradients(*ctx.saved_tensors, gradient, ctx.order), None)
+
+
+def _gradients(
+    x: Tensor, packed: Tensor, weight: Tensor, gradient: Tensor, order: Order
+) -> tuple[Tensor, None, Tensor, Tensor]:
+    """Return the gradients by x, the tables (none), weight and bias."""
+    from distfit_nn.nn import lookup_kernel as kernel
+
+    columns = x.shape[1]
+    memory, back = (part.detach().permute(order).contiguous() for part in (x, gradient))
+    out = torch.empty_like(memory)
+    sums = torch.zeros(2, threads(), columns, dtype=torch.float64)
+    values, g, dx = (part.view(-1).numpy() for part in (memory, back, out))
+    tables, by = (part.detach().contiguous().numpy() for part in (packed, weight))
+    count, length = _spans(memory, order)
+
+    def work(first: int, last: int, i: int) -> None:
+        results = tables, by, dx, *sums[:, i].numpy()
+        if order == ROWS:
+            kernel.rows_back(values, g, first, last, length, *results)
+        else:
+            kernel.runs_back(values, g, first, last, columns, length, *results)
+
+    if memory.numel():
+        _shared(count, memory.numel(), work)
+    by_weight, by_bias = sums.sum(dim=1).to(weight.dtype)
+    return out.permute(order), None, by_weight, by_bias
+
+
+def _by_operators(x: Tensor, packed: Tensor) -> Tensor:
+    """Return f_c(x) by torch's own operators, which differentiate it; all of one dtype."""
+    columns, dtype = x.shape[1], x.dtype
+    centre, inverse, shift = packed[: HEAD * columns].view(HEAD, columns, 1)
+    u = (x - centre) * inverse + shift
+    negative = u < 0
+    far = 1 + torch.where(negative, -u, u)
+
+    bits = far.detach().clamp(max=1 + REACH).to(torch.float32).view(torch.int32)
+    cell = ((bits >> WITHIN) - (ONE >> WITHIN)).clamp(0, SIDE - 1)  # NaN, too, is somewhere
+    start = ((bits >> WITHIN) << WITHIN).view(torch.float32).to(dtype)
+    narrow = (CELL_RATE - (bits & EXPONENT)).view(torch.float32).to(dtype)
+    tables = HEAD * columns + TABLE * torch.arange(columns, device=x.device)[:, None]
+    place = tables + 4 * (cell.long() + SIDE * negative)
+    c0, c1, c2, c3 = (packed[place + i] for i in range(4))
+
+    t = (far - start) * narrow
+    s = t.clamp(max=1)
+    line = c0 + torch.where(c1 == 0, 0, c1 * t)
+    return line + s * s * (c2 + c3 * s)
