@@ -13,26 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from distfit_nn._threads import threads
 from distfit_nn.nn.lookup_grid import (
-    CELL_RATE,
     CELLS,
-    EXPONENT,
     HEAD,
     NODES,
     OCTAVES,
-    ONE,
     REACH,
     SIDE,
     TABLE,
-    WITHIN,
 )
 
 __all__ = ["look_up", "nodes", "pack"]
@@ -100,7 +96,7 @@ def _monotone(steep: Tensor, secants: Tensor) -> Tensor:
 
 
 def _cells(u: Tensor, values: Tensor, steep: Tensor) -> Tensor:
-    """Return coefficients (SIDE, d, 4) of cells between nodes u (SIDE, 1) and of the line beyond."""
+    """Return coefficients (SIDE, d, 4) of cells between nodes u (SIDE, 1) and of the line."""
     width = u.diff(dim=0)
     start, rise = values[:-1], values.diff(dim=0)
     first, last = steep[:-1] * width, steep[1:] * width
@@ -203,55 +199,70 @@ class _Looked(Function):
         return _looked(x, packed, weight, bias, order)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return (*_gradients(*ctx.saved_tensors, gradient, ctx.order), None)
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        dx, by_weight, by_bias = slopes(gradient, *ctx.saved_tensors, ctx.order)
+        return dx, None, by_weight, by_bias, None
 
 
-def _gradients(
-    x: Tensor, packed: Tensor, weight: Tensor, gradient: Tensor, order: Order
-) -> tuple[Tensor, None, Tensor, Tensor]:
-    """Return the gradients by x, the tables (none), weight and bias."""
-    from distfit_nn.nn import lookup_kernel as kernel
+class _Slopes(Function):
+    """The gradients by x, weight and bias, which have none of their own."""
 
-    columns = x.shape[1]
-    memory, back = (part.detach().permute(order).contiguous() for part in (x, gradient))
-    out = torch.empty_like(memory)
-    sums = torch.zeros(2, threads(), columns, dtype=torch.float64)
-    values, g, dx = (part.view(-1).numpy() for part in (memory, back, out))
-    tables, by = (part.detach().contiguous().numpy() for part in (packed, weight))
-    count, length = _spans(memory, order)
+    @staticmethod
+    def forward(
+        gradient: Tensor, x: Tensor, packed: Tensor, weight: Tensor, order: Order
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from distfit_nn.nn import lookup_kernel as kernel
 
-    def work(first: int, last: int, i: int) -> None:
-        results = tables, by, dx, *sums[:, i].numpy()
-        if order == ROWS:
-            kernel.rows_back(values, g, first, last, length, *results)
-        else:
-            kernel.runs_back(values, g, first, last, columns, length, *results)
+        columns = x.shape[1]
+        memory, back = (part.detach().permute(order).contiguous() for part in (x, gradient))
+        out = torch.empty_like(memory)
+        sums = torch.zeros(2, threads(), columns, dtype=torch.float64)
+        values, g, dx = (part.view(-1).numpy() for part in (memory, back, out))
+        tables, by = (part.detach().contiguous().numpy() for part in (packed, weight))
+        count, length = _spans(memory, order)
 
-    if memory.numel():
-        _shared(count, memory.numel(), work)
-    by_weight, by_bias = sums.sum(dim=1).to(weight.dtype)
-    return out.permute(order), None, by_weight, by_bias
+        def work(first: int, last: int, i: int) -> None:
+            results = tables, by, dx, *sums[:, i].numpy()
+            if order == ROWS:
+                kernel.rows_back(values, g, first, last, length, *results)
+            else:
+                kernel.runs_back(values, g, first, last, columns, length, *results)
+
+        if memory.numel():
+            _shared(count, memory.numel(), work)
+        by_weight, by_bias = sums.sum(dim=1).to(weight.dtype)
+        return out.permute(order), by_weight, by_bias
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
+        raise RuntimeError("looking up in a table can be differentiated once, not twice")
 
 
 def _by_operators(x: Tensor, packed: Tensor) -> Tensor:
     """Return f_c(x) by torch's own operators, which differentiate it; all of one dtype."""
-    columns, dtype = x.shape[1], x.dtype
-    centre, inverse, shift = packed[: HEAD * columns].view(HEAD, columns, 1)
+    columns = x.shape[1]
+    centre, inverse, shift = (packed[i * columns : (i + 1) * columns, None] for i in range(HEAD))
     u = (x - centre) * inverse + shift
     negative = u < 0
     far = 1 + torch.where(negative, -u, u)
 
-    bits = far.detach().clamp(max=1 + REACH).to(torch.float32).view(torch.int32)
-    cell = ((bits >> WITHIN) - (ONE >> WITHIN)).clamp(0, SIDE - 1)  # NaN, too, is somewhere
-    start = ((bits >> WITHIN) << WITHIN).view(torch.float32).to(dtype)
-    narrow = (CELL_RATE - (bits & EXPONENT)).view(torch.float32).to(dtype)
+    # far = m 2^e, 1/2 <= m < 1; NaN, too, is looked up somewhere.
+    bounded = far.detach().nan_to_num(nan=1.0).clamp(max=1 + REACH)
+    m, e = torch.frexp(bounded)
+    octave = bounded / (2 * m)
+    step = torch.floor((2 * m - 1) * CELLS)
+    cell = (e - 1) * CELLS + step.to(torch.int64)
     tables = HEAD * columns + TABLE * torch.arange(columns, device=x.device)[:, None]
-    place = tables + 4 * (cell.long() + SIDE * negative)
+    place = tables + 4 * (cell + SIDE * negative)
     c0, c1, c2, c3 = (packed[place + i] for i in range(4))
 
-    t = (far - start) * narrow
+    t = (far - octave * (1 + step / CELLS)) * (CELLS / octave)
     s = t.clamp(max=1)
     line = c0 + torch.where(c1 == 0, 0, c1 * t)
     return line + s * s * (c2 + c3 * s)
