@@ -25,12 +25,16 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from distfit_nn._floats import LOG2_E, _same_bits, exponential
 
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 compiled = njit(**OPTIONS)
 inlined = njit(**OPTIONS, forceinline=True, fastmath={"contract"})
+quick = njit(
+    **OPTIONS, forceinline=True, fastmath={"contract", "arcp", "afn", "ninf", "nsz"}
+)  # quotients and roots from the processor's estimates, within two units of the last digit
 summing = njit(**OPTIONS, fastmath={"contract", "reassoc", "nsz"})
 
 
@@ -59,14 +63,18 @@ GAIN, EXPONENT = 20.0, math.log(8.0)  # how far logarithms of gains and exponent
 FLOOR = 1e-30  # |x| below which the slope of an exponent of 1 or more is that at 0
 
 # What a feature needs, a row each; a tile of features is WIDTH columns, then sums of gradients.
-OUTER, SHIFT, HIGH, LOW, POWER, START, STEEP, LEAST, FLAT = range(9)
-ROWS, SUMS, WIDTH = 9, 4, 256
+OUTER, SHIFT, HIGH, LOW, POWER, START, INNER, STEEP, LEAST, FLAT = range(10)
+ROWS, SUMS, WIDTH = 10, 4, 256
 BLOCK = 64  # rows summed in single precision before they are added up in double
 RUN = 1024  # values along a run that are
 
 BIGGEST = single(np.finfo(np.float32).max)
+HUGE = single(1e37)  # the reciprocal of anything larger is subnormal
+# 1 + B |x| is taken times DOWN, which cannot overflow for gains of at most 1 / DOWN.
+DOWN, UP = single(2.0**-10), single(2.0**10)
+ROOT_UP = single(2.0**5)
 NO, HALF, ONE = single(0.0), single(0.5), single(1.0)
-LOG_2 = single(math.log(2.0))
+LOG_2, TEN = single(math.log(2.0)), single(10.0)
 ROUNDER = single(1.5 * 2.0**23)  # adding it leaves the nearest whole number in the low bits
 LEAST_POWER, MOST_POWER = single(-126.0), single(127.0)
 QUARTER, PLAIN = single(0.25), single(1e6)  # sqrt(h^2 + 1/4) = h to 1e-13 of it beyond PLAIN
@@ -86,13 +94,19 @@ G4, G5, G6 = single(0.1911143064), single(-0.1367477030), single(0.0783616677)
 G7, G8 = single(-0.0295885075), single(0.0052534579)
 
 
+@quick
+def _quotient(a, b):  # type: ignore[no-untyped-def]
+    return a / b
+
+
+@quick
+def _square_root(a):  # type: ignore[no-untyped-def]
+    return np.sqrt(a)
+
+
 @inlined
-def _power(size, high, low, power, start):  # type: ignore[no-untyped-def]
-    """Return power * log2(size) + start in two parts, the first without rounding."""
-    bits = int_bits(size)
-    octave = whole(whole(bits - ROOT_HALF) >> MANTISSA)
-    k = single(octave)
-    s = of_int_bits(whole(bits - whole(octave << MANTISSA))) - ONE
+def _log2_of_mantissa(s):  # type: ignore[no-untyped-def]
+    """Return log2(1 + s) for s from sqrt(1/2) - 1 to sqrt(2) - 1."""
     f = L8 * s + L7
     f = f * s + L6
     f = f * s + L5
@@ -101,7 +115,17 @@ def _power(size, high, low, power, start):  # type: ignore[no-untyped-def]
     f = f * s + L2
     f = f * s + L1
     f = f * s + L0
-    return high * k, power * (f * s) + (low * k + start)
+    return f * s
+
+
+@inlined
+def _power(size, high, low, power, start):  # type: ignore[no-untyped-def]
+    """Return power * log2(size) + start in two parts, the first without rounding."""
+    bits = int_bits(size)
+    octave = whole(whole(bits - ROOT_HALF) >> MANTISSA)
+    k = single(octave)
+    s = of_int_bits(whole(bits - whole(octave << MANTISSA))) - ONE
+    return high * k, power * _log2_of_mantissa(s) + (low * k + start)
 
 
 @inlined
@@ -145,6 +169,12 @@ def _softplus(first, rest):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _over_root(t):  # type: ignore[no-untyped-def]
+    """Return sqrt(t + 1/4) - 1/2 without cancellation."""
+    return _quotient(t, _square_root(t + QUARTER) + HALF)
+
+
+@inlined
 def _value(log, first, rest):  # type: ignore[no-untyped-def]
     """Return F of e^v = 2^(first + rest)."""
     if log:
@@ -153,7 +183,7 @@ def _value(log, first, rest):  # type: ignore[no-untyped-def]
         return (v if v > NO else NO) * LOG_2 + small
     h = _root(first, rest)
     near = h if h < PLAIN else PLAIN
-    return near * near / (np.sqrt(near * near + QUARTER) + HALF) + (h - near)
+    return _over_root(near * near) + (h - near)
 
 
 @inlined
@@ -162,19 +192,43 @@ def _value_and_slope(log, first, rest):  # type: ignore[no-untyped-def]
     v = first + rest
     if log:
         small, e = _softplus(first, rest)
-        return (v if v > NO else NO) * LOG_2 + small, (ONE if v > NO else e) / (ONE + e)
+        return (v if v > NO else NO) * LOG_2 + small, _quotient(ONE if v > NO else e, ONE + e)
     h = _root(first, rest)
     near = h if h < PLAIN else PLAIN
-    root = np.sqrt(near * near + QUARTER)
-    return near * near / (root + HALF) + (h - near), h * (HALF * near / root)
+    root = _square_root(near * near + QUARTER)
+    value = _quotient(near * near, root + HALF) + (h - near)
+    return value, h * _quotient(HALF * near, root)
 
 
 @inlined
 def _shift(log, x, outer, shift, high, low, power, start):  # type: ignore[no-untyped-def]
     """Return y of one value."""
-    size = abs(x)
+    size = abs(x)  # the bits of infinity read as 2^128
     first, rest = _power(size, high, low, power, start)
-    value = _value(log, first, rest)
+    return _signed(_value(log, first, rest), size, x, outer, shift)
+
+
+@inlined
+def _plain_shift(log, x, outer, shift, inner):  # type: ignore[no-untyped-def]
+    """Return y of one value for an exponent of 1."""
+    size = abs(x)
+    down = size * inner
+    if log:
+        total = down + DOWN
+        bits = int_bits(total)
+        octave = whole(whole(bits - ROOT_HALF) >> MANTISSA)
+        scale = of_int_bits(whole(whole(BIAS - octave) << MANTISSA))
+        s = (total * scale - ONE) + (down - (total - DOWN)) * scale  # with what rounding lost
+        value = (single(octave) + TEN) * LOG_2 + _log2_of_mantissa(s) * LOG_2
+    else:
+        root = _square_root(down + QUARTER * DOWN)
+        value = UP * _quotient(down, ROOT_UP * root + HALF)
+    return _signed(value, size, x, outer, shift)
+
+
+@inlined
+def _signed(value, size, x, outer, shift):  # type: ignore[no-untyped-def]
+    """Return the value with the sign of x, on its line."""
     value = value if size <= BIGGEST else size  # what is infinite stays so, NaN as well
     value = NO if size == NO else value
     return outer * (value if x >= NO else -value) + shift
@@ -189,9 +243,15 @@ def _slopes(log, x, g, high, low, power, start, steep, least, flat):  # type: ig
     value, slope = _value_and_slope(log, first, rest)
     signed = g if x > NO else -g
     signed = signed if size > NO else NO
-    by_x = g * (steep * slope / size if size > least else flat)
+    far = _quotient(steep * slope, size if size < HUGE else HUGE)
+    by_x = g * (far if size > least else flat)
     tilted = signed * slope
     return by_x, g, signed * value, tilted, tilted * (first + rest)
+
+
+def rooms(count: int) -> NDArray[np.float32]:
+    """Return room for what `count` features need, and behind it for sums of their gradients."""
+    return np.empty((-(-count // WIDTH), ROWS + SUMS, WIDTH), np.float32)
 
 
 @compiled
@@ -202,18 +262,22 @@ def _cut(log, limit):  # type: ignore[no-untyped-def]
 
 @compiled
 def fill(logs, weight, bias, rooms):  # type: ignore[no-untyped-def]
-    """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH), and return outer gains A (C,).
+    """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH); tell if the plain shift will do.
 
-    `logs` holds the logarithms of the gains and of the exponent: three of log-shift, two of sqrt.
+    That is so where all exponents are 1 and no inner gain is very large. `logs` holds the logarithms of the gains and of the exponent: three of log-shift, two of sqrt.
     """
+    plain = True
     for j in range(len(weight)):
         room, i = rooms[j // WIDTH], j % WIDTH
         outer = exponential(_cut(logs[0][j], GAIN)) if len(logs) == 3 else 1.0
         power = exponential(_cut(logs[-1][j], EXPONENT))
         nearest = of_int_bits(whole(int_bits(single(power)) & whole(-256)))
         room[HIGH, i], room[LOW, i], room[POWER, i] = nearest, power - np.float64(nearest), power
-        room[START, i] = power * _cut(logs[-2][j], GAIN) * LOG2_E
+        inner = _cut(logs[-2][j], GAIN)
+        room[START, i], room[INNER, i] = power * inner * LOG2_E, exponential(inner) * DOWN
         room[OUTER, i], room[SHIFT, i] = np.float64(weight[j]) * outer, bias[j]
+        plain = plain and power == 1.0 and room[INNER, i] <= ONE
+    return plain
 
 
 @compiled
@@ -246,14 +310,25 @@ def _shift_row(log, x, t, y):  # type: ignore[no-untyped-def]
         )
 
 
+@inlined
+def _plain_row(log, x, t, y):  # type: ignore[no-untyped-def]
+    wide()
+    for j in range(len(x)):
+        outer, shift = t[OUTER * WIDTH + j], t[SHIFT * WIDTH + j]
+        y[j] = _plain_shift(log, x[j], outer, shift, t[INNER * WIDTH + j])
+
+
 @compiled
-def shift_rows(logs, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
+def shift_rows(logs, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
     """Write y of rows x (n, C), from `first` to `last`."""
     d = x.shape[1]
     for tile in range(len(rooms)):
         t, here = rooms[tile].reshape(-1), slice(tile * WIDTH, min((tile + 1) * WIDTH, d))
         for i in range(first, last):
-            _shift_row(len(logs) == 3, x[i, here], t, y[i, here])
+            if plain:
+                _plain_row(len(logs) == 3, x[i, here], t, y[i, here])
+            else:
+                _shift_row(len(logs) == 3, x[i, here], t, y[i, here])
 
 
 @inlined
@@ -266,12 +341,24 @@ def _shift_run(log, x, t, k, y):  # type: ignore[no-untyped-def]
         y[q] = _shift(log, x[q], outer, shift, high, low, power, start)
 
 
+@inlined
+def _plain_run(log, x, t, k, y):  # type: ignore[no-untyped-def]
+    wide()
+    outer, shift, inner = t[OUTER, k], t[SHIFT, k], t[INNER, k]
+    for q in range(len(x)):
+        y[q] = _plain_shift(log, x[q], outer, shift, inner)
+
+
 @compiled
-def shift_runs(logs, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
+def shift_runs(logs, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
     """Write y of runs x (N C, L) from `first` to `last`, those of the C features in turn."""
     for i in range(first, last):
         j = i % len(logs[0])
-        _shift_run(len(logs) == 3, x[i], rooms[j // WIDTH], j % WIDTH, y[i])
+        room, k = rooms[j // WIDTH], j % WIDTH
+        if plain:
+            _plain_run(len(logs) == 3, x[i], room, k, y[i])
+        else:
+            _shift_run(len(logs) == 3, x[i], room, k, y[i])
 
 
 @inlined

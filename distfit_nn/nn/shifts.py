@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -120,8 +121,13 @@ class _Shifts(ColumnNorm):
         return self._of_running(x), ()
 
     def _of_running(self, x: Tensor) -> Tensor:
-        logs = tuple(log.to(x.dtype).expand(x.shape[1]) for log in self._logs())
-        result: Tensor = _Shift.apply(x, self.eps, *self.line(x.dtype), *logs)
+        weight, bias = self.line(x.dtype)
+        logs = tuple(log.to(x.dtype) for log in self._logs())
+        if self.shared:
+            logs = tuple(log.expand(x.shape[1]) for log in logs)
+        if not torch.is_grad_enabled():
+            return _shifted(x, weight, bias, logs)
+        result: Tensor = _Shift.apply(x, self.eps, weight, bias, *logs)
         return result
 
     def reset_parameters(self) -> None:
@@ -174,8 +180,15 @@ LogShift.__doc__ = f"{LogShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10),
 SqrtShift.__doc__ = f"{SqrtShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10), 2)[2]}"
 
 
+def _shifted(x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -> Tensor:
+    """Return y of blocks; of two logarithms by sqrt-shift."""
+    if column_work.compiled(x):
+        return _Kernel(x, weight, bias, logs).y()
+    return with_line(_value(x, logs), weight, bias)
+
+
 class _Shift(Function):
-    """y of blocks; gradients by x, weight, bias and the logarithms, two of which mean sqrt-shift."""
+    """The same, with gradients by x, weight, bias and the logarithms."""
 
     @staticmethod
     def forward(
@@ -183,9 +196,7 @@ class _Shift(Function):
     ) -> Tensor:
         ctx.eps = eps
         ctx.save_for_backward(x, weight, bias, *logs)
-        if column_work.compiled(x):
-            return _Kernel(x, weight, bias, logs).y()
-        return with_line(_value(x, logs), weight, bias)
+        return _shifted(x, weight, bias, logs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -233,24 +244,23 @@ class _Slopes(Function):
 class _Kernel:
     """The compiled kernels on blocks, laid out as is nearest."""
 
-    def __init__(
-        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs
-    ) -> None:
+    def __init__(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -> None:
         from distfit_nn.nn import shift_kernel
 
         self.kernel, self.x, self.rows = shift_kernel, x, column_work.as_rows(x)
         self.plain = column_work.unfolded(x.detach(), self.rows)
-        c, rows = x.shape[1], shift_kernel.ROWS + shift_kernel.SUMS
+        c = x.shape[1]
         self.logs = tuple(log.detach().contiguous().numpy() for log in logs)
-        self.rooms = torch.zeros(-(-c // shift_kernel.WIDTH), rows, shift_kernel.WIDTH).numpy()
-        line = torch.ones(c) if weight is None else weight, torch.zeros(c) if bias is None else bias
-        shift_kernel.fill(self.logs, *(part.detach().numpy() for part in line), self.rooms)
+        self.rooms = shift_kernel.rooms(c)
+        ones = np.ones(c, np.float32) if weight is None else weight.detach().numpy()
+        zeros = np.zeros(c, np.float32) if bias is None else bias.detach().numpy()
+        self.is_plain = shift_kernel.fill(self.logs, ones, zeros, self.rooms)
 
     def y(self) -> Tensor:
         """Return the shift of x."""
         shift = self.kernel.shift_rows if self.rows else self.kernel.shift_runs
         y = torch.empty_like(self.plain)
-        arrays = self.logs, self.rooms, self.plain.numpy(), y.numpy()
+        arrays = self.logs, self.is_plain, self.rooms, self.plain.numpy(), y.numpy()
         column_work.in_parts(lambda *part: shift(*arrays, *part), len(y), y.numel())
         return column_work.folded(y, self.x, self.rows)
 
@@ -260,17 +270,18 @@ class _Kernel:
         self.kernel.fill_slopes(self.logs, eps, self.rooms)
         g, dx = column_work.unfolded(gradient.detach(), self.rows), torch.empty_like(self.plain)
         arrays = self.plain.numpy(), g.numpy(), dx.numpy()
-        found: list[Tensor] = []
+        found = []
 
         def work(*part: int) -> None:
-            sums = torch.zeros(self.kernel.SUMS, self.x.shape[1], dtype=torch.float64)
-            slopes(self.logs, self.rooms.copy(), *arrays, sums.numpy(), *part)
+            sums = np.zeros((self.kernel.SUMS, self.x.shape[1]))
+            slopes(self.logs, self.rooms.copy(), *arrays, sums, *part)
             found.append(sums)
 
         column_work.in_parts(work, len(dx), dx.numel())
-        sums = sum(found[1:], found[0])
-        sums[3] *= self.kernel.LOG_2
-        return column_work.folded(dx, self.x, self.rows), sums.to(dx.dtype)
+        total = sum(found[1:], found[0])
+        total[3] *= self.kernel.LOG_2
+        by_x = column_work.folded(dx, self.x, self.rows)
+        return by_x, torch.from_numpy(total.astype(np.float32))
 
 
 # By torch's operators, wherever the kernels do not reach.
