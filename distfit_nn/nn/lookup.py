@@ -15,6 +15,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -35,6 +36,8 @@ __all__ = ["look_up", "nodes", "pack"]
 
 LEAST = 16  # values side by side that the kernel can work on
 WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
+
+ZERO = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 
 Order = tuple[int, int, int]
 ROWS, RUNS, COLUMNS = (0, 2, 1), (0, 1, 2), (1, 0, 2)  # dimensions of (N, C, L) in memory
@@ -132,14 +135,14 @@ def look_up(x: Tensor, packed: Tensor, weight: Tensor | None, bias: Tensor | Non
     by = torch.ones(columns, dtype=dtype) if weight is None else weight.to(dtype)
     more = torch.zeros(columns, dtype=dtype) if bias is None else bias.to(dtype)
     given = (x.to(dtype), packed.to(dtype), by, more, order)
-    graph = torch.is_grad_enabled() and any(part.requires_grad for part in (x, by, more))
-    y = _Looked.apply(*given) if graph else _looked(*given)
+    leaves = x.requires_grad or by.requires_grad or more.requires_grad
+    y = _Looked.apply(*given) if leaves and torch.is_grad_enabled() else _looked(*given)
     return y.to(x.dtype)
 
 
 def _order(x: Tensor) -> Order | None:
     """Return how the kernel takes x: in rows, runs or whole columns; None where it cannot."""
-    plain = x.device.type == "cpu" and type(x) in (Tensor, torch.nn.Parameter)
+    plain = x.device.type == "cpu" and type(x) in (Tensor, torch.nn.Parameter) and not x.is_neg()
     if not plain or torch._C._are_functorch_transforms_active() or torch._C._get_tracing_state():
         return None
     n, c, length = x.shape
@@ -172,21 +175,21 @@ def _looked(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, order: Orde
     """Return weight * f_c(x) + bias by the kernel; all of one dtype."""
     from distfit_nn.nn import lookup_kernel as kernel
 
-    memory = x.detach().permute(order).contiguous()
-    out = torch.empty_like(memory)
-    tables, y = (part.detach().contiguous().numpy() for part in (packed, out))
-    line = [part.detach().contiguous().numpy() for part in (weight, bias)]
+    memory, tables = x.permute(order).contiguous(), packed.contiguous()
+    by, more, y = weight.contiguous(), bias.contiguous(), torch.empty_like(memory)
+    line = tables.data_ptr(), by.data_ptr(), more.data_ptr(), y.data_ptr()
+    values, zero = memory.data_ptr(), ZERO[x.dtype]
     count, length = _spans(memory, order)
 
     def work(first: int, last: int, _: int) -> None:
         if order == ROWS:
-            kernel.rows(memory.numpy(), first, last, length, tables, *line, y)
+            kernel.rows(zero, values, first, last, length, *line)
         else:
-            kernel.runs(memory.numpy(), first, last, x.shape[1], length, tables, *line, y)
+            kernel.runs(zero, values, first, last, x.shape[1], length, *line)
 
     if memory.numel():
         _shared(count, memory.numel(), work)
-    return out.permute(order)
+    return y.permute(order)
 
 
 class _Looked(Function):
@@ -202,7 +205,8 @@ class _Looked(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        dx, by_weight, by_bias = slopes(gradient, *ctx.saved_tensors, ctx.order)
+        x, packed, weight = ctx.saved_tensors
+        dx, by_weight, by_bias = slopes(gradient, x, packed, weight, ctx.order)
         return dx, None, by_weight, by_bias, None
 
 
@@ -216,19 +220,19 @@ class _Slopes(Function):
         from distfit_nn.nn import lookup_kernel as kernel
 
         columns = x.shape[1]
-        memory, back = (part.detach().permute(order).contiguous() for part in (x, gradient))
-        out = torch.empty_like(memory)
+        memory, back = (part.permute(order).contiguous() for part in (x, gradient))
+        tables, by, out = packed.contiguous(), weight.contiguous(), torch.empty_like(memory)
         sums = torch.zeros(2, threads(), columns, dtype=torch.float64)
-        values, g, dx = (part.view(-1).numpy() for part in (memory, back, out))
-        tables, by = (part.detach().contiguous().numpy() for part in (packed, weight))
+        given = ZERO[x.dtype], memory.data_ptr(), back.detach().view(-1).numpy()
+        others = tables.data_ptr(), by.detach().numpy(), out.view(-1).numpy()
         count, length = _spans(memory, order)
 
         def work(first: int, last: int, i: int) -> None:
-            results = tables, by, dx, *sums[:, i].numpy()
+            results = *others, *sums[:, i].numpy()
             if order == ROWS:
-                kernel.rows_back(values, g, first, last, length, *results)
+                kernel.rows_back(*given, first, last, length, *results)
             else:
-                kernel.runs_back(values, g, first, last, columns, length, *results)
+                kernel.runs_back(*given, first, last, columns, length, *results)
 
         if memory.numel():
             _shared(count, memory.numel(), work)

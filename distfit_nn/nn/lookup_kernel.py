@@ -7,6 +7,9 @@ rather than a loop: it does not find this by itself, and takes five times as lon
 
 Values lie in rows, one column beside the other, or in runs of one column. What is left over at the
 end of a row or run is taken together with some that were taken before: both have LANES or more.
+
+Arrays are handed over as addresses of float32 or float64, as `zero` is one: to make NumPy arrays of
+tensors, and to find their types, takes longer than to look a small batch up.
 """
 
 from __future__ import annotations
@@ -49,10 +52,10 @@ class _Code:
         self.vector = ir.VectorType(self.number, LANES)
         self.align = context.get_abi_sizeof(self.number)
 
-    def pointer(self, kind: Value, array: Value, place: Value) -> Value:
-        """Return where a number of an array is, whose memory has no gaps."""
-        data = self.context.make_array(kind)(self.context, self.builder, array).data
-        return self.builder.gep(data, [place])
+    def pointer(self, address: Value, place: Value) -> Value:
+        """Return where a number is in the memory that begins at an address."""
+        base = self.builder.inttoptr(address, self.number.as_pointer())
+        return self.builder.gep(base, [place])
 
     def load(self, pointer: Value, count: int = LANES) -> Value:
         """Return a vector of the numbers from a pointer on."""
@@ -182,41 +185,35 @@ def _cubic(code: _Code, t: Value, cells: list[Value]) -> tuple[Value, Value]:
 def _look(in_rows: bool, slopes: bool) -> Any:
     """Return what looks LANES values x[i], ... up, of as many columns j, ..., or of one.
 
-    It writes weight * value + bias to out[o], ...; or, with slopes, the values to out[0, o], ...
-    and the slopes to out[1, o], ... .
+    It writes weight * value + bias to out[o], ...; or, with slopes, the values to out[o], ... and
+    the slopes LANES + SPAN further on. All arrays are addresses, `zero` is a number of their type.
     """
 
-    def look(_typing, x, _i, packed, _columns, _j, weight, bias, out, _o):  # type: ignore[no-untyped-def]
+    def look(_typing, zero, _x, _i, _packed, _columns, _j, _weight, _bias, _out, _o):  # type: ignore[no-untyped-def]
         def generate(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
-            given, i, table, columns, j, by, more, target, o = arguments
-            code = _Code(context, builder, x.dtype)
+            x, i, packed, columns, j, weight, bias, out, o = arguments[1:]
+            code = _Code(context, builder, zero)
             read = code.load if in_rows else code.spread
             heads = [builder.add(j, builder.mul(columns, _whole(k))) for k in range(HEAD)]
-            centre, inverse, shift = (read(code.pointer(packed, table, head)) for head in heads)
-            away = builder.fsub(code.load(code.pointer(x, given, i)), centre)
+            centre, inverse, shift = (read(code.pointer(packed, head)) for head in heads)
+            away = builder.fsub(code.load(code.pointer(x, i)), centre)
             u = code.add(code.multiply(away, inverse), shift)
 
             first = builder.add(builder.mul(columns, _whole(HEAD)), builder.mul(j, _whole(TABLE)))
             places, t, narrow, negative = _places(code, u, TABLE if in_rows else 0)
-            cells = _cells(code, code.pointer(packed, table, first), places)
+            cells = _cells(code, code.pointer(packed, first), places)
             value, slope = _cubic(code, t, cells)
             if slopes:
                 outward = code.multiply(code.multiply(slope, narrow), inverse)
                 slope = builder.select(negative, builder.fneg(outward), outward)
-                code.store(value, code.pointer(out, target, o))
-                code.store(slope, code.pointer(out, target, builder.add(o, _whole(LANES + SPAN))))
+                code.store(value, code.pointer(out, o))
+                code.store(slope, code.pointer(out, builder.add(o, _whole(LANES + SPAN))))
             else:
-                factor, rest = (
-                    read(code.pointer(kind, array, j))
-                    for kind, array in ((weight, by), (bias, more))
-                )
-                code.store(
-                    code.add(code.multiply(factor, value), rest), code.pointer(out, target, o)
-                )
+                factor, rest = (read(code.pointer(part, j)) for part in (weight, bias))
+                code.store(code.add(code.multiply(factor, value), rest), code.pointer(out, o))
             return context.get_dummy_value()
 
-        whole = types.int64
-        return types.void(x, whole, packed, whole, whole, weight, bias, out, whole), generate
+        return types.void(zero, *9 * (types.int64,)), generate
 
     return intrinsic(look)
 
@@ -226,18 +223,18 @@ _slopes_of_row, _slopes_of_run = _look(True, True), _look(False, True)
 
 
 @compiled
-def rows(x, first, last, columns, packed, weight, bias, y):  # type: ignore[no-untyped-def]
+def rows(zero, x, first, last, columns, packed, weight, bias, y):  # type: ignore[no-untyped-def]
     """Write rows first, ..., last - 1 of y, each of LANES or more columns side by side."""
     for low in range(0, columns, TILE):
         for i in range(first, last):
             for k in range(low, min(low + TILE, columns), LANES):
                 j = min(k, columns - LANES)
                 at = i * columns + j
-                _lines_of_row(x, at, packed, columns, j, weight, bias, y, at)
+                _lines_of_row(zero, x, at, packed, columns, j, weight, bias, y, at)
 
 
 @compiled
-def runs(x, first, last, columns, length, packed, weight, bias, y):  # type: ignore[no-untyped-def]
+def runs(zero, x, first, last, columns, length, packed, weight, bias, y):  # type: ignore[no-untyped-def]
     """Write runs first, ..., last - 1 of y, each of LANES or more values of one column.
 
     One run of each column follows upon the other, again and again.
@@ -245,7 +242,7 @@ def runs(x, first, last, columns, length, packed, weight, bias, y):  # type: ign
     for r in range(first, last):
         for k in range(0, length, LANES):
             at = r * length + min(k, length - LANES)
-            _lines_of_run(x, at, packed, columns, r % columns, weight, bias, y, at)
+            _lines_of_run(zero, x, at, packed, columns, r % columns, weight, bias, y, at)
 
 
 @summing
@@ -267,9 +264,10 @@ def _through_run(values, slopes, g, weight, dx):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def rows_back(x, g, first, last, columns, packed, weight, dx, by_weight, by_bias):  # type: ignore[no-untyped-def]
+def rows_back(zero, x, g, first, last, columns, packed, weight, dx, by_weight, by_bias):  # type: ignore[no-untyped-def]
     """Write the gradient of rows by x, and add those by weight and bias (columns,) up."""
-    room = np.empty((2, LANES + SPAN), x.dtype)
+    room = np.empty((2, LANES + SPAN), dx.dtype)
+    to = room.ctypes.data
     for low in range(0, columns, SPAN):
         high = min(low + SPAN, columns)
         inside, cut = slice(LANES, LANES + high - low), slice(low, high)
@@ -277,7 +275,7 @@ def rows_back(x, g, first, last, columns, packed, weight, dx, by_weight, by_bias
             for k in range(low, high, LANES):
                 j = min(k, columns - LANES)
                 _slopes_of_row(
-                    x, i * columns + j, packed, columns, j, weight, weight, room, LANES + j - low
+                    zero, x, i * columns + j, packed, columns, j, 0, 0, to, LANES + j - low
                 )
             here = slice(i * columns + low, i * columns + high)
             _through_row(
@@ -292,9 +290,10 @@ def rows_back(x, g, first, last, columns, packed, weight, dx, by_weight, by_bias
 
 
 @compiled
-def runs_back(x, g, first, last, columns, length, packed, weight, dx, by_weight, by_bias):  # type: ignore[no-untyped-def]
+def runs_back(zero, x, g, first, last, columns, length, packed, weight, dx, by_weight, by_bias):  # type: ignore[no-untyped-def]
     """Write the gradient of runs by x, and add those by weight and bias (columns,) up."""
-    room = np.empty((2, LANES + SPAN), x.dtype)
+    room = np.empty((2, LANES + SPAN), dx.dtype)
+    to = room.ctypes.data
     for r in range(first, last):
         j = r % columns
         for low in range(0, length, SPAN):
@@ -303,7 +302,7 @@ def runs_back(x, g, first, last, columns, length, packed, weight, dx, by_weight,
             for k in range(low, high, LANES):
                 at = min(k, length - LANES)
                 _slopes_of_run(
-                    x, r * length + at, packed, columns, j, weight, weight, room, LANES + at - low
+                    zero, x, r * length + at, packed, columns, j, 0, 0, to, LANES + at - low
                 )
             here = slice(r * length + low, r * length + high)
             sums = _through_run(room[0][inside], room[1][inside], g[here], weight[j], dx[here])
