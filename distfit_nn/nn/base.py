@@ -123,12 +123,18 @@ class ColumnNorm(nn.Module):
         self._check_input(x)
         given = layout.blocks(x, self.feature_dim)
         working = given.to(torch.promote_types(x.dtype, torch.float32))
-        with torch.autocast(x.device.type, enabled=False):
-            if self.training or not self.track_running_stats:
-                y = self._trained(working)
-            else:
-                y = self._of_running(working)
+        if torch.is_autocast_enabled(x.device.type):  # to enter a context takes its time
+            with torch.autocast(x.device.type, enabled=False):
+                y = self._of_blocks(working)
+        else:
+            y = self._of_blocks(working)
         return layout.restored(y.to(x.dtype), x)
+
+    def _of_blocks(self, x: Tensor) -> Tensor:
+        """Return y of blocks (N, C, L) as the phase has it."""
+        if self.training or not self.track_running_stats:
+            return self._trained(x)
+        return self._of_running(x)
 
     def _trained(self, x: Tensor) -> Tensor:
         """Return y by the statistics of the batch, or of the union of the batches of all ranks."""
@@ -173,10 +179,9 @@ class ColumnNorm(nn.Module):
     def line(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
         """Return weight and bias in the dtype of the work."""
         weight, bias = self.weight, self.bias
-        return (
-            None if weight is None else weight.to(dtype),
-            None if bias is None else bias.to(dtype),
-        )
+        if weight is None or bias is None or weight.dtype == dtype == bias.dtype:
+            return weight, bias
+        return weight.to(dtype), bias.to(dtype)
 
     def reset_running_stats(self) -> None:
         """Set the running statistics, if there are any, to their start."""

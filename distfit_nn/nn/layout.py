@@ -20,6 +20,8 @@ def blocks(x: Tensor, feature_dim: int) -> Tensor:
 
 def restored(y: Tensor, x: Tensor) -> Tensor:
     """Return blocks in the shape of x and its memory format, without gaps."""
+    if x.ndim == 2:
+        return y.squeeze(2).contiguous()
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
     memory = torch.channels_last if last else torch.contiguous_format
     return y.reshape(x.shape).contiguous(memory_format=memory)

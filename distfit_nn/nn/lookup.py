@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -39,8 +39,27 @@ WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to s
 
 ZERO = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 
-Order = tuple[int, int, int]
-ROWS, RUNS, COLUMNS = (0, 2, 1), (0, 1, 2), (1, 0, 2)  # dimensions of (N, C, L) in memory
+
+class _Way(NamedTuple):
+    """How the kernel takes (N, C, L): the dimensions in the order of memory, and rows or runs."""
+
+    order: tuple[int, int, int] | None
+    in_rows: bool
+
+    def laid(self, x: Tensor) -> Tensor:
+        """Return x in memory as it is taken; the same once more leads back."""
+        return x if self.order is None else x.permute(self.order)
+
+    def spans(self, x: Tensor) -> tuple[int, int]:
+        """Return how many rows of all columns, or runs of one, x has, and how long they are."""
+        n, c, length = x.shape
+        if self.in_rows:
+            return n * length, c
+        return (n * c, length) if self.order is None else (c, n * length)
+
+
+ROWS, RUNS = _Way(None, True), _Way(None, False)
+TURNED, COLUMNS = _Way((0, 2, 1), True), _Way((1, 0, 2), False)
 
 
 def nodes(loc: Tensor, scale: Tensor) -> Tensor:
@@ -126,36 +145,42 @@ def look_up(x: Tensor, packed: Tensor, weight: Tensor | None, bias: Tensor | Non
         Of any floating dtype.
     """
     dtype = x.dtype if x.dtype == packed.dtype else torch.promote_types(x.dtype, packed.dtype)
-    order = None if torch.compiler.is_compiling() else _order(x)
-    if order is None:
+    way = None if torch.compiler.is_compiling() else _way(x)
+    if way is None:
         y = _by_operators(x.to(dtype), packed.to(dtype))
         y = y if weight is None else y * weight[:, None]
         return (y if bias is None else y + bias[:, None]).to(x.dtype)
     columns = x.shape[1]
     by = torch.ones(columns, dtype=dtype) if weight is None else weight.to(dtype)
     more = torch.zeros(columns, dtype=dtype) if bias is None else bias.to(dtype)
-    given = (x.to(dtype), packed.to(dtype), by, more, order)
+    given = (x.to(dtype), packed.to(dtype), by, more, way)
     leaves = x.requires_grad or by.requires_grad or more.requires_grad
     y = _Looked.apply(*given) if leaves and torch.is_grad_enabled() else _looked(*given)
     return y.to(x.dtype)
 
 
-def _order(x: Tensor) -> Order | None:
-    """Return how the kernel takes x: in rows, runs or whole columns; None where it cannot."""
+def _way(x: Tensor) -> _Way | None:
+    """Return how the kernel takes x; None where it cannot."""
     plain = x.device.type == "cpu" and type(x) in (Tensor, torch.nn.Parameter) and not x.is_neg()
     if not plain or torch._C._are_functorch_transforms_active() or torch._C._get_tracing_state():
         return None
     n, c, length = x.shape
-    if c >= LEAST and (length == 1 or (x.stride(1) == 1 and x.permute(ROWS).is_contiguous())):
-        return ROWS
-    if length >= LEAST and x.is_contiguous():
-        return RUNS
+    if x.is_contiguous():
+        if length >= LEAST:
+            return RUNS
+        if length == 1 and c >= LEAST:
+            return ROWS
+    elif c >= LEAST and TURNED.laid(x).is_contiguous():
+        return TURNED
     return COLUMNS if n * length >= LEAST else None
 
 
 def _shared(count: int, values: int, work: Callable[[int, int, int], None]) -> None:
-    """Call work(first, last, i) for parts 0 <= first < last <= count, on a thread each."""
-    workers = min(threads(), count) if values >= WORTH_A_THREAD else 1
+    """Call work(first, last, i) for parts 0 <= first <= last <= count, on a thread each."""
+    if values < WORTH_A_THREAD:
+        work(0, count, 0)
+        return
+    workers = min(threads(), count)
     cuts = [count * i // workers for i in range(workers + 1)]
     others = [Thread(target=work, args=(cuts[i], cuts[i + 1], i)) for i in range(1, workers)]
     for thread in others:
@@ -165,48 +190,41 @@ def _shared(count: int, values: int, work: Callable[[int, int, int], None]) -> N
         thread.join()
 
 
-def _spans(memory: Tensor, order: Order) -> tuple[int, int]:
-    """Return how many rows or runs lie in memory, and how long one is."""
-    one, two, three = memory.shape
-    return (one, two * three) if order == COLUMNS else (one * two, three)
-
-
-def _looked(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, order: Order) -> Tensor:
+def _looked(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, way: _Way) -> Tensor:
     """Return weight * f_c(x) + bias by the kernel; all of one dtype."""
     from distfit_nn.nn import lookup_kernel as kernel
 
-    memory, tables = x.permute(order).contiguous(), packed.contiguous()
+    memory, tables = way.laid(x).contiguous(), packed.contiguous()
     by, more, y = weight.contiguous(), bias.contiguous(), torch.empty_like(memory)
     line = tables.data_ptr(), by.data_ptr(), more.data_ptr(), y.data_ptr()
     values, zero = memory.data_ptr(), ZERO[x.dtype]
-    count, length = _spans(memory, order)
+    count, length = way.spans(x)
 
     def work(first: int, last: int, _: int) -> None:
-        if order == ROWS:
+        if way.in_rows:
             kernel.rows(zero, values, first, last, length, *line)
         else:
             kernel.runs(zero, values, first, last, x.shape[1], length, *line)
 
-    if memory.numel():
-        _shared(count, memory.numel(), work)
-    return y.permute(order)
+    _shared(count, count * length, work)
+    return way.laid(y)
 
 
 class _Looked(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, order: Order
+        ctx: Any, x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, way: _Way
     ) -> Tensor:
         ctx.save_for_backward(x, packed, weight)
-        ctx.order = order
-        return _looked(x, packed, weight, bias, order)
+        ctx.way = way
+        return _looked(x, packed, weight, bias, way)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
         x, packed, weight = ctx.saved_tensors
-        dx, by_weight, by_bias = slopes(gradient, x, packed, weight, ctx.order)
+        dx, by_weight, by_bias = slopes(gradient, x, packed, weight, ctx.way)
         return dx, None, by_weight, by_bias, None
 
 
@@ -215,29 +233,28 @@ class _Slopes(Function):
 
     @staticmethod
     def forward(
-        gradient: Tensor, x: Tensor, packed: Tensor, weight: Tensor, order: Order
+        gradient: Tensor, x: Tensor, packed: Tensor, weight: Tensor, way: _Way
     ) -> tuple[Tensor, Tensor, Tensor]:
         from distfit_nn.nn import lookup_kernel as kernel
 
         columns = x.shape[1]
-        memory, back = (part.permute(order).contiguous() for part in (x, gradient))
+        memory, back = (way.laid(part).contiguous() for part in (x, gradient))
         tables, by, out = packed.contiguous(), weight.contiguous(), torch.empty_like(memory)
         sums = torch.zeros(2, threads(), columns, dtype=torch.float64)
         given = ZERO[x.dtype], memory.data_ptr(), back.detach().view(-1).numpy()
         others = tables.data_ptr(), by.detach().numpy(), out.view(-1).numpy()
-        count, length = _spans(memory, order)
+        count, length = way.spans(x)
 
         def work(first: int, last: int, i: int) -> None:
             results = *others, *sums[:, i].numpy()
-            if order == ROWS:
+            if way.in_rows:
                 kernel.rows_back(*given, first, last, length, *results)
             else:
                 kernel.runs_back(*given, first, last, columns, length, *results)
 
-        if memory.numel():
-            _shared(count, memory.numel(), work)
+        _shared(count, count * length, work)
         by_weight, by_bias = sums.sum(dim=1).to(weight.dtype)
-        return out.permute(order), by_weight, by_bias
+        return way.laid(out), by_weight, by_bias
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
