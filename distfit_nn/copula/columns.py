@@ -11,9 +11,9 @@ strides, n, d >= 1, with `strength` float64 (d,), positive and finite:
     dx, dstrength, dweight, dbias = line_slopes(Kept(*kept), strength, g, rows, weight)
                                                         # g: by lines, weight * scores + bias
 
-    lines, scales, shares, *kept = relative_scores(x, strength, floor, weight, bias, knots, keep=True)
-    dx, drate, dweight, dbias = line_slopes(Kept(*kept[2:]), rates, g, rows, weight)
-                                                        # rates, rows, *kept = kept; strength / scale
+    lines, scales, shares, rates, rows, *kept = relative_scores(
+        x, strength, floor, weight, bias, knots, keep=True)     # rates: strength / scales
+    dx, drates, dweight, dbias = line_slopes(Kept(*kept), rates, g, rows, weight)
 
 Columns may come as blocks (N, d, L), too, contiguous, n = N L; then so do outputs and `dx`.
 Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,); `rows` are the
@@ -68,7 +68,7 @@ WORTH_A_THREAD = 1 << 16  # values below which a second thread takes longer to s
 
 
 class Kept(NamedTuple):
-    """Columns x (n, d) or (N, d, L), their rows (d, n) in the order of their values, and which hold a NaN."""
+    """Columns x, their rows (d, n) in the order of their values, and which hold a NaN."""
 
     x: Array
     order: Array
@@ -390,7 +390,7 @@ def hard_scores(x: Array, tables: list[Array]) -> list[Array]:
         return Room(m, n, x.dtype, 2), empty_order(n, m)
 
     def task(mine: tuple[Room, Order], first: int, last: int) -> None:
-        room, here, inside = mine[0], slice(first, last), slice(0, last - first)
+        room, inside = mine[0], slice(0, last - first)
         values, rows = (row[inside] for row in room.rows)
         order, bad = (part[inside] for part in mine[1])
         sort_columns(x, first, room.tile, values, order, bad)

@@ -11,8 +11,8 @@ f'' = rate^2 f, hence
 
     f(t) = (f(a) sinh(rate (b - t)) + f(b) sinh(rate (t - a))) / sinh(rate (b - a)),
 
-a line where the neighbours are near, and an exponential decay from each where they are far apart, or
-beyond the ends. It is held between f(a) and f(b).
+a line where the neighbours are near, and an exponential decay from each where they are far apart,
+or beyond the ends. It is held between f(a) and f(b).
 """
 
 from __future__ import annotations

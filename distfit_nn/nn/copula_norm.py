@@ -29,6 +29,7 @@ from distfit_nn.nn import layout, lookup, score_table
 from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
 
 PHASES = ("table", "linear")
+LINE = ("mean", "var", "score", "cov")  # running moments of x and z that make a line
 
 
 class _CopulaNorm(ColumnNorm):
@@ -54,6 +55,7 @@ class _CopulaNorm(ColumnNorm):
         learn_strength: bool = True,
         target: Any = "normal",
         test_phase: str = "table",
+        scale_gradient: bool = False,
     ) -> None:
         super().__init__(
             num_features,
@@ -69,6 +71,7 @@ class _CopulaNorm(ColumnNorm):
         self.start_strength = _checks.number_inside(strength, "strength", 0.0, float("inf"))
         self.learn_strength = _checks.flag(learn_strength, "learn_strength")
         self.test_phase = _checks.one_of(test_phase, PHASES, "test_phase")
+        self.scale_gradient = _checks.flag(scale_gradient, "scale_gradient")
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         raw = torch.empty(num_features, **options)
         self.raw_strength = nn.Parameter(raw, requires_grad=self.learn_strength)
@@ -77,18 +80,26 @@ class _CopulaNorm(ColumnNorm):
         self.reset_parameters()
 
     def _register_running(self, options: dict[str, Any]) -> None:
-        """Register the running statistics of the test phase."""
-        d, kept = self.num_features, self.track_running_stats
-        tables = kept and self.test_phase == "table"
+        """Register the running statistics of the test phase; what it has none of is None.
+
+        As a plain attribute: torch.export counts buffers that are None along with the others.
+        """
+        tables = self.test_phase == "table"
         for name in ("knots", "table"):
-            shape = (score_table.KNOTS, d)
-            self.register_buffer(name, torch.empty(shape, **options) if tables else None)
-        for name in ("running_mean", "running_var", "running_score", "running_cov"):
-            lines = kept and not tables
-            self.register_buffer(name, torch.empty(d, **options) if lines else None)
+            shape = score_table.KNOTS, self.num_features
+            self._register(name, shape if tables else None, options)
+        for name in LINE:
+            self._register(f"running_{name}", None if tables else (self.num_features,), options)
         self.register_buffer("lookup", None, persistent=False)
         self._token: object = None  # of the buffers that `lookup` was made from
         self._is_fine = False  # whether `lookup` follows them closely enough
+
+    def _register(self, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]) -> None:
+        """Register a buffer, or set it None."""
+        if shape is None or not self.track_running_stats:
+            setattr(self, name, None)
+        else:
+            self.register_buffer(name, torch.empty(shape, **options))
 
     @property
     def strength(self) -> Tensor:
@@ -110,14 +121,16 @@ class _CopulaNorm(ColumnNorm):
         weight, bias = self.line(x.dtype)
         plain = self.target is None and self.test_phase == "table"
         line = (weight, bias) if plain else (None, None)
-        found = _scored(x, self._strength(x.dtype), self._floor(), *line, self._points(x))
+        found = _scored(
+            x, self._strength(x.dtype), self._floor(), *line, self._points(x), self.scale_gradient
+        )
         if plain:
             y = found.y
         else:
             y = found.y if self.target is None else self.target(found.y)
             y = with_line(y, weight, bias)
         if self.test_phase == "table":
-            return y, (found.shares, x.detach())
+            return y, (x.detach(), found.shares)
         return y, (x.detach(), found.y.detach())
 
     def _strength(self, dtype: torch.dtype) -> Tensor:
@@ -137,14 +150,20 @@ class _CopulaNorm(ColumnNorm):
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
         if rows == 1:
             return
+        x, batch = statistics
         if self.test_phase == "linear":
-            self._track_line(*statistics, rate)
-            return
-        batch, x = statistics
+            self._track_line(x, batch, rate)
+        elif torch.compiler.is_compiling():
+            torch.compiler.disable(self._track_table)(x, batch, rate, rows)
+        else:
+            self._track_table(x, batch, rate, rows)
+
+    def _track_table(self, x: Tensor, batch: Tensor, rate: Tensor | float, rows: int) -> None:
+        """Move the running table towards the shares of a batch."""
         knots, table = _present(self.knots), _present(self.table)
         before = table.clone()
         moved(table, batch, rate)
-        off = score_table.misplaced(knots, table)
+        off = score_table.misplaced(knots, table, rows)
         if bool(off.any()):
             self._lay(off.nonzero()[:, 0], before, x, rate)
 
@@ -152,10 +171,9 @@ class _CopulaNorm(ColumnNorm):
         """Lay the knots of some columns anew, and move their tables from before the batch."""
         knots, table = _present(self.knots), _present(self.table)
         columns = layout.columns(x)[:, off].to(torch.float64)
-        strength = self._strength(torch.float64)[off]
-        off = off[(columns.isfinite().all(dim=0))]
-        columns = layout.columns(x)[:, off].to(torch.float64)
-        if columns.shape[1] == 0:
+        finite = columns.isfinite().all(dim=0)
+        off, columns = off[finite], columns[:, finite]
+        if len(off) == 0:
             return
         strength, blocks = self._strength(torch.float64)[off], columns[:, :, None]
         none = columns.new_empty((0, len(off)))
@@ -180,9 +198,10 @@ class _CopulaNorm(ColumnNorm):
         away = x - mean[:, None]
         var = away.square().sum(axes) / (n - 1)
         cov = (away * (z - score[:, None])).sum(axes) / (n - 1)
-        names = ("running_mean", "running_var", "running_score", "running_cov")
-        for name, batch in zip(names, (mean, var, score, cov), strict=True):
-            moved(getattr(self, name), batch, rate)
+        for name, batch in zip(LINE, (mean, var, score, cov), strict=True):
+            running = _present(getattr(self, f"running_{name}"))
+            largest = torch.finfo(running.dtype).max / 4
+            moved(running, batch.clamp(-largest, largest), rate)
 
     # Test phase
 
@@ -228,8 +247,7 @@ class _CopulaNorm(ColumnNorm):
     def _on_line(self, x: Tensor) -> Tensor:
         """Return the regression of the score on x."""
         mean, var, score, cov = (
-            _present(getattr(self, f"running_{name}")).to(x.dtype)
-            for name in ("mean", "var", "score", "cov")
+            _present(getattr(self, f"running_{name}")).to(x.dtype) for name in LINE
         )
         slope = torch.where(var > 0, cov / torch.where(var > 0, var, 1.0), 0.0)
         return (x - mean[:, None]) * slope[:, None] + score[:, None]
@@ -286,31 +304,90 @@ def _scored(
     weight: Tensor | None,
     bias: Tensor | None,
     knots: Tensor,
+    through: bool = False,
 ) -> Scores:
     """Return weight * z + bias of blocks x (N, C, L), and more of them: see `relative`."""
     if torch.compiler.is_compiling():
-        whole: Scores = torch.compiler.disable(_scored_now)(x, strength, floor, weight, bias, knots)
+        whole: Scores = torch.compiler.disable(_scored)(
+            x, strength, floor, weight, bias, knots, through
+        )
         return whole
-    return _scored_now(x, strength, floor, weight, bias, knots)
-
-
-def _scored_now(
-    x: Tensor,
-    strength: Tensor,
-    floor: float,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    knots: Tensor,
-) -> Scores:
     if x.device.type == "cpu":
-        return relative.compiled(x, strength, floor, weight, bias, knots)
-    found = relative.composed(layout.columns(x), strength, floor, weight, bias, knots)
+        return relative.compiled(x, strength, floor, weight, bias, knots, through)
+    found = relative.composed(layout.columns(x), strength, floor, weight, bias, knots, through)
     return found._replace(y=layout.from_columns(found.y, x))
 
 
 class CopulaNorm1d(_CopulaNorm):
+    """Copula normalisation of inputs (N, C) or (N, C, L), in the place of BatchNorm1d.
+
+    In training, and without running statistics in eval mode too, with x_1, ..., x_n the values of a
+    feature in the batch (n = N L),
+
+        y_i = weight * T(z_i) + bias,   z_i = Phi^{-1}(s_i / n),
+        s_i = sum_j sigmoid(g (x_i - x_j) / scale),   scale = sqrt(own^2 + eps),
+
+    where own is (q90 - q10) / 2.563, and the standard deviation where that is 0. Scores do not
+    change with location and scale of the feature, go up with x, and are bounded by
+    Phi^{-1}(1 - 1 / (2 n)): an outlier counts as the largest value, no more.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of features or channels, C.
+    eps : float, default 1e-10
+        Added to the square of the scale. It is smaller than BatchNorm's, as the scale only sets
+        which differences count: features of units of 1e-4 keep their shape, while those of 1e-6,
+        rounding noise as a rule, are not blown up.
+    momentum, affine, track_running_stats, device, dtype, feature_dim, sync
+        As in `base.ColumnNorm`.
+    strength : float, default 5.0
+        The start of g, positive: about 5 standard deviations make a step of the sigmoid. As it
+        grows the soft ranks become ranks; 50 is for ranks that ignore monotone drift.
+    learn_strength : bool, default True
+        Whether g is learned, for each feature. The parameter is `raw_strength` (C,), with
+        g = softplus(raw_strength); `strength` reads g.
+    target : str, distribution or GaussianMixture, default "normal"
+        What the scores are mapped to, see `targets.as_target`.
+    test_phase : {"table", "linear"}, default "table"
+        What stands for the batch in eval mode: a running table of F(t) = E sigmoid(g (t - X) /
+        scale), hence z = Phi^{-1}(F(x)), held beyond its ends at scores of about -4 and 4; or the
+        regression of z on x, as in the thesis.
+    scale_gradient : bool, default False
+        Whether gradients go through the scale. Otherwise it counts as a constant.
+
+    Notes
+    -----
+    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C). Shares of a
+    batch at the knots are averaged with the momentum; knots stay where they are unless a column has
+    moved away from them. Until the first batch the table is that of N(0, 1), so that z is x, held at
+    -4 and 4. "linear" has the buffers `running_mean`, `running_var`, `running_score` and
+    `running_cov` instead.
+
+    A batch of one row, and a constant feature, give the bias, with gradient 0; one row leaves the
+    running statistics as they are. A NaN, or infinities in more than a tenth of a feature, make
+    that feature NaN, and it has no part in its running statistics.
+
+    Gradients exist once: differentiating them raises a RuntimeError.
+
+    Raises
+    ------
+    InputError
+        An argument breaks its rule; or, at a call, an input of another shape, an integer one, or an
+        empty one in training.
+
+    References
+    ----------
+    S. Bai, senior thesis (2017), for the copula transform with soft ranks and its regression.
+    """
+
     DIMS: ClassVar[tuple[int, ...]] = (2, 3)
 
 
 class CopulaNorm2d(_CopulaNorm):
+    """Copula normalisation of inputs (N, C, H, W), in the place of BatchNorm2d.
+
+    Each channel is one column of N H W values; all else is as in `CopulaNorm1d`.
+    """
+
     DIMS: ClassVar[tuple[int, ...]] = (4,)

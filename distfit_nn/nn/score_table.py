@@ -1,4 +1,4 @@
-"""Running tables of normal scores: a distribution function at adaptive knots, averaged over batches.
+"""Running tables of normal scores: distribution functions at adaptive knots, averaged.
 
 A column has KNOTS knots t_k and there the running mean of its batches' soft shares F(t_k). Shares
 are linear in the data, so that at fixed knots the mean over batches is that of their union. The
@@ -29,7 +29,10 @@ OUTER = 0.5  # steps of scores at either end of a batch that tell how its tails 
 FASTEST = 8.0  # a tail gets wider by this factor, at most, from one such step to the next
 SAME = 1e-5  # scores that are told apart by rounding only
 SCALES = (1.0, 4.0, 16.0)  # of fast tables that are tried, over the least
+FINE = 0.001  # RMS error of a fast table, in scores, below which no other is tried
 GOOD = 0.005  # RMS error of a fast table, in scores, up to which it serves
+
+Shape = Callable[[Tensor], Tensor]
 
 
 @cache
@@ -39,15 +42,17 @@ def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @cache
-def hysteresis(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def hysteresis(dtype: torch.dtype, device: torch.device, rows: int) -> tuple[Tensor, Tensor]:
     """Return the least and the largest share (K, 1) that a knot may have before it is laid anew.
 
-    Its score may be off by 0.375, and by more beyond 2, where batches know less.
+    Its score may be off by 0.375, and more where batches of few rows know less. Beyond 2 it may be
+    any that is further out: a batch knows little of its tails.
     """
     level = levels(torch.float64, device)
-    leeway = 0.375 + 0.5 * (level.abs() - 2).clamp(min=0)
-    bounds = torch.special.ndtr(level - leeway), torch.special.ndtr(level + leeway)
-    return bounds[0].to(dtype), bounds[1].to(dtype)
+    leeway = 0.375 + 2 / rows**0.5 + 0.5 * (level.abs() - 2).clamp(min=0)
+    low, high = torch.special.ndtr(level - leeway), torch.special.ndtr(level + leeway)
+    low, high = torch.where(level < -2, 0.0, low), torch.where(level > 2, 1.0, high)
+    return low.to(dtype), high.to(dtype)
 
 
 class Batch(NamedTuple):
@@ -63,9 +68,9 @@ def scores(table: Tensor) -> Tensor:
     return torch.special.ndtri(table.to(torch.float64)).clamp(-BOUND, BOUND)
 
 
-def misplaced(knots: Tensor, table: Tensor) -> Tensor:
-    """Tell which columns need other knots (d,)."""
-    low, high = hysteresis(table.dtype, table.device)
+def misplaced(knots: Tensor, table: Tensor, rows: int) -> Tensor:
+    """Tell which columns need other knots (d,), after batches of so many rows."""
+    low, high = hysteresis(table.dtype, table.device, 1 << (rows.bit_length() - 1))
     off = ((table < low) | (table > high)).any(dim=0)
     # Of a column that is constant but for rounding no knots are better than others.
     size = torch.maximum(knots[0].abs(), knots[-1].abs())
@@ -183,9 +188,7 @@ def through(x: Tensor, y: Tensor, slope: Tensor, at: Tensor) -> tuple[Tensor, Te
     return value, torch.where(inside, (m0 + t * (2 * b + 3 * t * c)) / some, 0.0)
 
 
-def fast(
-    knots: Tensor, table: Tensor, shape: Callable[[Tensor], Tensor] | None = None
-) -> tuple[Tensor, bool]:
+def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tensor, bool]:
     """Return the `lookup` table that is nearest to a running one, and whether it is near enough.
 
     A `lookup` table has its own grid, fine around a centre only. That is where the score rises most
@@ -194,28 +197,42 @@ def fast(
     the table is to hold.
     """
     places, score = knots.to(torch.float64), scores(table)
-    slope = slopes(places, score)
     centre, least = _steepest(places)
-    tests = torch.cat([places, (places[1:] + places[:-1]) / 2])
-    true, _ = through(places, score, slope, tests)
+    scale = least * SCALES[0]
+    error = _error(places, score, centre, scale)
+    for factor in SCALES[1:]:
+        bad = (error > FINE**2).nonzero()[:, 0]
+        if len(bad) == 0:
+            break
+        other = least[bad] * factor
+        off = _error(places[:, bad], score[:, bad], centre[bad], other)
+        better = off < error[bad]
+        scale[bad[better]], error[bad[better]] = other[better], off[better]
+    packed = _packed(places, score, centre, scale, shape)
+    return packed.to(table.dtype), bool((error <= GOOD**2).all())
+
+
+def _error(knots: Tensor, score: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Return the mean square errors (d,) of fast tables of scores."""
+    tests = torch.cat([knots, (knots[1:] + knots[:-1]) / 2])
+    true, _ = cubic(knots, score, tests)
     weights = torch.exp(-0.5 * true.square())
-    packed, errors = [], []
-    for factor in SCALES:
-        scale = least * factor
-        at = lookup.nodes(centre, scale)
-        values, rises = through(places, score, slope, at)
-        rises[0] = rises[-1] = 0.0  # held beyond
-        packed.append(lookup.pack(centre, scale, values, rises))
-        found = lookup.look_up(tests[:, :, None], packed[-1], None, None)[:, :, 0]
-        errors.append(((found - true).square() * weights).sum(0) / weights.sum(0))
-        if shape is not None:
-            values = shape(values[:, :, None])[:, :, 0]
-            rises = slopes(at, values)
-            rises[0] = rises[-1] = 0.0
-            packed[-1] = lookup.pack(centre, scale, values, rises)
-    error, best = torch.stack(errors).min(dim=0)
-    chosen = torch.stack(packed)[best, torch.arange(len(best), device=best.device)]
-    return chosen.to(table.dtype), bool((error <= GOOD**2).all())
+    packed = _packed(knots, score, centre, scale, None)
+    found = lookup.look_up(tests[:, :, None], packed, None, None)[:, :, 0]
+    return ((found - true).square() * weights).sum(0) / weights.sum(0)
+
+
+def _packed(
+    knots: Tensor, score: Tensor, centre: Tensor, scale: Tensor, shape: Shape | None
+) -> Tensor:
+    """Return fast tables of scores, or of what `shape` makes of them; held beyond their ends."""
+    at = lookup.nodes(centre, scale)
+    values, rises = cubic(knots, score, at)
+    if shape is not None:
+        values = shape(values[:, :, None])[:, :, 0].to(values.dtype)
+        rises = slopes(at, values)
+    rises[0] = rises[-1] = 0.0
+    return lookup.pack(centre, scale, values, rises)
 
 
 def _steepest(knots: Tensor) -> tuple[Tensor, Tensor]:

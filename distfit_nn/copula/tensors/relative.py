@@ -2,11 +2,11 @@
 
 With x_(i) the sorted column, q10 and q90 its quantiles and
 
-    scale = sqrt(s^2 + floor^2),   s = (q90 - q10) / 2.563, or the standard deviation where that is 0,
+    scale = sqrt(s^2 + floor^2),   s = (q90 - q10) / 2.563, or, where that is 0, the deviation,
 
-the scores are z_i = Phi^{-1}((1/n) sum_j sigmoid(strength (x_i - x_j) / scale)). The scale counts as
-a constant: no gradient goes through it. A constant column has scores and gradients 0, one that
-holds a NaN, or whose scale is infinite, is NaN.
+the scores are z_i = Phi^{-1}((1/n) sum_j sigmoid(strength (x_i - x_j) / scale)). The scale counts
+as a constant, no gradient going through it, unless `through` asks for that. A constant column has
+scores and gradients 0, one that holds a NaN, or whose scale is infinite, is NaN.
 
 With them come the soft shares F(t) = (1/n) sum_j sigmoid(strength (t - x_j) / scale) at given knots
 (`relative_kernel`), which have no gradient. `compiled` is for the CPU, `composed` of torch's own
@@ -48,13 +48,14 @@ def compiled(
     weight: Tensor | None,
     bias: Tensor | None,
     knots: Tensor,
+    through: bool = False,
 ) -> Scores:
     """Return weight * z + bias of blocks x (N, d, L) on the CPU, float32 or float64.
 
     Each channel is one column of N L values. `strength`, `weight` and `bias` hold d numbers, the
     strengths positive; knots are (K, d), each column going up, K may be 0.
     """
-    return Scores(*_Relative.apply(x, strength, weight, bias, floor, knots))
+    return Scores(*_Relative.apply(x, strength, weight, bias, floor, knots, through))
 
 
 def _laid(x: Tensor) -> Tensor:
@@ -83,49 +84,43 @@ class _Relative(Function):
         bias: Tensor | None,
         floor: float,
         knots: Tensor,
+        through: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         from distfit_nn.copula import columns
 
         keep = any(ctx.needs_input_grad)
         d = x.shape[1]
-        line = (
-            torch.ones(d) if weight is None else weight,
-            torch.zeros(d) if bias is None else bias,
-        )
-        y, *results = (
-            torch.from_numpy(result)
-            for result in columns.relative_scores(
-                _lent(_laid(x)),
-                _lent(strength),
-                floor,
-                *(_lent(part) for part in line),
-                _lent(knots.T),
-                keep,
-            )
-        )
-        scale, shares, *kept = results
+        factor = torch.ones(d) if weight is None else weight
+        term = torch.zeros(d) if bias is None else bias
+        points = _lent(knots.T)
+        given = _lent(_laid(x)), _lent(strength), floor, _lent(factor), _lent(term), points
+        found = columns.relative_scores(*given, keep)
+        y, scale, shares, *kept = (torch.from_numpy(part) for part in found)
         ctx.mark_non_differentiable(scale, shares)
         if keep:
             rates, scores, _, order, bad = kept
-            ctx.save_for_backward(x, line[0], strength, scale, rates, scores, order, bad)
+            ctx.save_for_backward(x, factor, strength, scale, rates, scores, order, bad)
             ctx.lines = weight is not None, bias is not None
+            ctx.floor = floor if through else None
         return _blocks(y, x), scale, shares.T
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        dx, dstrength, dweight, dbias = slopes(gradient, *ctx.saved_tensors)
+        dx, dstrength, dweight, dbias = slopes(gradient, ctx.floor, *ctx.saved_tensors)
         has_weight, has_bias = ctx.lines
         line = dweight if has_weight else None, dbias if has_bias else None
-        return dx, dstrength, *line, None, None
+        return dx, dstrength, *line, None, None, None
 
 
 class _Slopes(Function):
     """The gradients, which have none of their own."""
 
     @staticmethod
-    def forward(gradient: Tensor, x: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        gradient: Tensor, floor: float | None, x: Tensor, *saved: Tensor
+    ) -> tuple[Tensor, ...]:
         from distfit_nn.copula import columns
 
         weight, strength, scale, rates, scores, order, bad = (part.detach() for part in saved)
@@ -140,10 +135,13 @@ class _Slopes(Function):
             scores.numpy(),
             _lent(weight),
         )
-        dstrength = torch.from_numpy(drate) / scale
+        by_rate, by_x = torch.from_numpy(drate), _blocks(torch.from_numpy(dx), x)
+        if floor is not None:
+            _add_through_scale(by_x, x.detach(), -by_rate * rates / scale, scale, floor, order)
+        dstrength = by_rate / scale
         dstrength = torch.where(rates == 0, 0.0, dstrength).to(strength.dtype)
         dweight, dbias = (torch.from_numpy(part).to(weight.dtype) for part in line)
-        return _blocks(torch.from_numpy(dx), x), dstrength, dweight, dbias
+        return by_x, dstrength, dweight, dbias
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
@@ -154,6 +152,36 @@ class _Slopes(Function):
         raise RuntimeError("soft ranks can be differentiated once, not twice")
 
 
+def _add_through_scale(
+    dx: Tensor, x: Tensor, by_scale: Tensor, scale: Tensor, floor: float, order: Tensor
+) -> None:
+    """Add the gradient through the scales of blocks (N, d, L) to dx, in place.
+
+    `by_scale` (d,) is that by the scales; `order` (d, n) holds the places of the sorted values.
+    """
+    n, length = order.shape[1], x.shape[2]
+    own = (scale.square() - floor**2).clamp(min=0).sqrt()
+    by_own = torch.where(scale > 0, by_scale * own / scale, 0.0)
+    ends = []
+    for at, sign in ((TENTH * (n - 1), -1.0), ((1 - TENTH) * (n - 1), 1.0)):
+        i = min(int(at), n - 1)
+        ends += [(i, sign * (1 - at + i)), (min(i + 1, n - 1), sign * (at - i))]
+    column = torch.arange(len(order))
+    rows = [order[:, i].long() for i, _ in ends]
+    places = [(row // length, column, row % length) for row in rows]
+    quantiles = [x[place] for place in places]
+    varied = (quantiles[0] != quantiles[2]) | (quantiles[1] != quantiles[3])
+    for place, (_, share) in zip(places, ends, strict=True):
+        add = torch.where(varied, by_own * share / WIDTH, 0.0).to(dx.dtype)
+        dx.index_put_(place, add, accumulate=True)
+    rest = (~varied & (own > 0)).nonzero()[:, 0]
+    if len(rest):  # those whose scale is their standard deviation
+        some = x[:, rest].to(torch.float64)
+        away = some - some.mean((0, 2), keepdim=True)
+        factor = by_own[rest] / (n * own[rest])
+        dx[:, rest] += (away * factor[:, None]).to(dx.dtype)
+
+
 def composed(
     x: Tensor,
     strength: Tensor,
@@ -161,13 +189,14 @@ def composed(
     weight: Tensor | None,
     bias: Tensor | None,
     knots: Tensor,
+    through: bool = False,
 ) -> Scores:
     """Return weight * z + bias of columns x (n, d) on any device: see `compiled`."""
     ordered, places = x.sort(dim=0)
     fixed = ordered.detach()
     flat = fixed[0] == fixed[-1]
-    scale = _scale(fixed, flat, floor)
-    rate = strength / scale
+    scale = _scale(ordered if through else fixed, flat, floor)
+    rate = strength / torch.where(flat, max(floor, torch.finfo(x.dtype).tiny), scale)
     lost = fixed[-1].isnan() | ~(scale < torch.inf)
     known = torch.where(flat | lost, torch.ones_like(rate), rate).clamp(
         torch.finfo(x.dtype).tiny, torch.finfo(x.dtype).max
@@ -180,7 +209,7 @@ def composed(
     if bias is not None:
         y = y + bias
     shares = _shares(fixed, counts, rate.detach(), knots)
-    return Scores(y, scale, torch.where(lost, torch.nan, shares))
+    return Scores(y, scale.detach(), torch.where(lost, torch.nan, shares))
 
 
 def _scale(ordered: Tensor, flat: Tensor, floor: float) -> Tensor:
@@ -191,7 +220,9 @@ def _scale(ordered: Tensor, flat: Tensor, floor: float) -> Tensor:
     base = 0.5 * ordered[0]
     reach = torch.where(flat, 1.0, 0.5 * ordered[-1] - base)
     away = (0.5 * ordered - base) / reach
-    deviation = 2 * reach * away.var(dim=0, correction=0).sqrt()
+    deviation = (
+        2 * reach * away.var(dim=0, correction=0).clamp(min=torch.finfo(away.dtype).tiny).sqrt()
+    )
     scale = torch.where(flat, 0.0, torch.where(scale == 0, deviation, scale))
     least = torch.full_like(scale, floor)
     return torch.where(ordered[-1].isnan(), torch.nan, torch.hypot(scale, least))
