@@ -1,0 +1,245 @@
+"""Layers that learn their mean and deviation: by a Kullback-Leibler divergence, and by likelihood."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distfit_nn import _checks
+from distfit_nn.errors import InputError
+from distfit_nn.nn.base import Statistics, moved
+from distfit_nn.nn.learned_norm import LearnedNorm
+
+
+class KLNorm1d(LearnedNorm):
+    """(x - mu) / sigma, with mu and sigma learnt through the loss and a divergence from N(0, 1).
+
+    With m and s the mean and standard deviation over a batch of z = (x - mu) / sigma, a feature has
+    the divergence
+
+        KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1) / 2 - log s,
+
+    s^2 + eps in place of s^2 in the logarithm. In training, `kl_weight` times its sum over features
+    is part of what is minimised: the backward pass adds its gradient to that of the loss, by mu,
+    sigma and x, so that the weights before the layer learn it as well. The loss itself needs no
+    change, and does not show it. y = weight * z + bias; the divergence is that of z.
+
+    Parameters
+    ----------
+    num_features, momentum, affine, device, dtype, feature_dim, sync
+        As BatchNorm has them.
+    eps : float, default 1e-5
+        Added to the variance of the first batch, and to s^2.
+    track_running_stats : bool, default True
+        Of the closed form. The learned one keeps what it has learnt, whatever this says.
+    form : {"learned", "closed"}, default "learned"
+        "closed" takes the mu and sigma that minimise the divergence of each batch: its mean and
+        deviation. This is batch norm, exactly, with its running statistics in eval mode.
+    kl_weight : float, default 0.01
+        What the divergence counts, of "learned". With 0 it counts nothing; add ``penalty(x)`` to
+        the loss to weigh it there.
+
+    Notes
+    -----
+    mu and sigma start at the mean and deviation of the first batch in training (of at least two
+    rows; a feature that is not finite there, at that of the next one): the buffers ``center`` and
+    ``scale``, kept in the state, which DistributedDataParallel gives to all ranks. What is learnt
+    is relative to them: mu = center + scale * shift, sigma = scale * exp(log_scale). The logarithm
+    is cut to +-30. In eval mode mu and sigma serve as they are. A feature that is constant in the
+    first batch has sigma = 1.
+
+    A divergence beyond 50 grows like a logarithm, 50 (1 + log(KL / 50)), so that an outlier cannot
+    throw sigma away. ``last_penalty`` holds the divergences of the last batch in training (C,).
+
+    A scaled loss, as that of a GradScaler, scales the gradient of the loss but not that of the
+    divergence: use kl_weight = 0 and ``penalty(x)`` there. Each backward pass through the layer
+    adds the divergence of its batch once.
+
+    One row gives the bias, with zero gradient, before the first batch, and the learned map after
+    it; it has no divergence.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        feature_dim: int = 1,
+        sync: bool = False,
+        form: str = "learned",
+        kl_weight: float = 0.01,
+    ) -> None:
+        _checks.one_of(form, ("learned", "closed"), "form")
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            _checks.flag(track_running_stats, "track_running_stats") or form == "learned",
+            device,
+            dtype,
+            feature_dim=feature_dim,
+            sync=sync,
+        )
+        self.form = form
+        self.kl_weight = _weight(kl_weight, "kl_weight")
+        if form == "learned":
+            self._register_learned(device, dtype)
+        else:
+            self._register_running(device, dtype)
+
+    def _register_running(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        """Make the buffers of the closed form."""
+        tracked = self.track_running_stats
+        ones = torch.ones(self.num_features, device=device, dtype=dtype) if tracked else None
+        self.register_buffer("running_mean", None if ones is None else torch.zeros_like(ones))
+        self.register_buffer("running_var", ones)
+
+    @property
+    def penalty_weight(self) -> float:
+        """What the divergence counts."""
+        return self.kl_weight
+
+    def _of_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inside = variance + self.eps
+        divergence = 0.5 * (mean * mean + variance - 1.0 - inside.log())
+        return divergence, mean, 1.0 - 1.0 / inside
+
+    # The closed form
+
+    def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
+        if self.form == "learned":
+            return super()._of_batch(x)
+        y, mean, inverse = torch.native_batch_norm(
+            x, *self.line(x.dtype), None, None, True, 0.0, self.eps
+        )
+        return y, (mean.detach(), inverse.detach() ** -2 - self.eps)
+
+    def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
+        if self.form == "learned":
+            super()._track(statistics, rate, rows)
+        elif rows > 1 and self.running_mean is not None and self.running_var is not None:
+            mean, variance = statistics
+            moved(self.running_mean, mean, rate)
+            moved(self.running_var, variance * (rows / (rows - 1)), rate)
+
+    def _of_running(self, x: Tensor) -> Tensor:
+        if self.form == "learned" or self.running_mean is None or self.running_var is None:
+            return super()._of_running(x)
+        running = self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
+        return functional.batch_norm(x, *running, *self.line(x.dtype), eps=self.eps)
+
+    def _start(self) -> None:
+        if self.form == "learned":
+            super()._start()
+        elif self.running_mean is not None and self.running_var is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+
+    def _start_from(self, mean: Tensor, variance: Tensor) -> None:
+        if self.form == "learned":
+            super()._start_from(mean, variance)
+        elif self.running_mean is not None and self.running_var is not None:
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """Return the sum over features of the divergence of a batch x, with its graph.
+
+        For those who add it to their loss themselves, with a `kl_weight` of 0. It changes no
+        statistics.
+        """
+        if self.form == "closed":
+            raise InputError("penalty needs form='learned': the closed form has none left")
+        return super().penalty(x)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as BatchNorm shows them."""
+        own = f"kl_weight={self.kl_weight}" if self.form == "learned" else "form='closed'"
+        return f"{super().extra_repr()}, {own}"
+
+
+class KLNorm2d(KLNorm1d):
+    __doc__ = KLNorm1d.__doc__
+    DIMS: ClassVar[tuple[int, ...]] = (4,)
+
+
+class MLENorm1d(LearnedNorm):
+    """(x - mu) / sigma trained to make its results z likely under N(0, 1): it degenerates.
+
+    The negative logarithm of the likelihood of z under N(0, 1) is (m^2 + s^2) / 2 for each value,
+    but for a constant, with m and s the mean and deviation of z over a batch. Without the logarithm
+    of sigma that a change of variables brings, z = 0 is its optimum: sigma grows without end, as
+    the square root of the number of steps, and the results shrink to 0. The layer is here for
+    the record; KLNorm1d has the term that holds sigma.
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype, feature_dim, sync
+        As `KLNorm1d` of the learned form has them, with the same start and state.
+    mle_weight : float, default 0.01
+        What the sum of the objective over features counts.
+
+    Source: S. Bai, The Effect of Pre-ReLU Input Distribution on Deep Neural Network Performance,
+    senior thesis, Carnegie Mellon University, 2017.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        feature_dim: int = 1,
+        sync: bool = False,
+        mle_weight: float = 0.01,
+    ) -> None:
+        _checks.flag(track_running_stats, "track_running_stats")
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            True,
+            device,
+            dtype,
+            feature_dim=feature_dim,
+            sync=sync,
+        )
+        self.mle_weight = _weight(mle_weight, "mle_weight")
+        self._register_learned(device, dtype)
+
+    @property
+    def penalty_weight(self) -> float:
+        """What the objective counts."""
+        return self.mle_weight
+
+    def _of_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return 0.5 * (mean * mean + variance), mean, torch.ones_like(variance)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as BatchNorm shows them."""
+        return f"{super().extra_repr()}, mle_weight={self.mle_weight}"
+
+
+def _weight(value: float, name: str) -> float:
+    """Return a weight from 0 on, finite."""
+    return _checks.number_between(value, name, 0.0, sys.float_info.max)
