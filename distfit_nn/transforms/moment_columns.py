@@ -35,11 +35,11 @@ LONG = 512
 
 
 class Kept(NamedTuple):
-    """What the way back needs: x, and of each column numbers, targets, solution and table."""
+    """What the way back needs: x, and of each column numbers, moments, solution and table."""
 
     x: Array
     numbers: Array
-    targets: Array
+    moments: Array
     coefficients: Array
     factors: Array
     values: Array
@@ -52,7 +52,9 @@ def cells(n: int, dtype: Any) -> int:
     return CELLS_LONG if n >= LONG else CELLS
 
 
-def _in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]) -> None:
+def _in_rooms(
+    n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]
+) -> None:
     """Call task(room(width), first, last) for batches of at most `width` columns."""
     work = d * (n + COLUMN)
     workers = min(threads(), -(-d // TILE)) if work >= WORTH_A_THREAD else 1
@@ -76,7 +78,9 @@ def _in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, 
 class _Room:
     """What one thread works in."""
 
-    def __init__(self, m: int, n: int, cells: int, constants: tables.Constants, dtype: Any, rows: int) -> None:
+    def __init__(
+        self, m: int, n: int, cells: int, constants: tables.Constants, dtype: Any, rows: int
+    ) -> None:
         self.tile = np.empty((TILE, TILE), dtype)
         self.rows = [np.empty((m, n), dtype) for _ in range(rows)]
         self.table = tables.new_room(cells, constants)
@@ -107,12 +111,12 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
     n, d = x.shape
     along, size, count = _along(x), order + 1, cells(n, x.dtype)
     y = np.empty((d, n), x.dtype).T if along else np.empty((n, d), x.dtype)
-    numbers, targets = np.empty((d, moment_match_kernel.NUMBERS)), np.empty((d, size))
+    numbers, moments = np.empty((d, moment_match_kernel.NUMBERS)), np.empty((d, size))
     coefficients, factors = np.empty((d, size)), np.empty((d, size, size))
     values = np.empty((d, count + 1))
     tolerances = solver.DOUBLE if x.dtype == np.float64 else solver.SINGLE
-    rules = moment_rules.rules(order)
-    constants = tables.constants(order, x.dtype == np.float64)
+    rules = moment_rules.rules()
+    constants = tables.constants(x.dtype == np.float64)
 
     def room(m: int) -> tuple[_Room, solver.Work]:
         return _Room(m, n, count, constants, x.dtype, 0 if along else 1), solver.new_work(order)
@@ -124,26 +128,24 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
         out = y.T[here] if along else rows
         moment_match_kernel.forward(
             rows, weight[here], bias[here], eps, tolerances, rules, work, constants, room.table,
-            numbers[here], targets[here], coefficients[here], factors[here], values[here], out,
+            numbers[here], moments[here], coefficients[here], factors[here], values[here], out,
         )  # fmt: skip
         room.store(out, first, y)
 
     _in_rooms(n, d, room, task)
-    return y, Kept(x, numbers, targets, coefficients, factors, values)
+    return y, Kept(x, numbers, moments, coefficients, factors, values)
 
 
-def backward(
-    kept: Kept, gradient: Array, weight: Array, eps: float
-) -> tuple[Array, Array, Array]:
+def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return the gradients by x (n, d), weight and bias (d,) from that by y."""
-    x, numbers, targets, coefficients, factors, values = kept
+    x, numbers, moments, coefficients, factors, values = kept
     n, d = x.shape
-    along, order = _along(x), targets.shape[1] - 1
+    along = _along(x)
     if along and not _along(gradient):
         gradient = np.ascontiguousarray(gradient.T).T
     dx = np.empty((d, n), x.dtype).T if along else np.empty((n, d), x.dtype)
     dweight, dbias = np.empty(d), np.empty(d)
-    constants = tables.constants(order, x.dtype == np.float64)
+    constants = tables.constants(x.dtype == np.float64)
 
     def room(m: int) -> _Room:
         return _Room(m, n, values.shape[1] - 1, constants, x.dtype, 0 if along else 2)
@@ -153,7 +155,7 @@ def backward(
         rows, slopes = room.columns(x, first, last, 0), room.columns(gradient, first, last, 1)
         out = dx.T[here] if along else rows
         moment_match_kernel.backward(
-            rows, slopes, weight[here], eps, constants, room.table, numbers[here], targets[here],
+            rows, slopes, weight[here], eps, constants, room.table, numbers[here], moments[here],
             coefficients[here], factors[here], values[here], dweight[here], dbias[here], out,
         )  # fmt: skip
         room.store(out, first, dx)

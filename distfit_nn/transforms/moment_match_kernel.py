@@ -122,16 +122,11 @@ def _grid(low, high, cells):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def target_of(powers, to_powers, out):  # type: ignore[no-untyped-def]
-    """Write E h_i, i = 0..k, from the means of z^3, z^4, ... ."""
-    for i in range(len(out)):
-        value = to_powers[i, 0]
-        if i >= 2:
-            value += to_powers[i, 2]
-        for j in range(3, i + 1):
-            value += to_powers[i, j] * powers[j - 3]
-        out[i] = value
-    out[2] = 0.0
+def _whole(third, out):  # type: ignore[no-untyped-def]
+    """Write E z^r, r = 0..k, from those from the third on."""
+    out[0], out[1], out[2] = 1.0, 0.0, 1.0
+    for r in range(3, len(out)):
+        out[r] = third[r - 3]
 
 
 @fused
@@ -156,20 +151,20 @@ def _line(row, mean, scale, term, out):  # type: ignore[no-untyped-def]
 @compiled
 def forward(  # type: ignore[no-untyped-def]
     rows, weight, bias, eps, tolerances, rules, work, constants, room,
-    numbers, targets, coefficients, factors, values, out,
+    numbers, moments, coefficients, factors, values, out,
 ):  # fmt: skip
     """Write y (m, n) and what the way back needs: all of m columns, but for the tools."""
     m, n = rows.shape
-    size, cells = targets.shape[1], values.shape[1] - 1
+    size, cells = moments.shape[1], values.shape[1] - 1
     for c in range(m):
         stats = numbers[c]
         _summarise(rows[c], stats)
         stats[SHARE], stats[PASSES] = 1.0, 0.0
         step = support(stats[LOW], stats[HIGH])
         if size > 3 and n >= size and stats[VAR] > 0.0 and step >= 0:
-            target_of(stats[THIRD:], constants.to_powers, targets[c])
+            _whole(stats[THIRD:], moments[c])
             stats[SHARE], stats[PASSES] = solve_one(
-                targets[c], step, tolerances, rules, work, coefficients[c], factors[c]
+                moments[c], step, tolerances, rules, work, coefficients[c], factors[c]
             )
         total = stats[VAR] + eps
         if stats[SHARE] == 1.0:
@@ -285,12 +280,12 @@ def _backward_line(row, gradient, stats, eps, weight, out):  # type: ignore[no-u
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    rows, gradients, weight, eps, constants, room, numbers, targets, coefficients, factors, values,
+    rows, gradients, weight, eps, constants, room, numbers, moments, coefficients, factors, values,
     dweight, dbias, out,
 ):  # fmt: skip
     """Write the gradients by x (m, n), by weight and by bias (m,)."""
     m, n = rows.shape
-    cells, powers = values.shape[1] - 1, room.powers[0]
+    cells, powers = values.shape[1] - 1, room.powers[9 : 9 + moments.shape[1]]
     for c in range(m):
         stats = numbers[c]
         if not stats[SHARE] < 1.0:
@@ -306,10 +301,7 @@ def backward(  # type: ignore[no-untyped-def]
         over = recall(coefficients[c], start, width, radius, constants, room, values[c])
         _collect(rows[c], gradients[c], mean, inverse, start, width, room.sums)
         plain, scored, sloped, moment = _totals(room.cubics, room.sums, start, width)
-        adjoint(
-            targets[c], 1.0 - stats[SHARE], factors[c], width, scale, over, constants, room,
-            values[c], powers,
-        )  # fmt: skip
+        adjoint(moments[c], stats[SHARE], factors[c], width, scale, over, room, values[c], powers)
         moved, turned = _mean(powers, stats, 0), _mean(powers, stats, 1)
         powers[0] -= scale * sloped + moved
         powers[1] -= scale * moment + turned - scale * scored * eps / total

@@ -1,4 +1,4 @@
-"""Quadrature rules that all columns share, with the basis at their nodes.
+"""Quadrature rules that all columns share.
 
 A support [-R, R] has panels between -4 and 4 standard deviations and geometric ones beyond, on
 which Gauss-Legendre nodes lie; there are a few levels, each of about twice the nodes of the last.
@@ -21,7 +21,7 @@ RADIUS = 10.0  # of the support, in standard deviations
 WIDER, MARGIN, RADII = 1.25, 1.2, 13  # steps of wider supports, each at least MARGIN max|z|
 CORE, GROWTH = 4.0, 2.5  # where the middle panel ends, and how much wider than the last one is
 # Nodes of the middle panel and of each other one, level by level.
-LEVELS = ((40, 16), (80, 28), (160, 48), (320, 80))
+LEVELS = ((32, 12), (48, 16), (96, 28), (192, 48), (384, 80))
 
 
 class Rules(NamedTuple):
@@ -29,8 +29,8 @@ class Rules(NamedTuple):
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+    z: Array
     weights: Array
-    h: Array  # h_0..h_2k (2k + 1, nodes)
 
 
 def radius(step: int) -> float:
@@ -52,16 +52,11 @@ def _rule(half_width: float, middle: int, beside: int) -> tuple[Array, Array]:
 
 
 @cache
-def rules(order: int) -> Rules:
-    """Return the rules of all levels and supports for densities of an order. Read only."""
+def rules() -> Rules:
+    """Return the rules of all levels and supports. Read only."""
     parts = [[_rule(radius(j), *sizes) for j in range(RADII)] for sizes in LEVELS]
     flat = [part for level in parts for part in level]
     sizes = np.array([len(nodes) for nodes, _ in flat])
     last = np.cumsum(sizes).reshape(len(LEVELS), RADII)
-    z = np.concatenate([nodes for nodes, _ in flat])
-    return Rules(
-        last - sizes.reshape(last.shape),
-        last,
-        np.concatenate([weights for _, weights in flat]),
-        basis.hermite(z, 2 * order),
-    )
+    z, weights = (np.concatenate(some) for some in zip(*flat, strict=True))
+    return Rules(last - sizes.reshape(last.shape), last, z, weights)

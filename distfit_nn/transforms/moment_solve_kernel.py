@@ -1,9 +1,10 @@
 """Densities of largest entropy for many columns on shared nodes, compiled.
 
-Newton's method on the dual as in `maxent.numba_kernel`, but on rules that are laid once for all.
-It begins on the coarsest; where the next one, at the solution of the last, sees the same moments,
-that one is good enough. Moments for which it does not converge are drawn towards those of N(0, 1),
-h_i = 0, by the first of a few shares that helps: its density is smooth.
+Newton's method on the dual as in `maxent.numba_kernel`, but for densities exp(sum_i c_i z^i) in
+powers of z, for which a pass over the nodes is shortest: up to order 8 their Hessian has digits to
+spare. Rules are laid once for all. A column begins on the coarsest; where the next one, at the
+solution of the last, sees the same moments, that one is good enough. Moments for which this does
+not converge are drawn towards those of N(0, 1), by the first of a few shares that helps.
 """
 
 from __future__ import annotations
@@ -15,133 +16,214 @@ import numpy as np
 
 from distfit_nn._floats import exponential
 from distfit_nn.maxent import newton_kernel, simd
-from distfit_nn.maxent.newton_kernel import direct, dot, factorise, start
+from distfit_nn.maxent.newton_kernel import _factored, direct, dot, factorise
 from distfit_nn.maxent.rule_kernel import compiled, inlined
 from distfit_nn.transforms import moment_rules
 
 # Compiled code takes globals as constants.
 SHARES = (0.0, 0.02, 0.1, 0.3)  # of N(0, 1) in the moments
+NORMAL = (1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0)  # its moments
 PASSES = 40  # over the nodes, of one attempt
 TRIALS = 10
 ARMIJO = 1e-4
 NOISE = 1e-15
 LEVELS = len(moment_rules.LEVELS)
 LARGEST = 700.0
+SHORT = 4  # up to that order, one loop makes a pass
 
 # Decrements: a level is left, the last full step is taken, a level agrees with the one before.
 Tolerances = namedtuple("Tolerances", ["leave", "done", "agree"])
-SINGLE = Tolerances(3e-3, 1e-4, 1e-3)
-DOUBLE = Tolerances(1e-3, 1e-7, 1e-5)
+SINGLE = Tolerances(3e-3, 1e-4, 3e-4)
+DOUBLE = Tolerances(1e-4, 1e-7, 1e-7)
 
-# Of one thread.
-Work = namedtuple("Work", ["system", "target", "u", "p"])
+# Of one thread; `sums` are those of p z^r, r = 0, 1, ....
+Work = namedtuple("Work", ["system", "target", "p", "sums"])
 
 
 def new_work(order: int) -> Work:
     """Return work arrays for one thread."""
-    rules = moment_rules.rules(order)
+    rules = moment_rules.rules()
     most = int((rules.last - rules.first).max())
-    return Work(newton_kernel.new_system(order), np.empty(order + 1), np.empty(most), np.empty(most))
+    return Work(newton_kernel.new_system(order), np.empty(order + 1), np.empty(most), np.empty(18))
 
 
 @simd.vectorised
-def _log_density(coefficients, h, first, last, u):  # type: ignore[no-untyped-def]
-    """Write sum_{i >= 1} lambda_i h_i; return the largest."""
-    nodes = last - first
-    a = coefficients[1]
-    for n in range(nodes):
-        u[n] = a * h[1, first + n]
-    for i in range(2, len(coefficients) - 1, 2):
-        a, b = coefficients[i], coefficients[i + 1]
-        for n in range(nodes):
-            u[n] += a * h[i, first + n] + b * h[i + 1, first + n]
-    if len(coefficients) % 2:
-        i = len(coefficients) - 1
-        a = coefficients[i]
-        for n in range(nodes):
-            u[n] += a * h[i, first + n]
-    top = u[0]
-    for n in range(nodes):
-        top = max(top, u[n])
-    return top
+def nine_sums(p, z, first, sums, at):  # type: ignore[no-untyped-def]
+    """Write sum_n p_n z_n^r, r = 0..8, to sums[at:at + 9], z beginning at `first`."""
+    s0, s1, s2, s3, s4, s5, s6, s7, s8 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(len(p)):
+        q, t = p[n], z[first + n]
+        t2 = t * t
+        t3, t4 = t2 * t, t2 * t2
+        r = q * t4
+        s0 += q
+        s1 += q * t
+        s2 += q * t2
+        s3 += q * t3
+        s4 += r
+        s5 += r * t
+        s6 += r * t2
+        s7 += r * t3
+        s8 += r * t4
+    sums[at], sums[at + 1], sums[at + 2], sums[at + 3], sums[at + 4] = s0, s1, s2, s3, s4
+    sums[at + 5], sums[at + 6], sums[at + 7], sums[at + 8] = s5, s6, s7, s8
+
+
+@simd.vectorised
+def _short_pass(c, shift, z, weights, first, last, sums):  # type: ignore[no-untyped-def]
+    """Write the sums of p z^r, r = 0..8, p = weights exp(sum_i c_i z^i - shift), i = 1..4."""
+    c1, c2, c3, c4 = c[1], c[2], c[3], c[4] if len(c) > 4 else 0.0
+    s0, s1, s2, s3, s4, s5, s6, s7, s8 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(first, last):
+        t = z[n]
+        u = t * (c1 + t * (c2 + t * (c3 + t * c4))) - shift
+        q = weights[n] * exponential(min(max(u, -LARGEST), LARGEST))
+        t2 = t * t
+        t3, t4 = t2 * t, t2 * t2
+        r = q * t4
+        s0 += q
+        s1 += q * t
+        s2 += q * t2
+        s3 += q * t3
+        s4 += r
+        s5 += r * t
+        s6 += r * t2
+        s7 += r * t3
+        s8 += r * t4
+    sums[0], sums[1], sums[2], sums[3], sums[4] = s0, s1, s2, s3, s4
+    sums[5], sums[6], sums[7], sums[8] = s5, s6, s7, s8
 
 
 @simd.fused
-def _weigh(u, top, weights, first, last, p):  # type: ignore[no-untyped-def]
-    for n in range(last - first):
-        p[n] = weights[first + n] * exponential(max(u[n] - top, -LARGEST))
+def weigh(c, shift, z, first, p):  # type: ignore[no-untyped-def]
+    """Write exp(sum_i c_i z^i - shift), i = 1.., the exponent cut to +-700."""
+    size = len(c)
+    a, b = c[size - 1], c[size - 2]
+    for n in range(len(p)):
+        p[n] = a * z[first + n] + b
+    for i in range(size - 3, 0, -1):
+        a = c[i]
+        for n in range(len(p)):
+            p[n] = p[n] * z[first + n] + a
+    for n in range(len(p)):
+        p[n] = exponential(min(max(p[n] * z[first + n] - shift, -LARGEST), LARGEST))
 
 
-@simd.vectorised
-def _moments(p, h, first, last, out):  # type: ignore[no-untyped-def]
-    """Write E_p h_i from sum_n p h_i."""
-    for i in range(1, len(out), 2):
-        a, b = 0.0, 0.0
-        for n in range(last - first):
-            a += p[n] * h[i, first + n]
-            b += p[n] * h[i + 1, first + n]
-        out[i], out[i + 1] = a, b
+@simd.fused
+def _times(weights, first, p):  # type: ignore[no-untyped-def]
+    for n in range(len(p)):
+        p[n] *= weights[first + n]
+
+
+@simd.fused
+def _times_eighth(z, first, p):  # type: ignore[no-untyped-def]
+    for n in range(len(p)):
+        t = z[first + n] * z[first + n]
+        t = t * t
+        p[n] *= t * t
 
 
 @inlined
-def _log_z(coefficients, first, last, rules, work):  # type: ignore[no-untyped-def]
-    """Write p; return its sum and log Z."""
-    top = _log_density(coefficients, rules.h, first, last, work.u)
-    if not abs(top) < 1e100:
-        return 0.0, np.inf
-    _weigh(work.u, top, rules.weights, first, last, work.p)
-    total = simd.total(work.p, last - first)
-    return total, top + math.log(total)
+def _log_z(c, shift, first, last, rules, work):  # type: ignore[no-untyped-def]
+    """Write the sums of p z^r, p over exp(shift); return log Z."""
+    if not abs(dot(c, c)) < 1e200:
+        return np.inf
+    if len(c) <= SHORT + 1:
+        _short_pass(c, shift, rules.z, rules.weights, first, last, work.sums)
+    else:
+        p = work.p[: last - first]
+        weigh(c, shift, rules.z, first, p)
+        _times(rules.weights, first, p)
+        nine_sums(p, rules.z, first, work.sums, 0)
+        _times_eighth(rules.z, first, p)
+        nine_sums(p, rules.z, first, work.sums, 8)
+    total = work.sums[0]
+    return shift + math.log(total) if 1e-250 < total < 1e250 else np.inf
 
 
 @inlined
-def _differentiate(total, first, last, rules, work):  # type: ignore[no-untyped-def]
-    """Write moments, gradient and Hessian of the dual; return whether the latter has factors."""
-    system = work.system
-    size, m = len(work.target), system.moments
-    _moments(work.p, rules.h, first, last, m)
-    m[0] = 1.0
-    share = 1.0 / total
-    for i in range(1, 2 * size - 1):
-        m[i] *= share
+def _covariance(m, size, out):  # type: ignore[no-untyped-def]
+    """Write the covariances of z, ..., z^(size - 1) to the lower triangle."""
     for i in range(1, size):
-        system.gradient[i] = m[i] - work.target[i]
-    newton_kernel._covariance(m, system.products, size, system.hessian)
+        for j in range(1, i + 1):
+            out[i, j] = m[i + j] - m[i] * m[j]
+
+
+@inlined
+def _start(target, system, c):  # type: ignore[no-untyped-def]
+    """Write the coefficients of -pi^2 / 4, pi the last orthonormal polynomial of degree k // 2.
+
+    See `newton_kernel.start`. Returns whether the target has such a polynomial.
+    """
+    degree = (len(target) - 1) // 2
+    factor, pi = system.factor, system.candidate
+    c[:] = 0.0
+    _covariance(target, degree + 1, system.hessian)
+    if not _factored(system.hessian, degree + 1, 0.0, factor):
+        return False
+    pi[0] = 0.0
+    pi[degree] = math.sqrt(factor[degree, degree])
+    for i in range(degree - 1, 0, -1):
+        pi[i] = 0.0
+        for m in range(i + 1, degree + 1):
+            pi[i] -= factor[m, i] * pi[m]
+    for i in range(1, degree + 1):
+        pi[0] -= pi[i] * target[i]
+    height = 0.5 if degree == 1 else 0.25
+    for i in range(degree + 1):
+        for j in range(degree + 1):
+            c[i + j] -= height * pi[i] * pi[j]
+    return math.isfinite(dot(c, c))
+
+
+@inlined
+def _differentiate(sums, target, system):  # type: ignore[no-untyped-def]
+    """Write gradient and Hessian of the dual; return whether the latter has factors."""
+    size = len(target)
+    m = system.moments
+    m[0] = 1.0
+    share = 1.0 / sums[0]
+    for i in range(1, 2 * size - 1):
+        m[i] = sums[i] * share
+    for i in range(1, size):
+        system.gradient[i] = m[i] - target[i]
+    _covariance(m, size, system.hessian)
     return factorise(system)
 
 
 @inlined
-def _search(coefficients, slope, log_z, first, last, rules, work):  # type: ignore[no-untyped-def]
-    """Write a candidate that lowers the dual enough; return the sum of its p, log Z, and trials."""
+def _search(c, slope, log_z, first, last, rules, work):  # type: ignore[no-untyped-def]
+    """Write a candidate that lowers the dual enough; return its log Z and the trials."""
     candidate, direction = work.system.candidate, work.system.direction
     ahead = dot(direction, work.target)
-    noise = NOISE * (abs(log_z) + abs(dot(coefficients, work.target)))
+    noise = NOISE * (abs(log_z) + abs(dot(c, work.target)))
     length = 1.0
     for trial in range(TRIALS):
         for i in range(len(candidate)):
-            candidate[i] = coefficients[i] + length * direction[i]
-        total, value = _log_z(candidate, first, last, rules, work)
+            candidate[i] = c[i] + length * direction[i]
+        value = _log_z(candidate, log_z, first, last, rules, work)
         if value <= log_z + length * (ahead + ARMIJO * slope) + noise:
-            return total, value, trial + 1
+            return value, trial + 1
         length *= 0.5 if trial < 3 else 0.25
-    return 0.0, np.inf, TRIALS
+    return np.inf, TRIALS
 
 
 @compiled
-def _attempt(tolerances, step, rules, work, coefficients):  # type: ignore[no-untyped-def]
-    """Find the multipliers of `work.target` on support number `step`.
+def _attempt(tolerances, step, rules, work, c):  # type: ignore[no-untyped-def]
+    """Find the coefficients for `work.target` on support number `step`.
 
     Returns the passes it took, negative without success. The factors of the Hessian stay behind.
     """
     system = work.system
-    if not start(work.target, system, coefficients):
+    if not _start(work.target, system, c):
         return -1
-    coefficients[0] = system.direction[0] = 0.0
+    constant = c[0]
+    c[0] = system.direction[0] = 0.0
     level, fresh, agrees, passes = 0, False, False, 1
     first, last = rules.first[level, step], rules.last[level, step]
-    total, log_z = _log_z(coefficients, first, last, rules, work)
+    log_z = _log_z(c, -constant, first, last, rules, work)
     while log_z < np.inf and passes < PASSES:
-        if not _differentiate(total, first, last, rules, work):
+        if not _differentiate(work.sums, work.target, system):
             break
         slope = direct(system)
         if not slope > -1e100:
@@ -151,13 +233,13 @@ def _attempt(tolerances, step, rules, work, coefficients):  # type: ignore[no-un
             agrees = decrement < tolerances.agree
             fresh = False
         if decrement > (tolerances.done if agrees else tolerances.leave):
-            total, log_z, trials = _search(coefficients, slope, log_z, first, last, rules, work)
+            log_z, trials = _search(c, slope, log_z, first, last, rules, work)
             passes += trials
-            for i in range(1, len(coefficients)):
-                coefficients[i] = system.candidate[i]
+            for i in range(1, len(c)):
+                c[i] = system.candidate[i]
             continue
-        for i in range(1, len(coefficients)):
-            coefficients[i] += system.direction[i]
+        for i in range(1, len(c)):
+            c[i] += system.direction[i]
         if agrees:
             return passes
         level += 1
@@ -165,24 +247,23 @@ def _attempt(tolerances, step, rules, work, coefficients):  # type: ignore[no-un
             break
         fresh = True
         first, last = rules.first[level, step], rules.last[level, step]
-        total, log_z = _log_z(coefficients, first, last, rules, work)
+        log_z = _log_z(c, log_z, first, last, rules, work)
         passes += 1
     return -passes
 
 
 @compiled
-def solve_one(target, step, tolerances, rules, work, coefficients, factor):  # type: ignore[no-untyped-def]
-    """Find the multipliers (k + 1,) for a target E h_i (k + 1,) on support number `step`.
+def solve_one(moments, step, tolerances, rules, work, c, factor):  # type: ignore[no-untyped-def]
+    """Find the coefficients (k + 1,) for moments E z^r (k + 1,) on support number `step`.
 
     Writes the factors of the Hessian (k + 1, k + 1) as well. Returns the share of N(0, 1) in the
     moments, 1 where there is no solution, and the passes over nodes.
     """
-    size, passes = len(target), 0
+    size, passes = len(moments), 0
     for share in SHARES:
-        work.target[0] = 1.0
-        for i in range(1, size):
-            work.target[i] = (1.0 - share) * target[i]
-        found = _attempt(tolerances, step, rules, work, coefficients)
+        for i in range(size):
+            work.target[i] = (1.0 - share) * moments[i] + share * NORMAL[i]
+        found = _attempt(tolerances, step, rules, work, c)
         passes += abs(found)
         if found > 0:
             for i in range(1, size):
@@ -195,11 +276,11 @@ def solve_one(target, step, tolerances, rules, work, coefficients, factor):  # t
 
 
 @compiled
-def solve(targets, steps, tolerances, rules, work, out, factors, shares, passes):  # type: ignore[no-untyped-def]
-    """Do so for targets (d, k + 1) on supports number `steps` (d,); below 0, there is none."""
-    for c in range(len(targets)):
+def solve(moments, steps, tolerances, rules, work, out, factors, shares, passes):  # type: ignore[no-untyped-def]
+    """Do so for moments (d, k + 1) on supports number `steps` (d,); below 0, there is none."""
+    for c in range(len(moments)):
         shares[c], passes[c] = 1.0, 0
         if steps[c] >= 0:
             shares[c], passes[c] = solve_one(
-                targets[c], steps[c], tolerances, rules, work, out[c], factors[c]
+                moments[c], steps[c], tolerances, rules, work, out[c], factors[c]
             )

@@ -20,8 +20,9 @@ import numpy as np
 
 from distfit_nn._floats import exponential
 from distfit_nn.copula.vector_math import normal_quantiles
-from distfit_nn.maxent import basis, simd, tables
+from distfit_nn.maxent import basis, simd
 from distfit_nn.maxent.rule_kernel import compiled, inlined
+from distfit_nn.transforms.moment_solve_kernel import NORMAL, nine_sums, weigh
 
 # Compiled code takes globals as constants.
 # Panels below the table, and above, as shares of the way from there to the end of the support, and
@@ -47,40 +48,28 @@ F = (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506
 Room = namedtuple(
     "Room",
     ["z", "p", "weights", "share", "below", "above", "spare", "values", "free", "slopes",
-     "by_value", "by_slope", "cubics", "sums", "powers"],
+     "by_value", "by_slope", "cubics", "sums", "powers", "right"],
 )  # fmt: skip
-Constants = namedtuple("Constants", ["nodes", "weights", "to_powers"])
+Constants = namedtuple("Constants", ["nodes", "weights"])
 
 
 def new_room(cells: int, constants: Constants) -> Room:
     """Return work arrays for one thread."""
-    tail, size = len(constants.nodes), len(constants.to_powers)
+    tail = len(constants.nodes)
     points = [np.empty(2 * tail + 2 * cells + 1) for _ in range(4)]
     knots = [np.empty(cells + 1) for _ in range(8)]
     sums = np.empty((cells, 4)), np.empty((cells, 4))
-    return Room(*points, *knots, *sums, np.empty((3, size)))
+    return Room(*points, *knots, *sums, np.empty(18), np.empty(9))
 
 
 @cache
-def constants(order: int, double: bool) -> Constants:
-    """Return the rule of the tails on [0, 1], and h_0..h_k in powers of z. Read only."""
+def constants(double: bool) -> Constants:
+    """Return the rule of the tails on [0, 1]. Read only."""
     edges, size = DOUBLE_TAIL if double else SINGLE_TAIL
     t, w = basis.legendre_rule(size)
     low, high = np.array(edges[:-1])[:, None], np.array(edges[1:])[:, None]
     nodes, weights = (low + high) / 2 + (high - low) / 2 * t, (high - low) / 2 * w
-    to_powers = tables.hermite_in_monomials(order)[:, :, 0].copy()
-    return Constants(nodes.ravel(), weights.ravel(), to_powers)
-
-
-@compiled
-def in_powers(coefficients, to_powers, out):  # type: ignore[no-untyped-def]
-    """Write sum_{i >= 1} lambda_i h_i in powers of z."""
-    size = len(coefficients)
-    for j in range(size):
-        value = 0.0
-        for i in range(max(1, j), size):
-            value += coefficients[i] * to_powers[i, j]
-        out[j] = value
+    return Constants(nodes.ravel(), weights.ravel())
 
 
 @inlined
@@ -99,31 +88,16 @@ def _place(start, width, radius, constants, room):  # type: ignore[no-untyped-de
         z[tail + q] = start + 0.5 * width * q
 
 
-@simd.fused
-def _horner(powers, z, u):  # type: ignore[no-untyped-def]
-    """Write a polynomial at the points."""
-    size = len(powers)
-    a, b = powers[size - 1], powers[size - 2]
-    for n in range(len(z)):
-        u[n] = a * z[n] + b
-    for j in range(size - 3, -1, -1):
-        a = powers[j]
-        for n in range(len(z)):
-            u[n] = u[n] * z[n] + a
-
-
-@simd.vectorised
-def _largest(u):  # type: ignore[no-untyped-def]
-    top = u[0]
-    for n in range(len(u)):
-        top = max(top, u[n])
+@inlined
+def _top(c, z, tail):  # type: ignore[no-untyped-def]
+    """Return about the largest sum_i c_i z^i at the knots."""
+    top = -np.inf
+    for n in range(tail, len(z) - tail, 8):
+        u = 0.0
+        for i in range(len(c) - 1, 0, -1):
+            u = (u + c[i]) * z[n]
+        top = max(top, u)
     return top
-
-
-@simd.fused
-def _exponentials(u, top):  # type: ignore[no-untyped-def]
-    for n in range(len(u)):
-        u[n] = exponential(max(u[n] - top, -LARGEST))
 
 
 @inlined
@@ -139,8 +113,7 @@ def _masses(powers, start, width, radius, constants, room):  # type: ignore[no-u
     cells, tail = len(room.sums), len(constants.nodes)
     p, below, above = room.p, room.below, room.above
     _place(start, width, radius, constants, room)
-    _horner(powers, room.z, p)
-    _exponentials(p, _largest(p))
+    weigh(powers, _top(powers, room.z, tail), room.z, 0, p)
     low, high, upper = 0.0, 0.0, tail + 2 * cells + 1
     for q in range(tail):
         low += p[q] * room.weights[q]
@@ -221,8 +194,7 @@ def _cubics(values, width, room):  # type: ignore[no-untyped-def]
 @compiled
 def tabulate(coefficients, start, width, radius, constants, room, values):  # type: ignore[no-untyped-def]
     """Write the values at the knots, and to the room the cubics."""
-    in_powers(coefficients, constants.to_powers, room.powers[0])
-    inverse = _masses(room.powers[0], start, width, radius, constants, room)
+    inverse = _masses(coefficients, start, width, radius, constants, room)
     _quantiles(room, values)
     _slopes(values, width, inverse, room)
     _cubics(values, width, room)
@@ -231,8 +203,7 @@ def tabulate(coefficients, start, width, radius, constants, room, values):  # ty
 @compiled
 def recall(coefficients, start, width, radius, constants, room, values):  # type: ignore[no-untyped-def]
     """Write the cubics to the room again, from the values at the knots; return what p is over."""
-    in_powers(coefficients, constants.to_powers, room.powers[0])
-    inverse = _masses(room.powers[0], start, width, radius, constants, room)
+    inverse = _masses(coefficients, start, width, radius, constants, room)
     _slopes(values, width, inverse, room)
     _cubics(values, width, room)
     return inverse
@@ -306,17 +277,6 @@ def _shares(values, width, inverse, room):  # type: ignore[no-untyped-def]
         share[q + 2] += weight * p[q + 2]
 
 
-@simd.vectorised
-def _power_sums(share, z, spare, out):  # type: ignore[no-untyped-def]
-    """Write sum_j a_j z_j^r, r = 0, 1, ...; replaces a."""
-    for r in range(len(out)):
-        total = 0.0
-        for n in range(len(z)):
-            total += share[n]
-            share[n] *= z[n]
-        out[r] = total
-
-
 @inlined
 def _solved(factor, size, right):  # type: ignore[no-untyped-def]
     """Replace the right side by the solution, from L below the diagonal and 1 / D on it."""
@@ -330,27 +290,22 @@ def _solved(factor, size, right):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def adjoint(target, keep, factor, width, scale, inverse, constants, room, values, out):  # type: ignore[no-untyped-def]
-    """Write dL/dz = sum_j out[j] z^j of a value by way of the moments, n times.
+def adjoint(moments, share, factor, width, scale, inverse, room, values, out):  # type: ignore[no-untyped-def]
+    """Write dL/dz = sum_j out[j] z^j, j = 0..k - 1, of a value by way of the moments, n times.
 
-    `room.sums` holds the sums of g f^p by cells, to be multiplied by `scale`; `target` the moments
-    E h_i of the column, `keep` the share of them that the density has.
+    `room.sums` holds the sums of g f^p by cells, to be multiplied by `scale`; `moments` are those of
+    the column, E z^i, in which those of N(0, 1) got a share for the density.
     """
-    size = len(target)
+    size, keep = len(moments), 1.0 - share
     _by_knots(width, scale, room)
     _unbound(values, width, room)
     _shares(values, width, inverse, room)
-    sums, right = room.powers[1], room.powers[2]
-    _power_sums(room.share, room.z, room.spare, sums)
+    nine_sums(room.share, room.z, 0, room.powers, 0)
+    right = room.right
     for i in range(1, size):
-        value = -keep * target[i] * sums[0]
-        for j in range(i + 1):
-            value += constants.to_powers[i, j] * sums[j]
-        right[i] = value
+        mixed = keep * moments[i] + share * NORMAL[i]
+        right[i] = room.powers[i] - mixed * room.powers[0]
     _solved(factor, size, right)
     for j in range(size - 1):
-        value = 0.0
-        for i in range(max(3, j + 1), size):
-            value += right[i] * constants.to_powers[i, j + 1]
-        out[j] = keep * (j + 1) * value
+        out[j] = keep * (j + 1) * right[j + 1] if j >= 2 else 0.0
     out[size - 1] = 0.0
