@@ -540,3 +540,36 @@ LAYER_DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
 def layer_rise(largest: float) -> float:
     """How far float32 outputs of increasing inputs may fall: roundings of the largest of them."""
     return 4 * eps(np.float32) * max(largest, 1.0)
+
+
+TARGET_TABLE = 1e-6
+"""What a target's table promises, relative to abs(y) or its spread: TOLERANCE at the midpoints of
+cells, which may be half of the largest error in one, and a few roundings of float32."""
+
+
+def mixture_quantile(dtype: object = np.float64) -> float:
+    """Relative error of a mixture's quantile: rounding of y, of the masses and their logarithm.
+
+    A relative error of eps in a mass moves y by eps times mass / density, at most a scale or so.
+    """
+    return 32 * eps(dtype)
+
+
+def look_up(dtype: object = np.float64) -> float:
+    """Error of a look-up, relative and absolute, with slopes in u below 1.1 and abs(u) up to 1e3.
+
+    u and its place in a cell cost five roundings of u or of 1, the four terms of a cubic, each
+    below three times the rise in its cell, ten more; a centre below 10 is rounded in the values.
+    """
+    return 32 * eps(dtype)
+
+
+LOOK_UP_SAME = {"rtol": look_up(), "atol": look_up() * 10}
+"""Two ways to the same look-ups in float64, or sums of up to some hundred in another order."""
+
+TABLE_OF_A_LINE = 1e-4
+"""In normal scores: a straight line by a float32 table of shares Phi(t), t to +-4. Rounding a share
+by eps/2 moves its score by eps/2 over the density, phi(4) = 1.3e-4 at the ends: 4.5e-4 there, below
+1e-4 up to 3.6, which a few hundred values do not pass; and the other maps are exact but for eps."""
+
+_TORCH_SINGLE, _TORCH_DOUBLE = (__import__("torch").float32, __import__("torch").float64)

@@ -40,7 +40,9 @@ _HOOKS = (
     "_load_state_dict_post_hooks",
 )
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_ANY_DIMS = (2, 3, 4, 5)  # of the input of a SyncBatchNorm
+_FORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_INPUTS = {1: (2, 3), 2: (4,), 3: (5,)}  # how many dimensions those take
+_ANY_DIMS = (2, 3, 4, 5)  # those of a SyncBatchNorm
 
 
 def convert_norms(
@@ -193,13 +195,14 @@ def _target(norm: nn.Module, layer: type[nn.Module]) -> type[nn.Module] | str:
         return layer  # which says nothing of dimensions
     if isinstance(norm, nn.LayerNorm):
         return sibling(layer, 1) or layer
-    dims = next((d for d, kind in _DIMENSIONS.items() if isinstance(norm, kind)), None)
+    dims = _dimensions(norm)
     if dims is None:
         return "it does not say for how many dimensions it is"
     return sibling(layer, dims) or f"{layer.__name__} has no form for {dims} dimensions"
 
 
-_DIMENSIONS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+def _dimensions(norm: nn.Module) -> int | None:
+    return next((dims for dims, kind in _FORMS.items() if isinstance(norm, kind)), None)
 
 
 def _obstacle(norm: nn.Module) -> str | None:
@@ -228,8 +231,8 @@ def _way_back(norm: ColumnNorm, layer: type[nn.Module]) -> type[nn.Module] | str
         return "its features are last, which BatchNorm does not know"
     if norm.sync:
         return nn.SyncBatchNorm
-    own = re.search(r"([12])d$", type(norm).__name__)
-    return (sibling(layer, int(own[1])) if own else None) or layer
+    dims = next((d for d, own in _INPUTS.items() if tuple(norm.DIMS) == own), None)
+    return (sibling(layer, dims) if dims else None) or layer
 
 
 def sibling(layer: type[nn.Module], dims: int) -> type[nn.Module] | None:
@@ -263,8 +266,9 @@ def _carry_over(norm: nn.Module, new: nn.Module) -> tuple[tuple[str, ...], str]:
     """Give a new layer what it can take over; return the names of that, and what is to be said."""
     for name in _PARAMETERS:
         setattr(new, name, getattr(norm, name))
-    if isinstance(norm, nn.SyncBatchNorm) and isinstance(new, ColumnNorm):
-        vars(new)["DIMS"] = _ANY_DIMS
+    if isinstance(norm, _BatchNorm) and isinstance(new, ColumnNorm):
+        # The inputs that the norm took, which a layer of several forms would else forget.
+        vars(new)["DIMS"] = _INPUTS.get(_dimensions(norm) or 0, _ANY_DIMS)
     kept = [name for name in _PARAMETERS if getattr(norm, name) is not None]
     frozen = [not getattr(norm, name).requires_grad for name in kept]
     if frozen and all(frozen):
@@ -277,7 +281,8 @@ def _carry_over(norm: nn.Module, new: nn.Module) -> tuple[tuple[str, ...], str]:
 
 def _carry_statistics(norm: nn.Module, new: Any) -> tuple[list[str], str]:
     """Let running statistics go on; return which they are, and what means another thing."""
-    before, kept = _statistics(norm), []
+    before = _statistics(norm)
+    kept: list[str] = []
     if getattr(new, "num_batches_tracked", None) is None:
         return [], "" if before is None else "no running statistics any more"
     count = getattr(norm, "num_batches_tracked", None)
@@ -285,10 +290,12 @@ def _carry_statistics(norm: nn.Module, new: Any) -> tuple[list[str], str]:
         new.num_batches_tracked.copy_(count)
         kept.append("num_batches_tracked")
     if before is None:
-        return kept, "no running statistics to start from"
+        return kept, "no running statistics to go on from: recalibrate"
     if hasattr(new, "_start_from"):
         if not _untouched(count, *before):
             new._start_from(*before)
+        if set(new.state_dict()) <= _OWN:  # it has no statistics but these
+            return [*_STATISTICS, *kept], ""
         return kept, "starts from a normal law of its running mean and variance"
     if not all(isinstance(getattr(new, name, None), Tensor) for name in _STATISTICS):
         return kept, "running mean and variance have no counterpart"
@@ -297,7 +304,10 @@ def _carry_statistics(norm: nn.Module, new: Any) -> tuple[list[str], str]:
     return [*_STATISTICS, *kept], ""
 
 
-def _statistics(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+def _statistics(norm: Any) -> tuple[Tensor, Tensor] | None:
+    """Return the mean and variance by which a norm goes in eval mode, if it knows them."""
+    if isinstance(getattr(norm, "sigma", None), Tensor):
+        return norm.mu, (norm.sigma.square() - norm.eps).clamp(min=0)
     mean, var = (getattr(norm, name, None) for name in _STATISTICS)
     return (mean, var) if isinstance(mean, Tensor) and isinstance(var, Tensor) else None
 

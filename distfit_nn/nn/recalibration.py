@@ -119,8 +119,12 @@ def _norms(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, (ColumnNorm, _BatchNorm))]
 
 
-def _keeps_statistics(norm: nn.Module) -> bool:
-    return len(_statistics(norm)) > 1
+def _keeps_statistics(norm: Any) -> bool:
+    if isinstance(norm, ColumnNorm):
+        is_map = type(norm)._start is ColumnNorm._start
+        if is_map or "log_scale" in norm._parameters:  # the learned mu and sigma
+            return False
+    return norm.num_batches_tracked is not None
 
 
 def _statistics(norm: nn.Module) -> dict[str, Tensor]:

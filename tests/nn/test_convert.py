@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, prune
 import distfit_nn.nn as dnn
 from distfit_nn.errors import InputError
 from distfit_nn.nn.base import ColumnNorm, Statistics, moved
+from tests import tolerances
 
 
 class Plain1d(ColumnNorm):
@@ -52,6 +53,10 @@ class Plain2d(Plain1d):
 
 class Started1d(Plain1d):
     """One that keeps other statistics and is told where to start."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("table", torch.zeros(2))
 
     def _start_from(self, mean: Tensor, var: Tensor) -> None:
         self.started = (mean.clone(), var.clone())
@@ -306,6 +311,38 @@ def test_other_statistics_start_from_mean_and_variance() -> None:
     fresh = nn.Sequential(nn.BatchNorm1d(3))
     dnn.convert_norms(fresh, Started1d)
     assert not hasattr(fresh[0], "started")
+
+
+def test_layers_of_several_forms_remember_theirs() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm3d(3))
+    dnn.convert_norms(model, dnn.LogShift)
+    with pytest.raises(InputError, match="2 or 3 dimensions"):
+        model[0](torch.randn(2, 3, 4, 4))
+    dnn.convert_norms(model, nn.BatchNorm2d)
+    assert [type(norm) for norm in model] == [nn.BatchNorm1d, nn.BatchNorm3d]
+
+
+EXACT = [
+    (dnn.KLNorm2d, {}),
+    (dnn.KLNorm2d, {"form": "closed"}),
+    (dnn.MomentNorm2d, {"order": 2}),
+    (dnn.MomentNorm1d, {}),
+    (dnn.CopulaNorm2d, {}),
+    (dnn.CopulaNorm2d, {"test_phase": "linear"}),
+]
+
+
+@pytest.mark.parametrize(("layer", "options"), EXACT)
+def test_our_layers_start_where_batch_norm_was(layer: Any, options: dict[str, Any]) -> None:
+    model = trained(Net(), 8, 1, 6, 6)
+    before = copy.deepcopy(model)
+    x = torch.randn(9, 1, 6, 6)
+    dnn.convert_norms(model, layer, **options)
+    torch.testing.assert_close(model(x), before(x), rtol=0, atol=tolerances.TABLE_OF_A_LINE)
+    done = dnn.convert_norms(model, nn.BatchNorm1d)
+    assert set(model.state_dict()) == set(before.state_dict())
+    if not done.rows[0].note:
+        torch.testing.assert_close(model(x), before(x))
 
 
 def test_options_and_names() -> None:
