@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from distfit_nn.nn import layout, lines
@@ -81,20 +83,13 @@ class LearnedNorm(ColumnNorm):
         rows = x.shape[0] * x.shape[2]
         mean, variance = lines.mean_and_variance(x)
         center, scale = self._first(mean, variance, rows)
-        factor, offset = self._map(scale, torch.float64)
-        on_line = self._on_line(factor, offset)
-        if rows == 1:
-            return lines.line(x, center, *on_line), (center, scale)
-        distance = mean - center
-        penalty = self._penalty(distance, variance, factor, offset)
-        self.last_penalty = penalty.detach()
-        share = self.penalty_weight
-        if share == 0:
-            return lines.line(x, center, *on_line), (center, scale)
-        with torch.no_grad():
-            slopes = self._slopes(distance, variance, factor, offset, share / rows)
-        y = lines.line(x, center, *on_line, *slopes)
-        return _Beside.apply(y, share * penalty.sum()), (center, scale)
+        share = self.penalty_weight / rows if rows > 1 else 0.0
+        batch = mean - center, variance, rows, share, self._of_moments
+        learned = self.shift, self.log_scale, *self.line(x.dtype)
+        y, penalty = _Standardised.apply(x, center, scale, *learned, *batch)
+        if rows > 1:
+            self.last_penalty = penalty
+        return y, (center, scale)
 
     def _first(self, mean: Tensor, variance: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return center and scale, of features that have none yet those of this batch.
@@ -107,25 +102,6 @@ class LearnedNorm(ColumnNorm):
         mean = mean.to(self.center.dtype).double()
         fresh = old == 0
         return torch.where(fresh, mean, self.center.double()), torch.where(fresh, first, old)
-
-    def _penalty(
-        self, distance: Tensor, variance: Tensor, factor: Tensor, offset: Tensor
-    ) -> Tensor:
-        """Return the penalty of each feature, of a batch whose mean is that far from the center."""
-        plain, *_ = self._of_moments(distance * factor + offset, variance * factor * factor)
-        beyond = FAR * (1 + (plain.clamp(min=FAR) / FAR).log())
-        return torch.where(plain > FAR, beyond, plain)
-
-    def _slopes(
-        self, distance: Tensor, variance: Tensor, factor: Tensor, offset: Tensor, share: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradient of n * share penalties by x: level + slope * (x - center)."""
-        plain, by_mean, by_spread = self._of_moments(
-            distance * factor + offset, variance * factor * factor
-        )
-        damping = torch.where(plain > FAR, FAR / plain, 1.0) * factor * share
-        slope = damping * by_spread * factor
-        return damping * by_mean - slope * distance, slope
 
     def _track(self, statistics: Statistics, _rate: Tensor | float, _rows: int) -> None:
         center, scale = statistics
@@ -150,7 +126,9 @@ class LearnedNorm(ColumnNorm):
         mean, variance = wide.mean((0, 2)), wide.var((0, 2), correction=0)
         rows = wide.shape[0] * wide.shape[2]
         center, scale = self._first(mean.detach(), variance.detach(), rows)
-        return self._penalty(mean - center, variance, *self._map(scale, torch.float64)).sum()
+        factor, offset = self._map(scale, torch.float64)
+        of_z = (mean - center) * factor + offset, variance * factor * factor
+        return _damped(self._of_moments(*of_z)[0]).sum()
 
     def _start(self) -> None:
         self.center.zero_()
@@ -179,14 +157,93 @@ def _cut(log_scale: Tensor) -> Tensor:
     return log_scale + (log_scale.clamp(-LIMIT, LIMIT) - log_scale).detach()
 
 
-class _Beside(Function):
-    """y as it is; in the backward pass a penalty gets the gradient it has in a loss."""
+def _damped(penalty: Tensor) -> Tensor:
+    """Return a penalty that grows like a logarithm from FAR on."""
+    far = FAR * (1 + (penalty.clamp(min=FAR) / FAR).log())
+    return torch.where(penalty > FAR, far, penalty)
+
+
+class _Standardised(Function):
+    """y = weight * z + bias, and the penalty (C,), whose gradient joins that of y by itself.
+
+    With d = x - center, z = d f + o, f = exp(-log_scale) / scale and o = -shift exp(-log_scale); a
+    batch with the mean `distance` and the variance `variance` of d has the penalty of
+    m = distance f + o and v = variance f^2. All numbers of features are taken in float64.
+    """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, penalty: Tensor) -> Tensor:
-        ctx.save_for_backward(penalty)
-        return y.view_as(y)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        center: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        log_scale: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        distance: Tensor,
+        variance: Tensor,
+        rows: int,
+        share: float,
+        of_moments: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        shrink = torch.exp(-log_scale.double().clamp(-LIMIT, LIMIT))
+        f, o = shrink / scale, -shift.double() * shrink
+        factor, offset = (f, o) if weight is None else (f * weight, o * weight)
+        table = torch.stack((center, factor, offset if bias is None else offset + bias))
+        plain, by_mean, by_spread = of_moments(distance * f + o, variance * f * f)
+        damping = share * torch.where(plain > FAR, FAR / plain, 1.0)
+        level, slope = damping * by_mean, damping * by_spread * f  # by o, and by d in units of f
+        by_f = level * distance + slope * variance
+        extra = torch.stack(((level - slope * distance) * f, slope * f))
+        own = torch.stack((f, o, shrink, rows * by_f, rows * level))
+        ctx.save_for_backward(x, weight, bias, shift, table, extra, own)
+        penalty = _damped(plain)
+        ctx.mark_non_differentiable(penalty)
+        return lines.line(x, table), penalty
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        return gradient, torch.ones_like(ctx.saved_tensors[0])
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        by_x, *by_learned = slopes(gradient, *ctx.saved_tensors)
+        return by_x, None, None, *by_learned, None, None, None, None, None
+
+
+class _Slopes(Function):
+    """The gradients by x, shift, log_scale, weight and bias, which have none of their own."""
+
+    @staticmethod
+    def forward(
+        gradient: Tensor,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        shift: Tensor,
+        table: Tensor,
+        extra: Tensor,
+        own: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        by_x, (total, tilted) = lines.line_slopes(gradient, x, table, extra)
+        f, o, shrink, by_f, by_o = own
+        by_weight = None if weight is None else (f * tilted + o * total).to(weight.dtype)
+        if weight is not None:
+            tilted, by_line = tilted * weight, total * weight
+        else:
+            by_line = total
+        by_f, by_o = by_f + tilted, by_o + by_line
+        return (
+            by_x,
+            (-by_o * shrink).to(shift.dtype),
+            (-(by_f * f + by_o * o)).to(shift.dtype),
+            by_weight,
+            None if bias is None else total.to(bias.dtype),
+        )
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
+        raise RuntimeError("a layer with a penalty can be differentiated once, not twice")

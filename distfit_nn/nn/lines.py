@@ -1,20 +1,20 @@
-"""Mean and variance of features, and a straight line for each, on blocks (N, C, L).
+"""Mean and variance of features, and a straight line for each, on blocks (N, C, L), without graph.
 
 On the CPU float32 goes through compiled kernels, which take a pass over memory each; elsewhere it
-is torch's operators.
+is torch's operators. A line is a table (3, C) of center, factor and offset in float64:
+y = (x - center) * factor + offset.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 
 from distfit_nn.nn import column_work
+
 
 
 def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,97 +45,66 @@ def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(center) + first, variance
 
 
-def line(
-    x: Tensor,
-    center: Tensor,
-    factor: Tensor,
-    offset: Tensor,
-    level: Tensor | None = None,
-    slope: Tensor | None = None,
-) -> Tensor:
-    """Return y = (x - center) * factor + offset of blocks, with (C,) numbers of any float dtype.
-
-    The gradient by x is that, with `level` + `slope` * (x - center) added: of what depends on x
-    beside y. There is none by `center`, and none twice.
-    """
-    near = center.to(x.dtype)
-    # What rounding the center moves, the offset takes back.
-    offset = offset + (near.to(center.dtype) - center) * factor
-    extra = () if level is None or slope is None else (level.to(x.dtype), slope.to(x.dtype))
-    result: Tensor = _Line.apply(x, near, factor.to(x.dtype), offset.to(x.dtype), *extra)
-    return result
-
-
-class _Line(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *table: Tensor) -> Tensor:
-        ctx.save_for_backward(x, *table)
-        center, factor, offset, *_ = table
-        if not column_work.compiled(x):
-            return (x - center[:, None]) * factor[:, None] + offset[:, None]
-        from distfit_nn.nn import line_kernel
-
-        rows = column_work.as_rows(x)
-        plain = column_work.unfolded(x.detach(), rows)
-        kernel = line_kernel.line_rows if rows else line_kernel.line_runs
-        y = torch.empty_like(plain)
-        numbers = torch.stack((center, factor, offset)).numpy()
-
-        def work(first: int, last: int) -> None:
-            kernel(plain.numpy(), numbers, _room(), y.numpy(), first, last)
-
-        column_work.in_parts(work, len(y), y.numel())
-        return column_work.folded(y, x, rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        # Only with create_graph=True are gradients on a graph, too.
-        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        by_x, sums = slopes(gradient, *ctx.saved_tensors)
-        return by_x, None, sums[1], sums[0], *([None] * (len(ctx.saved_tensors) - 4))
-
-
-class _Slopes(Function):
-    """The gradients by x, and by offset and factor (2, C)."""
-
-    @staticmethod
-    def forward(g: Tensor, x: Tensor, *table: Tensor) -> tuple[Tensor, Tensor]:
-        center, factor, offset, *extra = table
-        if not column_work.compiled(x):
-            d = x - center[:, None]
-            by_x = g * factor[:, None]
-            if extra:
-                by_x = by_x + (extra[0][:, None] + extra[1][:, None] * d)
-            return by_x, torch.stack((g.sum((0, 2)), (g * d).sum((0, 2))))
-        from distfit_nn.nn import line_kernel
-
-        rows = column_work.as_rows(x)
-        plain, g = (column_work.unfolded(part.detach(), rows) for part in (x, g))
-        kernel = line_kernel.slopes_rows if rows else line_kernel.slopes_runs
-        none = torch.zeros_like(center)
-        numbers = torch.stack((center, factor, offset, *(extra or (none, none)))).numpy()
-        by_x, found = torch.empty_like(plain), []
-
-        def work(first: int, last: int) -> None:
-            sums = np.zeros((2, x.shape[1]))
-            arrays = plain.numpy(), numbers, _room(), g.numpy(), by_x.numpy(), sums
-            kernel(*arrays, first, last)
-            found.append(sums)
-
-        column_work.in_parts(work, len(by_x), by_x.numel())
-        sums = torch.from_numpy(sum(found[1:], found[0]).astype(np.float32))
-        return column_work.folded(by_x, x, rows), sums
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
-        raise RuntimeError("this layer can be differentiated once, not twice")
-
-
-def _room() -> np.ndarray[Any, np.dtype[np.float32]]:
+def line(x: Tensor, table: Tensor) -> Tensor:
+    """Return y of blocks, by the table (3, C)."""
+    numbers = _rounded(table, x)
+    if not column_work.compiled(x):
+        center, factor, offset = numbers[:, :, None]
+        return (x - center) * factor + offset
     from distfit_nn.nn import line_kernel
 
-    return np.empty(7 * line_kernel.WIDTH, np.float32)
+    rows = column_work.as_rows(x)
+    plain = column_work.unfolded(x.detach(), rows)
+    y, kernel = torch.empty_like(plain), line_kernel.line_rows if rows else line_kernel.line_runs
+    arrays = plain.numpy(), numbers.numpy()
+
+    def work(first: int, last: int) -> None:
+        kernel(*arrays, np.empty(3 * line_kernel.WIDTH, np.float32), y.numpy(), first, last)
+
+    column_work.in_parts(work, len(y), y.numel())
+    return column_work.folded(y, x, rows)
+
+
+def line_slopes(g: Tensor, x: Tensor, table: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient by x of a line, and the sums of g and of g d (2, C) in float64.
+
+    With `extra` (2, C) of level and slope, level + slope * d is added to the gradient by x, and
+    d = x - center.
+    """
+    numbers = torch.cat((_rounded(table, x), extra.to(x.dtype)))
+    off = (numbers[0].to(table.dtype) - table[0]) if table.dtype != x.dtype else 0.0
+    if column_work.compiled(x):
+        by_x, sums = _compiled_slopes(g, x, numbers)
+    else:
+        center, factor, _, level, slope = numbers[:, :, None]
+        d = x - center
+        by_x = g * factor + (level + slope * d)
+        sums = torch.stack((g.sum((0, 2)), (g * d).sum((0, 2)))).double()
+    return by_x, torch.stack((sums[0], sums[1] + off * sums[0]))
+
+
+def _rounded(table: Tensor, x: Tensor) -> Tensor:
+    """Return a table in the dtype of x; what rounding moves the center, the offset takes back."""
+    near = table.to(x.dtype)
+    if x.dtype != table.dtype:
+        moved = near[0].to(table.dtype) - table[0]
+        near[2] = table[2] + moved * table[1]
+    return near
+
+
+def _compiled_slopes(g: Tensor, x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    from distfit_nn.nn import line_kernel
+
+    rows = column_work.as_rows(x)
+    plain, given = (column_work.unfolded(part.detach(), rows) for part in (x, g))
+    kernel = line_kernel.slopes_rows if rows else line_kernel.slopes_runs
+    by_x, found = torch.empty_like(plain), []
+    arrays = plain.numpy(), numbers.numpy()
+
+    def work(first: int, last: int) -> None:
+        sums, room = np.zeros((2, x.shape[1])), np.empty(7 * line_kernel.WIDTH, np.float32)
+        kernel(*arrays, room, given.numpy(), by_x.numpy(), sums, first, last)
+        found.append(sums)
+
+    column_work.in_parts(work, len(by_x), by_x.numel())
+    return column_work.folded(by_x, x, rows), torch.from_numpy(sum(found[1:], found[0]))
