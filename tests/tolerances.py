@@ -543,7 +543,7 @@ def layer_rise(largest: float) -> float:
 
 
 TARGET_TABLE = 1e-6
-"""What a target's table promises, relative to abs(y) or its spread: TOLERANCE at the midpoints of
+"""What a target's table promises, relative to abs(y) or its spread: TOLERANCE at quarters of
 cells, which may be half of the largest error in one, and a few roundings of float32."""
 
 
@@ -572,4 +572,31 @@ TABLE_OF_A_LINE = 1e-4
 by eps/2 moves its score by eps/2 over the density, phi(4) = 1.3e-4 at the ends: 4.5e-4 there, below
 1e-4 up to 3.6, which a few hundred values do not pass; and the other maps are exact but for eps."""
 
-_TORCH_SINGLE, _TORCH_DOUBLE = (__import__("torch").float32, __import__("torch").float64)
+COPULA_SCALE = {"float32": 1e-6, "float64": 1e-12}
+"""A difference of two quantiles of at most 10 scales, each of a few roundings."""
+
+COPULA_SCORE = {"float32": 2e-5, "float64": 1e-9}
+"""A share is off by RANK, 4e-10 in float32 and 1e-11 else, or by rounding: differences x_i - x_j of
+up to 10 scales by 10 eps, times a strength of 50 and a slope of 1/4, 1e-5 for a single point and
+far less for the mean; over the density of the scores, above 0.006 for n = 301."""
+
+COPULA_SHARE_AT_DATA = 1e-9
+"""The sum of exponentials is exact to 1e-11, whatever neighbours have by themselves."""
+
+COPULA_SHARE = 2e-2
+"""Between two neighbours that are further apart than 1 / rate, what the others have is taken for an
+exponential: exact from afar, off by a few hundredths of the mass of what is near beyond a
+neighbour, as in the gap between two narrow modes."""
+
+COPULA_SLOPE = {"rtol": 1e-6, "atol": 1e-7}
+"""RANK_SLOPE of 1e-9 times the sizes of up to 100 terms."""
+
+COPULA_TEST_PHASE = 0.03
+"""A table of m and a batch of n rows know a score to sqrt(p (1 - p) (1/m + 1/n)) / density each,
+whose mean square over the scores is about 2.5 (1/m + 1/n): 0.013 for m = 61,440 and n = 20,000,
+0.016 for the 19 batches of 1,024 that a momentum of 0.1 averages, and up to twice that in one
+column, location and scale being known to a few numbers only."""
+
+LOOKED_UP = {"rtol": 1e-4, "atol": 1e-3}
+"""A table of 65 knots in float32: shares near 1 are rounded by 6e-8, over the density at 4, 1.3e-4,
+which is 5e-4 of the score."""

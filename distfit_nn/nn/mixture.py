@@ -2,9 +2,10 @@
 
     F(y) = sum_k w_k Phi((y - m_k) / s_k),   F(y) = Phi(z)
 
-has its solution between the smallest and the largest of m_k + s_k z. Cubics between
-nodes around the components start, and Newton steps find it, on the logarithm of the mass on that
-side of y that z is on; bisection stands in where they would be longer than the bracket. Gradients follow from the equation itself: dy = (phi(z) dz - d_theta F(y)) / p(y).
+has its solution between the smallest and the largest of m_k + s_k z. Cubics between nodes around
+the components are a start, and Newton steps find it, on the logarithm of the mass on that side of y
+that z is on; bisection stands in where they would be longer than the bracket. Gradients follow from
+the equation itself: dy = (phi(z) dz - d_theta F(y)) / p(y).
 """
 
 from __future__ import annotations
@@ -254,7 +255,7 @@ def _started(z: Tensor, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
     scores = torch.where(masses[0] < masses[1], below, -above)
     slopes = torch.exp(-scores.square() / 2) / ROOT_2_PI / _density(nodes, parts)
 
-    place = torch.searchsorted(scores, z).clamp(1, nodes.shape[-1] - 1)
+    place = torch.searchsorted(scores, z.contiguous()).clamp(1, nodes.shape[-1] - 1)
     table = torch.stack([nodes, scores, slopes], dim=-1)
     row = torch.arange(len(nodes), device=z.device)[:, None] * torch.ones_like(place)
     (y0, z0, s0), (y1, z1, s1) = (table[row, at].unbind(-1) for at in (place - 1, place))

@@ -6,8 +6,8 @@ values and slopes at its ends (Hermite's), the slopes by differences of fourth o
 times the secants beside them (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980), so that it never
 falls. On either side one more cell holds the straight line that goes on.
 
-Parts are halved until the cubics differ from the quantiles by less than TOLERANCE at their
-midpoints, relative to abs(y) or half the distance from y(-1) to y(1). What jumps, as a quantile
+Parts are halved until the cubics differ from the quantiles by less than TOLERANCE at the quarters
+of each, relative to abs(y) or half the distance from y(-1) to y(1). What jumps, as a quantile
 does at a gap in the support, becomes a ramp one of the smallest parts wide.
 """
 
@@ -57,7 +57,7 @@ class Cubics(NamedTuple):
     """A table: coefficients (rows, 4) by powers of the place in a part, 0 to 1.
 
     `places` (columns, CELLS, 2) are the first row of each cell and its number of parts; `error` is
-    the largest at the midpoints.
+    the largest at their quarters.
     """
 
     coefficients: Array
@@ -161,10 +161,14 @@ def _cubics(curve: _Continued, cells: NDArray[np.int64], parts: int) -> tuple[Ar
     start, rise = y[:, 2:-3], secant[:, 1:-1]
     first, second = slope[:, :-1], slope[:, 1:]
     cubics = [start, first, 3 * rise - 2 * first - second, first + second - 2 * rise]
-    true = curve(nodes[:, 2:-3] + h / 2)
-    ours = start + rise / 2 + (first - second) / 8
-    scale = np.maximum(np.maximum(np.abs(true), curve.spread), 1 / LARGEST)
-    return np.stack(cubics, axis=-1), np.max(np.abs(ours - true) / scale, axis=1)
+    table = np.stack(cubics, axis=-1)
+    error = np.zeros((len(cells), curve.columns))
+    for t in (0.25, 0.5, 0.75):
+        true = curve(nodes[:, 2:-3] + t * h)
+        ours = table @ np.array([1, t, t**2, t**3])
+        scale = np.maximum(np.maximum(np.abs(true), curve.spread), 1 / LARGEST)
+        error = np.maximum(error, np.max(np.abs(ours - true) / scale, axis=1))
+    return table, error
 
 
 class TableTarget(nn.Module):
@@ -245,13 +249,13 @@ class _LookedUp(Function):
         keep = ctx.needs_input_grad[0]
         y, slope = _look_up(z.detach(), places, table, columns, keep)
         if keep:
-            ctx.save_for_backward(slope)
+            ctx.save_for_backward(z, slope)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return last(gradient * slope), None, None, None
+        z, slope = ctx.saved_tensors
+        return last(gradient * slope, z), None, None, None
 
 
 def _look_up(

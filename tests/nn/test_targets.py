@@ -1,0 +1,416 @@
+"""Targets: y = F^-1(Phi(z)) of every kind, against SciPy's and torch's own quantiles."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from scipy.special import ndtr
+from torch import Tensor, nn
+
+import distfit_nn as dn
+from distfit_nn.errors import InputError
+from distfit_nn.nn.quantile_table import MOST_PARTS, PER_UNIT, TableTarget
+from distfit_nn.nn.targets import BIMODAL, GaussianMixture, as_target
+from tests import tolerances
+
+COLUMNS = 3
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+SAMPLE = np.random.default_rng(7).gamma(2.0, size=(4000, COLUMNS))
+
+
+def upper_or_lower(law: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the quantiles at z of SciPy, from the tail that is small."""
+    return lambda z: np.where(z > 0, law.isf(ndtr(-np.abs(z))), law.ppf(ndtr(-np.abs(z))))
+
+
+def mixture_oracle(weights: Any, means: Any, scales: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the quantiles at z of a mixture by Brent's method on the small tail."""
+
+    def one(z: float) -> float:
+        tail = (stats.norm.cdf, stats.norm.sf)[int(z > 0)]
+        wanted = np.log(ndtr(-abs(z)))
+
+        def gap(y: float) -> float:
+            return float(np.log(np.dot(weights, tail(y, means, scales))) - wanted)
+
+        ends = np.add(means, np.multiply(scales, z))
+        low, high = ends.min() - 1e-9, ends.max() + 1e-9
+        return float(optimize.brentq(gap, low, high, xtol=1e-13, rtol=1e-14))
+
+    return np.vectorize(one)
+
+
+LAWS: dict[str, tuple[Any, Callable[[np.ndarray], np.ndarray]]] = {
+    "normal of torch": (torch.distributions.Normal(1.0, 2.0), lambda z: 1 + 2 * z),
+    "gamma": (stats.gamma(2.0), upper_or_lower(stats.gamma(2.0))),
+    "Cauchy": (stats.cauchy(), upper_or_lower(stats.cauchy())),
+    "Laplace": (stats.laplace(), upper_or_lower(stats.laplace())),
+    "lognormal": (stats.lognorm(1.0), upper_or_lower(stats.lognorm(1.0))),
+    "arcsine": (stats.beta(0.5, 0.5), upper_or_lower(stats.beta(0.5, 0.5))),
+    "bimodal": ("bimodal", mixture_oracle(*BIMODAL)),
+    "uniform": ("uniform", upper_or_lower(stats.uniform())),
+    "fixed mixture": (
+        GaussianMixture([0.3, 0.7], [-1.0, 2.0], [0.5, 1.5]),
+        mixture_oracle([0.3, 0.7], [-1.0, 2.0], [0.5, 1.5]),
+    ),
+    "learnable mixture": (
+        GaussianMixture([0.3, 0.7], [-1.0, 2.0], [0.5, 1.5], learnable=True, dtype=torch.float64),
+        mixture_oracle([0.3, 0.7], [-1.0, 2.0], [0.5, 1.5]),
+    ),
+}
+WHOLE = {name: law for name, law in LAWS.items() if name not in ("uniform", "learnable mixture")}
+
+
+def blocks(z: np.ndarray | list[float], dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return z in each of the columns, as (N, C, 1)."""
+    return torch.as_tensor(np.asarray(z), dtype=dtype)[:, None, None].repeat(1, COLUMNS, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LAWS)
+def test_values_are_quantiles_in_both_tails(name: str, dtype: torch.dtype) -> None:
+    value, oracle = LAWS[name]
+    target = as_target(value, COLUMNS, dtype=dtype)
+    z = np.float64(np.float32(np.random.default_rng(0).uniform(-8.4, 8.4, 300)))
+    y = target(blocks(z, dtype))
+    assert y.dtype == dtype
+    true = oracle(z)
+    spread = float(oracle(np.asarray(1.0)) - oracle(np.asarray(-1.0))) / 2
+    slack = tolerances.TARGET_TABLE * np.maximum(np.abs(true), spread)
+    for j in range(COLUMNS):
+        assert (np.abs(y[:, j, 0].detach().double().numpy() - true) <= slack).all()
+
+
+def test_the_normal_law_itself_is_no_target() -> None:
+    assert as_target("normal", COLUMNS) is None
+
+
+def test_the_bimodal_shape_is_that_of_the_thesis() -> None:
+    weights, means, scales = (np.asarray(part) for part in BIMODAL)
+    assert weights @ means == pytest.approx(0, abs=1e-15)
+    assert weights @ (scales**2 + means**2) == pytest.approx(1, abs=1e-15)
+    t = np.linspace(-3, 4, 7001)
+    density = GaussianMixture(*BIMODAL).pdf(t)
+    peaks = np.flatnonzero((density[1:-1] > density[:-2]) & (density[1:-1] > density[2:])) + 1
+    (low, high), valley = t[peaks], density[peaks[0] : peaks[1]].min()
+    assert -1 < low < 0 < high
+    assert density[peaks[0]] > 3 * density[peaks[1]] > 3 * 1.5 * valley
+    widths = [np.ptp(t[(density > density[p] / 2) & (np.sign(t) == np.sign(t[p]))]) for p in peaks]
+    assert widths[0] < widths[1] / 2
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+def test_fitted_densities_column_by_column(tensor: bool) -> None:
+    density = dn.maxent.fit(torch.as_tensor(SAMPLE) if tensor else SAMPLE, order=4)
+    target = as_target(density, COLUMNS, dtype=torch.float64)
+    z = np.linspace(-4, 4, 81)
+    y = target(blocks(z))[:, :, 0].numpy()
+    true = np.asarray(dn.maxent.fit(SAMPLE, order=4).ppf(ndtr(z)))
+    np.testing.assert_allclose(y, true, rtol=tolerances.TARGET_TABLE, atol=tolerances.TARGET_TABLE)
+    assert np.ptp(true, axis=1).min() > 0  # the columns differ
+
+
+def test_moments_and_one_density_for_all_columns() -> None:
+    density = dn.maxent.fit_moments([0.0, 1.0, 0.5, 4.0], support=(-5, 5))
+    y = as_target(density, COLUMNS, dtype=torch.float64)(blocks([-1.0, 0.3, 2.0]))
+    true = density.ppf(ndtr([-1.0, 0.3, 2.0]))
+    np.testing.assert_allclose(y[:, 2, 0], true, rtol=tolerances.TARGET_TABLE)
+
+
+def a_gamma_each(columns: int) -> Any:
+    return stats.gamma(np.linspace(1, 5, columns))
+
+
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "(N, C)": lambda z: z.reshape(20, 6, 7)[:, :, :1],
+    "(N, C, L)": lambda z: z.reshape(20, 6, 7),
+    "channels last": lambda z: z.reshape(20, 7, 6).transpose(1, 2),
+    "strided": lambda z: z.reshape(20, 6, 7)[::2, :, ::3],
+    "expanded": lambda z: z.reshape(20, 6, 7)[:, :, :1].expand(20, 6, 5),
+    "other order": lambda z: z.reshape(7, 6, 20).permute(2, 1, 0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("columns", [1, 6])
+def test_all_layouts_and_both_paths_agree(shape: str, columns: int) -> None:
+    law = a_gamma_each(6) if columns == 6 else stats.gamma(2.0)
+    target = as_target(law, 6, dtype=torch.float64)
+    z = SHAPES[shape](torch.randn(840, dtype=torch.float64, generator=seeded()))
+    y = target(z)
+    true = (a_gamma_each(6) if columns == 6 else law).ppf(ndtr(z.transpose(1, 2).numpy()))
+    slack = {"rtol": tolerances.TARGET_TABLE, "atol": tolerances.TARGET_TABLE}
+    np.testing.assert_allclose(y.transpose(1, 2), true, **slack)
+    torch.testing.assert_close(target._by_operators(z, target.table), y, rtol=1e-14, atol=0)
+    assert y.shape == z.shape
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def test_many_rows_are_shared_by_threads() -> None:
+    target = as_target(a_gamma_each(6), 6)
+    z = torch.randn(40_000, 6, 1, generator=seeded())
+    parts = torch.cat([target(part) for part in z.split(1000)])
+    torch.testing.assert_close(target(z), parts, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["bimodal", "uniform", "learnable mixture", "gamma"])
+def test_gradient_in_z(name: str) -> None:
+    target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float64)
+    z = torch.randn(7, COLUMNS, 2, dtype=torch.float64, generator=seeded()).requires_grad_()
+    assert torch.autograd.gradcheck(target, z)
+    far = torch.full((2, COLUMNS, 1), 9.3, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(target, (far,), atol=1e-4)
+
+
+@pytest.mark.parametrize("num_features", [1, COLUMNS])
+def test_gradient_in_the_parameters(num_features: int) -> None:
+    mixture = GaussianMixture(
+        [0.5, 0.2, 0.3], [-1, 0.5, 2], [0.5, 1, 0.7], True, num_features, dtype=torch.float64
+    )
+    with torch.no_grad():
+        for part in mixture.parameters():
+            part.add_(0.1 * torch.randn(part.shape, dtype=torch.float64, generator=seeded()))
+    z = torch.randn(9, COLUMNS, 1, dtype=torch.float64, generator=seeded()).requires_grad_()
+    names = [name for name, _ in mixture.named_parameters()]
+
+    def called(z: Tensor, *values: Tensor) -> Tensor:
+        return torch.func.functional_call(mixture, dict(zip(names, values, strict=True)), (z,))
+
+    values = [part.detach().clone().requires_grad_() for part in mixture.parameters()]
+    assert torch.autograd.gradcheck(called, (z, *values))
+
+
+@pytest.mark.parametrize("name", ["bimodal", "learnable mixture"])
+def test_a_second_derivative_is_an_error(name: str) -> None:
+    target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float64)
+    z = torch.randn(4, COLUMNS, 1, dtype=torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(target(z).sum(), z, create_graph=True)
+    with pytest.raises(RuntimeError, match="once, not twice"):
+        slope.sum().backward()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([torch.float32, torch.float64]))
+def test_any_mixture_is_solved_and_rises(seed: int, dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 5))
+    weights = rng.dirichlet(np.ones(k)) + 1e-6
+    means, scales = 2 * rng.normal(size=k), np.exp(rng.normal(size=k))
+    mixture = GaussianMixture(weights / weights.sum(), means, scales, True, dtype=dtype)
+    z = torch.linspace(-8.4, 8.4, 401, dtype=dtype)[:, None, None]
+    with torch.no_grad():
+        y = mixture(z)
+        exact = copy.deepcopy(mixture).double()
+        tail = torch.where(z > 0, exact.sf(y.double()), exact.cdf(y.double()))
+        # An error of the mass over the density, in y.
+        missed = (tail - torch.as_tensor(ndtr(-z.abs().double().numpy()))).abs()
+        missed = missed / exact.pdf(y.double())
+    room = tolerances.mixture_quantile(NUMPY[dtype]) * (y.abs() + float(scales.max()))
+    # Masses near 1/2 are known to the rounding of 1/2 only, which a gap makes wide.
+    gap = 8 * torch.finfo(dtype).eps * tail / exact.pdf(y.double())
+    assert (missed <= room + gap).all()
+    assert (y.diff(dim=0) >= -(room + gap)[1:]).all()
+
+
+def test_a_mixture_as_a_distribution() -> None:
+    weights, means, scales = [0.3, 0.7], [-1.0, 2.0], [0.5, 1.5]
+    mixture = GaussianMixture(weights, means, scales, dtype=torch.float64)
+    t = np.linspace(-12, 20, 50).reshape(10, 5)
+    norms = stats.norm(np.array(means), scales)
+    for name in ("pdf", "cdf", "sf"):
+        true = getattr(norms, name)(t[..., None]) @ weights
+        np.testing.assert_allclose(getattr(mixture, name)(t), true, rtol=1e-12)
+    np.testing.assert_allclose(mixture.logpdf(t), np.log(mixture.pdf(t)), rtol=1e-12)
+    assert mixture.logpdf(500.0) == pytest.approx(np.log(0.7) + norms.logpdf(500.0)[1])
+    q = np.array([0.0, 1e-12, 0.2, 0.5, 1.0, -0.1])
+    y = mixture.ppf(q)
+    assert (y[0], y[4]) == (-np.inf, np.inf)
+    assert np.isnan(y[5])
+    np.testing.assert_allclose(mixture.cdf(y[1:4]), q[1:4], rtol=1e-10)
+    np.testing.assert_allclose(mixture.sf(mixture.isf(q[1:4])), q[1:4], rtol=1e-10)
+
+
+def test_mixtures_of_their_own_for_each_feature() -> None:
+    weights = [[0.5, 0.5], [0.1, 0.9], [0.3, 0.7]]
+    means, scales = [[-1, 1], [0, 2], [-2, 0]], [[1, 1], [0.5, 2], [1, 0.3]]
+    mixtures = GaussianMixture(weights, means, scales, dtype=torch.float64)
+    assert mixtures.num_features == COLUMNS
+    q = np.linspace(0.01, 0.99, 8)
+    target = as_target(mixtures, COLUMNS, dtype=torch.float64)
+    y = target(blocks(stats.norm.ppf(q)))[:, :, 0].numpy()
+    for j in range(COLUMNS):
+        one = GaussianMixture(weights[j], means[j], scales[j], dtype=torch.float64)
+        np.testing.assert_allclose(mixtures.ppf(q[:, None])[:, j], one.ppf(q), rtol=1e-10)
+        np.testing.assert_allclose(y[:, j], one.ppf(q), rtol=1e-6, atol=1e-6)
+
+
+def test_a_learnable_mixture_gets_parameters_for_each_feature() -> None:
+    given_one = GaussianMixture(*BIMODAL, learnable=True)
+    own = as_target(given_one, 5)
+    assert own.learnable
+    assert [tuple(p.shape) for p in own.parameters()] == [(5, 2)] * 3
+    assert given_one.num_features is None
+    shared = as_target(GaussianMixture(*BIMODAL, learnable=True, num_features=1), 5)
+    assert [tuple(p.shape) for p in shared.parameters()] == [(1, 2)] * 3
+
+
+def test_learning_finds_a_mixture() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(1000, 1, 1, dtype=torch.float64)
+    wanted = GaussianMixture([0.7, 0.3], [-1.0, 2.0], [0.4, 0.8], dtype=torch.float64)(z)
+    mixture = as_target(GaussianMixture(*BIMODAL, True, dtype=torch.float64), 1)
+    optimizer = torch.optim.Adam(mixture.parameters(), lr=0.03)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = (mixture(z) - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-4
+    np.testing.assert_allclose(mixture.weights.detach()[0], [0.7, 0.3], atol=0.03)
+    np.testing.assert_allclose(mixture.means.detach()[0], [-1.0, 2.0], atol=0.05)
+    np.testing.assert_allclose(mixture.scales.detach()[0], [0.4, 0.8], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["bimodal", "uniform", "learnable mixture", "Cauchy"])
+def test_what_is_not_finite(name: str) -> None:
+    target = as_target(LAWS[name][0], 1)
+    z = torch.tensor([-torch.inf, -1e9, -8.6, -8.5, 8.5, 8.6, 1e9, torch.inf]).reshape(-1, 1, 1)
+    y = target(z).detach()
+    assert not y.isnan().any()
+    assert (y.diff(dim=0) >= 0).all()
+    mixed = torch.tensor([0.3, torch.nan, -0.2]).reshape(-1, 1, 1).requires_grad_()
+    y = target(mixed)
+    assert y.isnan().flatten().tolist() == [False, True, False]
+    y.sum().backward()
+    assert mixed.grad[[0, 2]].isfinite().all()
+    if isinstance(target, TableTarget):
+        assert target._by_operators(mixed, target.table).isnan().flatten().tolist()[1]
+
+
+def test_what_jumps_becomes_a_narrow_ramp() -> None:
+    law = stats.poisson(3)
+    target = as_target(law, 1, dtype=torch.float64)
+    z = np.random.default_rng(0).normal(size=3000)
+    y = target(torch.as_tensor(z)[:, None, None]).flatten().numpy()
+    steps = stats.norm.ppf(law.cdf(np.arange(40)))
+    away = np.abs(z[:, None] - steps).min(axis=1) > 4 / (PER_UNIT * MOST_PARTS)
+    np.testing.assert_allclose(y[away], law.ppf(ndtr(z[away])), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["bimodal", stats.gamma(2.0), "uniform"])
+def test_fixed_targets_hold_nothing_of_a_state_dict(value: Any) -> None:
+    target = as_target(value, COLUMNS)
+    assert target.state_dict() == {}
+    assert not list(target.parameters())
+    assert not target.learnable
+
+
+def outputs_equal(one: nn.Module, other: nn.Module, z: Tensor) -> None:
+    torch.testing.assert_close(one(z), other(z), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["bimodal", "learnable mixture", "gamma"])
+def test_copies_moves_and_files(name: str) -> None:
+    target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float64)
+    z = blocks([-2.0, 0.1, 1.5])
+    outputs_equal(copy.deepcopy(target), target, z)
+    file = io.BytesIO()
+    torch.save(target, file)
+    file.seek(0)
+    outputs_equal(torch.load(file, weights_only=False), target, z)
+    other = as_target(LAWS[name][0], COLUMNS)
+    other.load_state_dict(target.state_dict(), strict=True)
+    outputs_equal(as_target(target, COLUMNS, dtype=torch.float64), target, z)
+
+
+@pytest.mark.parametrize("name", ["bimodal", "gamma"])
+def test_narrow_dtypes_leave_the_table_exact(name: str) -> None:
+    target = as_target(LAWS[name][0], COLUMNS)
+    z = blocks([-2.0, 0.1, 1.5], torch.float32)
+    before = target(z)
+    outputs_equal(copy.deepcopy(target).half().float(), target, z)
+    assert target.half().table.dtype == torch.float32
+    torch.testing.assert_close(target(z), before, rtol=0, atol=0)
+    double = target.double()
+    exact = as_target(LAWS[name][0], COLUMNS, dtype=torch.float64)
+    outputs_equal(double, exact, z.double())
+    torch.testing.assert_close(target.to("meta").to_empty(device="cpu").float()(z), before)
+
+
+def test_features_of_torch_distributions() -> None:
+    law = torch.distributions.Laplace(torch.arange(3.0), 1.0)
+    y = as_target(law, COLUMNS, dtype=torch.float64)(blocks([-1.5, 0.5, 4.0]))[:, :, 0]
+    true = stats.laplace(np.arange(3.0)).ppf(ndtr([[-1.5], [0.5], [4.0]]))
+    np.testing.assert_allclose(y, true, rtol=1e-6, atol=1e-6)
+
+
+def test_compile_and_export() -> None:
+    z = torch.randn(16, COLUMNS, 2)
+    for name in ("bimodal", "learnable mixture"):
+        target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float32)
+        with torch.no_grad():
+            exported = torch.export.export(target, (z,)).module()
+            torch.testing.assert_close(exported(z), target(z), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bimodal", "learnable mixture"])
+def test_compile(name: str) -> None:
+    z = torch.randn(16, COLUMNS, 2)
+    target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float32)
+    compiled = torch.compile(target, fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(z), target(z), rtol=1e-5, atol=1e-5)
+
+
+NOT_TARGETS: dict[str, tuple[Any, str]] = {
+    "unknown name": ("gauss", 'must be "normal", "uniform", "bimodal"'),
+    "a number": (3.0, "with cdf and ppf"),
+    "None": (None, "with cdf and ppf"),
+    "a class": (GaussianMixture, "with cdf and ppf"),
+    "no ppf": (SimpleNamespace(cdf=np.sin), "with cdf and ppf"),
+    "columns": (stats.gamma(np.array([1.0, 2.0])), "3 for as many features, got 2"),
+    "columns of torch": (torch.distributions.Normal(torch.zeros(2), 1.0), "got 2"),
+    "columns of a mixture": (GaussianMixture(*BIMODAL, True, num_features=2), "got 2"),
+    "no cdf of torch": (torch.distributions.VonMises(0.0, 1.0), "must have cdf"),
+    "no median": (stats.norm(np.nan, 1), "finite median"),
+    "no density": (dn.maxent.fit(np.zeros((50, 1)), order=4), "a density in every column"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TARGETS)
+def test_what_is_no_target_is_told(name: str) -> None:
+    value, message = NOT_TARGETS[name]
+    with pytest.raises(InputError, match=message):
+        as_target(value, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0.5, 0.6], [0, 1], [1, 1]), "sum to 1"),
+        (([1.5, -0.5], [0, 1], [1, 1]), "positive"),
+        (([0.5, 0.5], [0, 1], [1, 0]), "scales must be positive"),
+        (([0.5, 0.5], [0, np.nan], [1, 1]), "means must be finite"),
+        (([0.5, 0.5], [0, 1, 2], [1, 1]), "one shape"),
+        ((0.5, 0.5, 1.0), "one shape"),
+        (([[0.5, 0.5]] * 2, [[0, 1]] * 2, [[1, 1]] * 2, True, 3), "num_features must be"),
+        (([0.5, 0.5], [0, 1], [1, 1], "yes"), "learnable"),
+    ],
+)
+def test_what_is_no_mixture_is_told(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GaussianMixture(*arguments)
