@@ -123,8 +123,10 @@ class ColumnNorm(nn.Module):
         self._check_input(x)
         given = layout.blocks(x, self.feature_dim)
         working = given.to(torch.promote_types(x.dtype, torch.float32))
-        if torch.is_autocast_enabled(x.device.type):  # to enter a context takes its time
-            with torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        # To enter a context takes its time, and the meta device has none.
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
                 y = self._of_blocks(working)
         else:
             y = self._of_blocks(working)
