@@ -360,7 +360,7 @@ class CopulaNorm1d(_CopulaNorm):
     -----
     The table has 65 knots for each feature, the buffers `knots` and `table` (65, C). Shares of a
     batch at the knots are averaged with the momentum; knots stay where they are unless a column has
-    moved away from them. Until the first batch the table is that of N(0, 1), so that z is x, held at
+    moved away from them. Until the first batch the table is that of N(0, 1), so that z is x held at
     -4 and 4. "linear" has the buffers `running_mean`, `running_var`, `running_score` and
     `running_cov` instead.
 

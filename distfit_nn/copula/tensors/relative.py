@@ -169,8 +169,8 @@ def _add_through_scale(
     column = torch.arange(len(order))
     rows = [order[:, i].long() for i, _ in ends]
     places = [(row // length, column, row % length) for row in rows]
-    quantiles = [x[place] for place in places]
-    varied = (quantiles[0] != quantiles[2]) | (quantiles[1] != quantiles[3])
+    low_a, low_b, high_a, high_b = (x[place] for place in places)
+    varied = ~((low_a == low_b) & (low_b == high_a) & (high_a == high_b))
     for place, (_, share) in zip(places, ends, strict=True):
         add = torch.where(varied, by_own * share / WIDTH, 0.0).to(dx.dtype)
         dx.index_put_(place, add, accumulate=True)
