@@ -42,7 +42,7 @@ class Kept(NamedTuple):
     moments: Array
     coefficients: Array
     factors: Array
-    values: Array
+    table: Array
 
 
 def cells(n: int, dtype: Any) -> int:
@@ -113,7 +113,7 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
     y = np.empty((d, n), x.dtype).T if along else np.empty((n, d), x.dtype)
     numbers, moments = np.empty((d, moment_match_kernel.NUMBERS)), np.empty((d, size))
     coefficients, factors = np.empty((d, size)), np.empty((d, size, size))
-    values = np.empty((d, count + 1))
+    table = np.empty((d, 2, count + 1))
     tolerances = solver.DOUBLE if x.dtype == np.float64 else solver.SINGLE
     rules = moment_rules.rules()
     constants = tables.constants(x.dtype == np.float64)
@@ -128,17 +128,17 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
         out = y.T[here] if along else rows
         moment_match_kernel.forward(
             rows, weight[here], bias[here], eps, tolerances, rules, work, constants, room.table,
-            numbers[here], moments[here], coefficients[here], factors[here], values[here], out,
+            numbers[here], moments[here], coefficients[here], factors[here], table[here], out,
         )  # fmt: skip
         room.store(out, first, y)
 
     _in_rooms(n, d, room, task)
-    return y, Kept(x, numbers, moments, coefficients, factors, values)
+    return y, Kept(x, numbers, moments, coefficients, factors, table)
 
 
 def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return the gradients by x (n, d), weight and bias (d,) from that by y."""
-    x, numbers, moments, coefficients, factors, values = kept
+    x, numbers, moments, coefficients, factors, table = kept
     n, d = x.shape
     along = _along(x)
     if along and not _along(gradient):
@@ -148,7 +148,7 @@ def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Ar
     constants = tables.constants(x.dtype == np.float64)
 
     def room(m: int) -> _Room:
-        return _Room(m, n, values.shape[1] - 1, constants, x.dtype, 0 if along else 2)
+        return _Room(m, n, table.shape[2] - 1, constants, x.dtype, 0 if along else 2)
 
     def task(room: _Room, first: int, last: int) -> None:
         here = slice(first, last)
@@ -156,7 +156,7 @@ def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Ar
         out = dx.T[here] if along else rows
         moment_match_kernel.backward(
             rows, slopes, weight[here], eps, constants, room.table, numbers[here], moments[here],
-            coefficients[here], factors[here], values[here], dweight[here], dbias[here], out,
+            coefficients[here], factors[here], table[here], dweight[here], dbias[here], out,
         )  # fmt: skip
         room.store(out, first, dx)
 

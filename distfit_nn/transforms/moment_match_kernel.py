@@ -109,7 +109,7 @@ def support(low, high):  # type: ignore[no-untyped-def]
     reach = MARGIN * max(-low, high)
     if reach <= RADIUS:
         return 0
-    step = int(math.ceil(math.log(reach / RADIUS) / LOG_WIDER))
+    step = math.ceil(math.log(reach / RADIUS) / LOG_WIDER)
     return step if step < RADII else -1
 
 
@@ -151,11 +151,11 @@ def _line(row, mean, scale, term, out):  # type: ignore[no-untyped-def]
 @compiled
 def forward(  # type: ignore[no-untyped-def]
     rows, weight, bias, eps, tolerances, rules, work, constants, room,
-    numbers, moments, coefficients, factors, values, out,
+    numbers, moments, coefficients, factors, tables, out,
 ):  # fmt: skip
     """Write y (m, n) and what the way back needs: all of m columns, but for the tools."""
     m, n = rows.shape
-    size, cells = moments.shape[1], values.shape[1] - 1
+    size, cells = moments.shape[1], tables.shape[2] - 1
     for c in range(m):
         stats = numbers[c]
         _summarise(rows[c], stats)
@@ -173,7 +173,7 @@ def forward(  # type: ignore[no-untyped-def]
             continue
         start, width = _grid(stats[LOW], stats[HIGH], cells)
         radius = RADIUS * WIDER**step
-        tabulate(coefficients[c], start, width, radius, constants, room, values[c])
+        tabulate(coefficients[c], start, width, radius, constants, room, tables[c])
         rho = math.sqrt(stats[VAR] / total)
         _look_up(
             rows[c], stats[MEAN], stats[INVERSE], start, width, room.cubics,
@@ -280,12 +280,12 @@ def _backward_line(row, gradient, stats, eps, weight, out):  # type: ignore[no-u
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    rows, gradients, weight, eps, constants, room, numbers, moments, coefficients, factors, values,
+    rows, gradients, weight, eps, constants, room, numbers, moments, coefficients, factors, tables,
     dweight, dbias, out,
 ):  # fmt: skip
     """Write the gradients by x (m, n), by weight and by bias (m,)."""
     m, n = rows.shape
-    cells, powers = values.shape[1] - 1, room.powers[9 : 9 + moments.shape[1]]
+    cells, powers = tables.shape[2] - 1, room.powers[9 : 9 + moments.shape[1]]
     for c in range(m):
         stats = numbers[c]
         if not stats[SHARE] < 1.0:
@@ -298,10 +298,10 @@ def backward(  # type: ignore[no-untyped-def]
         radius = RADIUS * WIDER ** support(stats[LOW], stats[HIGH])
         rho = math.sqrt(stats[VAR] / total)
         scale = weight[c] * rho
-        over = recall(coefficients[c], start, width, radius, constants, room, values[c])
+        recall(coefficients[c], start, width, radius, constants, room, tables[c])
         _collect(rows[c], gradients[c], mean, inverse, start, width, room.sums)
         plain, scored, sloped, moment = _totals(room.cubics, room.sums, start, width)
-        adjoint(moments[c], stats[SHARE], factors[c], width, scale, over, room, values[c], powers)
+        adjoint(moments[c], stats[SHARE], factors[c], width, scale, room, tables[c], powers)
         moved, turned = _mean(powers, stats, 0), _mean(powers, stats, 1)
         powers[0] -= scale * sloped + moved
         powers[1] -= scale * moment + turned - scale * scored * eps / total

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def _rule(half_width: float, middle: int, beside: int) -> tuple[Array, Array]:
     beyond = CORE * (half_width / CORE) ** (np.arange(sides + 1) / sides)
     edges = np.concatenate([-beyond[::-1], beyond])
     nodes, weights = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         t, w = basis.legendre_rule(middle if low == -CORE else beside)
         nodes.append((low + high) / 2 + (high - low) / 2 * t)
         weights.append((high - low) / 2 * w)

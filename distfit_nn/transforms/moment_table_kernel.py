@@ -42,13 +42,13 @@ F = (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506
      7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
      2.04426310338993978564e-15)  # fmt: skip
 
-# Of one thread, for tables of some number of cells. Of points: z, p, Gauss weights (tails
-# only) and coefficients; of knots: masses below and above, values, slopes without and with their bound, and
-# gradients by values and slopes; cubics of the cells; sums by cells.
+# Of one thread, for tables of some number of cells. Of points: z, p, Gauss weights (tails only)
+# and coefficients; of knots: masses below and above, slopes, and gradients by values and slopes;
+# cubics of the cells, and sums by cells.
 Room = namedtuple(
     "Room",
-    ["z", "p", "weights", "share", "below", "above", "spare", "values", "free", "slopes",
-     "by_value", "by_slope", "cubics", "sums", "powers", "right"],
+    ["z", "p", "weights", "share", "below", "above", "spare", "slopes", "by_value", "by_slope",
+     "cubics", "sums", "powers", "right"],
 )  # fmt: skip
 Constants = namedtuple("Constants", ["nodes", "weights"])
 
@@ -57,7 +57,7 @@ def new_room(cells: int, constants: Constants) -> Room:
     """Return work arrays for one thread."""
     tail = len(constants.nodes)
     points = [np.empty(2 * tail + 2 * cells + 1) for _ in range(4)]
-    knots = [np.empty(cells + 1) for _ in range(8)]
+    knots = [np.empty(cells + 1) for _ in range(6)]
     sums = np.empty((cells, 4)), np.empty((cells, 4))
     return Room(*points, *knots, *sums, np.empty(18), np.empty(9))
 
@@ -108,22 +108,27 @@ def _mass(c, tail, p, sixth):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _masses(powers, start, width, radius, constants, room):  # type: ignore[no-untyped-def]
-    """Write p at the points, and the masses below and above the knots; return one over the sum."""
-    cells, tail = len(room.sums), len(constants.nodes)
-    p, below, above = room.p, room.below, room.above
+def _points(c, start, width, radius, constants, room):  # type: ignore[no-untyped-def]
+    """Write the points, their weights and p, but for a factor."""
     _place(start, width, radius, constants, room)
-    weigh(powers, _top(powers, room.z, tail), room.z, 0, p)
+    weigh(c, _top(c, room.z, len(constants.nodes)), room.z, 0, room.p)
+
+
+@inlined
+def _masses(width, tail, room):  # type: ignore[no-untyped-def]
+    """Write the masses below and above the knots; return one over the sum of p."""
+    cells = len(room.sums)
+    p, below, above = room.p, room.below, room.above
     low, high, upper = 0.0, 0.0, tail + 2 * cells + 1
     for q in range(tail):
         low += p[q] * room.weights[q]
         high += p[upper + q] * room.weights[upper + q]
     below[0], above[cells] = low, high
     sixth = width / 6.0
-    for c in range(cells):
-        below[c + 1] = below[c] + _mass(c, tail, p, sixth)
-    for c in range(cells - 1, -1, -1):
-        above[c] = above[c + 1] + _mass(c, tail, p, sixth)
+    for c in range(cells):  # from either end, at the same time
+        low += _mass(c, tail, p, sixth)
+        high += _mass(cells - 1 - c, tail, p, sixth)
+        below[c + 1], above[cells - 1 - c] = low, high
     inverse = 1.0 / (below[cells] + above[cells])
     for m in range(cells + 1):
         below[m] = max(below[m] * inverse, LEAST)
@@ -149,8 +154,8 @@ def _quantiles(room, values):  # type: ignore[no-untyped-def]
     knots = len(values)
     for m in range(knots):
         values[m] = below[m]
-        room.free[m] = above[m]
-    normal_quantiles(values, room.free, room.spare, 1.0, knots)
+        room.slopes[m] = above[m]
+    normal_quantiles(values, room.slopes, room.spare, 1.0, knots)
     for m in range(knots):
         p = min(below[m], above[m])
         if p < FAR:
@@ -167,16 +172,16 @@ def _free_slopes(values, tail, p, inverse, free):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _slopes(values, width, inverse, room):  # type: ignore[no-untyped-def]
-    """Write the slopes at the knots, without and with their bound."""
-    knots = len(values)
-    tail = (len(room.p) - 2 * knots + 1) // 2
-    _free_slopes(values, tail, room.p, inverse, room.free)
-    most = STEEP / width
-    for m in range(knots):
-        left = most * (values[m] - values[m - 1]) if m > 0 else np.inf
-        right = most * (values[m + 1] - values[m]) if m + 1 < knots else np.inf
-        room.slopes[m] = min(room.free[m], max(min(left, right), 0.0))
+def _bound(values, free, width, slopes):  # type: ignore[no-untyped-def]
+    """Write the slopes at the knots, at most three times those of the chords beside."""
+    most, last = STEEP / width, len(values) - 1
+    chord = most * (values[1] - values[0])
+    slopes[0] = min(free[0], chord)
+    for m in range(1, last):
+        following = most * (values[m + 1] - values[m])
+        slopes[m] = min(free[m], max(min(chord, following), 0.0))
+        chord = following
+    slopes[last] = min(free[last], chord)
 
 
 @inlined
@@ -192,21 +197,23 @@ def _cubics(values, width, room):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def tabulate(coefficients, start, width, radius, constants, room, values):  # type: ignore[no-untyped-def]
-    """Write the values at the knots, and to the room the cubics."""
-    inverse = _masses(coefficients, start, width, radius, constants, room)
+def tabulate(c, start, width, radius, constants, room, table):  # type: ignore[no-untyped-def]
+    """Write values and slopes without bound at the knots (2, knots), and to the room the cubics."""
+    tail, values, free = len(constants.nodes), table[0], table[1]
+    _points(c, start, width, radius, constants, room)
+    inverse = _masses(width, tail, room)
     _quantiles(room, values)
-    _slopes(values, width, inverse, room)
+    _free_slopes(values, tail, room.p, inverse, free)
+    _bound(values, free, width, room.slopes)
     _cubics(values, width, room)
 
 
 @compiled
-def recall(coefficients, start, width, radius, constants, room, values):  # type: ignore[no-untyped-def]
-    """Write the cubics to the room again, from the values at the knots; return what p is over."""
-    inverse = _masses(coefficients, start, width, radius, constants, room)
-    _slopes(values, width, inverse, room)
-    _cubics(values, width, room)
-    return inverse
+def recall(c, start, width, radius, constants, room, table):  # type: ignore[no-untyped-def]
+    """Write the cubics to the room again, from values and slopes, and p at the points."""
+    _points(c, start, width, radius, constants, room)
+    _bound(table[0], table[1], width, room.slopes)
+    _cubics(table[0], width, room)
 
 
 @inlined
@@ -226,11 +233,11 @@ def _by_knots(width, scale, room):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _unbound(values, width, room):  # type: ignore[no-untyped-def]
+def _unbound(values, free, width, room):  # type: ignore[no-untyped-def]
     """Move the gradients by slopes that are bound to the values that bind them."""
     knots = len(values)
     for m in range(knots):
-        if room.slopes[m] >= room.free[m]:
+        if room.slopes[m] >= free[m]:
             continue
         left = values[m] - values[m - 1] if m > 0 else np.inf
         right = values[m + 1] - values[m] if m + 1 < knots else np.inf
@@ -242,38 +249,30 @@ def _unbound(values, width, room):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _shares(values, width, inverse, room):  # type: ignore[no-untyped-def]
-    """Write a with dL = sum_j a_j d u(z_j), but for the change of Z, from the gradients by knots."""
+def _shares(values, free, width, tail, room):  # type: ignore[no-untyped-def]
+    """Write a with dL = sum_j a_j d log p(z_j), but for the change of Z, from that by knots."""
     cells = len(room.sums)
-    tail = len(room.p) // 2 - cells
     share, p, w = room.share, room.p, room.spare
-    for q in range(len(share)):
-        share[q] = 0.0
     low, high = 0.0, 0.0
     for m in range(cells + 1):
-        value = values[m]
         bend = room.by_slope[m] * room.slopes[m]
         share[tail + 2 * m] = bend
-        half = min(0.5 * value * value, LARGEST)
-        w[m] = (room.by_value[m] + bend * value) * ROOT_TWO_PI * exponential(half) * inverse
-        if room.below[m] < room.above[m]:
-            low += w[m]
-        else:
-            high -= w[m]
+        w[m] = (room.by_value[m] + bend * values[m]) * free[m] / p[tail + 2 * m]
+        low += w[m] if values[m] < 0.0 else 0.0
+        high -= 0.0 if values[m] < 0.0 else w[m]
     upper, sixth = tail + 2 * cells + 1, width / 6.0
     for q in range(tail):
         share[q] = low * room.weights[q] * p[q]
         share[upper + q] = high * room.weights[upper + q] * p[upper + q]
-    running = low
+    running, before = low, True
     for c in range(cells):
         # What lies in a cell is below the knots to its right, and above those to its left.
-        running -= w[c]
-        below = room.below[c] < room.above[c]
-        if not below and (c == 0 or room.below[c - 1] < room.above[c - 1]):
-            running = -w[c]
+        below = values[c] < 0.0
+        running = running - w[c] if below or not before else -w[c]
+        before = below
         q, weight = tail + 2 * c, running * sixth
         share[q] += weight * p[q]
-        share[q + 1] += 4.0 * weight * p[q + 1]
+        share[q + 1] = 4.0 * weight * p[q + 1]
         share[q + 2] += weight * p[q + 2]
 
 
@@ -290,16 +289,17 @@ def _solved(factor, size, right):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def adjoint(moments, share, factor, width, scale, inverse, room, values, out):  # type: ignore[no-untyped-def]
+def adjoint(moments, share, factor, width, scale, room, table, out):  # type: ignore[no-untyped-def]
     """Write dL/dz = sum_j out[j] z^j, j = 0..k - 1, of a value by way of the moments, n times.
 
-    `room.sums` holds the sums of g f^p by cells, to be multiplied by `scale`; `moments` are those of
-    the column, E z^i, in which those of N(0, 1) got a share for the density.
+    `room.sums` holds the sums of g f^p by cells, to be multiplied by `scale`; `moments` are those
+    of the column, E z^i, in which those of N(0, 1) got a share for the density.
     """
     size, keep = len(moments), 1.0 - share
     _by_knots(width, scale, room)
-    _unbound(values, width, room)
-    _shares(values, width, inverse, room)
+    _unbound(table[0], table[1], width, room)
+    tail = len(room.p) // 2 - len(room.sums)
+    _shares(table[0], table[1], width, tail, room)
     nine_sums(room.share, room.z, 0, room.powers, 0)
     right = room.right
     for i in range(1, size):
