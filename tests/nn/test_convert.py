@@ -335,6 +335,8 @@ EXACT = [
 @pytest.mark.parametrize(("layer", "options"), EXACT)
 def test_our_layers_start_where_batch_norm_was(layer: Any, options: dict[str, Any]) -> None:
     model = trained(Net(), 8, 1, 6, 6)
+    for norm in (model.bn, model.lists[0], model.dicts["a"][0]):
+        norm.eps = 1e-8  # some layers have none
     before = copy.deepcopy(model)
     x = torch.randn(9, 1, 6, 6)
     dnn.convert_norms(model, layer, **options)
@@ -343,6 +345,14 @@ def test_our_layers_start_where_batch_norm_was(layer: Any, options: dict[str, An
     assert set(model.state_dict()) == set(before.state_dict())
     if not done.rows[0].note:
         torch.testing.assert_close(model(x), before(x))
+
+
+def test_statistics_of_the_central_90_percent_are_said_to_be_such() -> None:
+    model = trained(nn.Sequential(nn.BatchNorm1d(3)), 8, 3)
+    done = dnn.convert_norms(model, dnn.TrimmedNorm1d)
+    assert done.rows[0].note.endswith("were those of all values, are of the central 90% now")
+    done = dnn.convert_norms(model, nn.BatchNorm1d)
+    assert done.rows[0].note.endswith("were those of the central 90%, are of all values now")
 
 
 def test_options_and_names() -> None:

@@ -37,7 +37,7 @@ def of_parameters(layer: nn.Module, x: Tensor, *values: Tensor) -> Tensor:
 def test_gradients_in_training_are_those_of_finite_differences(case: Case):
     options = {"scale_gradient": True} if case.name.startswith("copula") else {}
     if case.name in ("kl", "mle"):  # their penalty is not seen in the output
-        options = {"kl_weight": 0.0} if case.name == "kl" else {"penalty_weight": 0.0}
+        options = {"kl_weight": 0.0} if case.name == "kl" else {"mle_weight": 0.0}
     x = batch(case, rows=18, dtype=torch.float64).requires_grad_()
     layer = case(3, dtype=torch.float64, **options).train()
     layer(x.detach())
@@ -98,7 +98,7 @@ def test_order_of_rows_does_not_matter(case: Case):
 @pytest.mark.parametrize("case", [c for c in EVERY if c.normalises], ids=name_of)
 def test_a_constant_column_gives_the_bias(case: Case):
     x = batch(case, rows=24)
-    x[:, 1] = 7.3
+    x[:, 1] = 7.5  # whose sums are exact
     layer = case(3)
     layer.bias.data = torch.tensor([0.0, -2.5, 0.0])
     y, gradient = run(layer, x)
@@ -107,7 +107,8 @@ def test_a_constant_column_gives_the_bias(case: Case):
         y[:, 1], torch.full_like(y[:, 1], float(expected)), **tolerances.LAYER_LEVEL
     )
     assert gradient.isfinite().all()
-    assert gradient[:, 1].abs().max() < tolerances.CONSTANT_GRADIENT
+    if case.name.startswith("copula"):  # the others are affine there, with a slope of 1 / sqrt(eps)
+        assert gradient[:, 1].abs().max() == 0
 
 
 @columnwise
