@@ -67,6 +67,11 @@ class LearnedNorm(ColumnNorm):
         scale = self.scale.double()
         return self.center.double(), torch.where(scale > 0, scale, 1.0)
 
+    def _all_started(self) -> bool:
+        """Tell whether all features have their first batch, where that is told at no cost."""
+        at_hand = self.scale.device.type == "cpu" and not torch.compiler.is_compiling()
+        return at_hand and bool(self.scale.all())
+
     def _map(self, scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return factor and offset of z = (x - center) * factor + offset."""
         shrink = torch.exp(-_cut(self.log_scale.to(dtype)))
@@ -97,6 +102,8 @@ class LearnedNorm(ColumnNorm):
         One row has no deviation: it gives the bias, with an infinite scale that is not kept.
         """
         old = self.scale.double()
+        if self._all_started():
+            return self.center.double(), old
         first = torch.where(variance == 0, 1.0, (variance + self.eps).sqrt())
         first = first.to(self.scale.dtype).double() if rows > 1 else first / 0.0
         mean = mean.to(self.center.dtype).double()
@@ -104,6 +111,8 @@ class LearnedNorm(ColumnNorm):
         return torch.where(fresh, mean, self.center.double()), torch.where(fresh, first, old)
 
     def _track(self, statistics: Statistics, _rate: Tensor | float, _rows: int) -> None:
+        if self._all_started():
+            return
         center, scale = statistics
         fresh = (self.scale == 0) & scale.isfinite() & center.isfinite()
         self.center.copy_(torch.where(fresh, center, self.center))
@@ -192,7 +201,7 @@ class _Standardised(Function):
         factor, offset = (f, o) if weight is None else (f * weight, o * weight)
         table = torch.stack((center, factor, offset if bias is None else offset + bias))
         plain, by_mean, by_spread = of_moments(distance * f + o, variance * f * f)
-        damping = share * torch.where(plain > FAR, FAR / plain, 1.0)
+        damping = share * (FAR / plain.clamp(min=FAR))
         level, slope = damping * by_mean, damping * by_spread * f  # by o, and by d in units of f
         by_f = level * distance + slope * variance
         extra = torch.stack(((level - slope * distance) * f, slope * f))
