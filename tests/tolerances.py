@@ -627,3 +627,17 @@ def half_law(dtype: object) -> float:
     sqrt(24) times that in the map; of mean and variance likewise; ten times for steep tails."""
     unit = 2.0**-7 if "bfloat16" in str(dtype) else 2.0**-10
     return 10 * unit
+
+
+# Layers
+SHIFT = 4e-6
+"""Shifts in float32, relative: polynomials of 3e-8 each and e^v off by 2 units of 1.2e-7, times an
+exponent of up to 8 in the last factor and the roundings of parameters, up to 20 of them in all."""
+
+SHIFT_SUM = 4e-6
+"""Sums of gradients in float32 blocks of 64, relative to the sum of the sizes of their terms: the
+error of a term and up to 16 units for 64 roundings that differ in sign."""
+
+LAYER32 = 4e-6
+"""A line on float32, relative to the largest value: a difference, a product and a sum, each rounded
+once, of numbers up to ten times the result."""
