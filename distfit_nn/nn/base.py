@@ -164,7 +164,7 @@ class ColumnNorm(nn.Module):
         if torch._C._current_graph_task_id() != -1:
             return None
         count.add_(1)
-        return 1.0 / count if self.momentum is None else self.momentum
+        return 1.0 / count.double() if self.momentum is None else self.momentum
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor) or not x.is_floating_point():

@@ -1,4 +1,9 @@
-"""MomentNorm: each feature of a batch is given the shape of the target, by its first k moments."""
+"""MomentNorm: each feature is given the shape of a target, by its first k moments.
+
+In training F1 is that of the batch (`transforms.moment_match`). The test phase knows the law of
+recent batches by its moments alone (`running_law`), solves for its density once and looks the map
+up in a table (`lookup`).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +15,18 @@ from torch.nn import functional
 
 from distfit_nn import _checks
 from distfit_nn.nn import layout, lookup, running_law
-from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
-from distfit_nn.transforms import moment_curve, moment_match
+from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.transforms import moment_match
+from distfit_nn.transforms.moment_rules import MARGIN, RADIUS
 
 ORDERS = tuple(range(2, 9))
 
+_matched = torch.compiler.disable(moment_match.matched)  # it is Numba's work
 
-class _MomentNorm(ColumnNorm):
+
+class MomentNorm(ColumnNorm):
+    """What `MomentNorm1d` and `MomentNorm2d` have in common; see there."""
+
     running_mean: Tensor
     running_var: Tensor
     running_moments: Tensor | None
@@ -40,12 +50,12 @@ class _MomentNorm(ColumnNorm):
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         arguments = (num_features, eps, momentum, affine, track_running_stats)
         super().__init__(*arguments, **options, feature_dim=feature_dim, sync=sync)
-        self.order = int(_checks.one_of(order, ORDERS, "order"))
+        self.order = _order(order)
         self.target = _target(target, self.num_features, device, dtype)
         shapes = {
             "running_mean": (num_features,),
             "running_var": (num_features,),
-            "running_moments": (order + 1, num_features) if order > 2 else None,
+            "running_moments": (self.order + 1, num_features) if self.order > 2 else None,
         }
         for name, shape in shapes.items():
             kept = track_running_stats and shape is not None
@@ -75,46 +85,40 @@ class _MomentNorm(ColumnNorm):
         if not self.training:
             self._prepare()
 
-    def _unit(self) -> Tensor:
-        """Return the length that the running law is kept in."""
-        return _root(self.running_var.double() + self.eps)
-
     def _law(self) -> Tensor:
         """Return the running law; before the first batch it is N(running_mean, running_var)."""
-        mean, kept = self.running_mean.double(), self.running_moments
-        start = running_law.normal(self.order, mean, self.running_var.double())
+        mean, var, kept = (
+            self.running_mean.double(),
+            self.running_var.double(),
+            self.running_moments,
+        )
+        start = running_law.normal(self.order, mean, var)
         if kept is None:
             return start
-        own = running_law.absolute(kept.double(), mean, self._unit())
-        return torch.where(kept[1] > 0, own, start)
+        own = running_law.absolute(kept.double(), mean, running_law.unit(var, self.eps))
+        return torch.where(running_law.is_known(kept), own, start)
 
+    @torch.compiler.disable
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
-        if rows < 2:
-            return
         (batch,) = statistics
-        unbiased = batch[1] * (rows / (rows - 1))
-        largest = torch.finfo(self.running_var.dtype).max
-        fits = (batch[0].abs() <= largest) & (unbiased <= largest)
-        law = self._law()
-        moved(self.running_mean, torch.where(fits, batch[0], torch.nan), rate)
-        moved(self.running_var, torch.where(fits, unbiased, torch.nan), rate)
-        kept = self.running_moments
-        if kept is None or self.momentum == 0:
+        if rows < 2 or self.momentum == 0:
             return
-        share = torch.where(kept[1] > 0, self._share(rate), 1.0)
-        new = running_law.mixture(law, batch, share)
-        new = running_law.relative(new, self.running_mean.double(), self._unit())
-        old = running_law.relative(law, self.running_mean.double(), self._unit())
-        fits &= new.isfinite().all(dim=0)
-        kept.copy_(torch.where(fits, new, torch.where(kept[1] > 0, old, 0.0)))
+        share = torch.as_tensor(rate, dtype=torch.float64, device=batch.device)
+        kept = (
+            batch.new_zeros(batch.shape) if self.running_moments is None else self.running_moments
+        )
+        state = (self.running_mean, self.running_var, kept)
+        weight = self._weight(share)
+        new = running_law.followed(state, batch, share, weight, rows, self.eps)
+        for buffer, value in zip(state, new, strict=True):
+            buffer.copy_(value)
 
-    def _share(self, rate: Tensor | float) -> Tensor:
-        """Return the weight of the newest of all batches so far, of which the start is none."""
-        share = torch.as_tensor(rate, dtype=torch.float64, device=self.running_var.device)
-        if self.momentum is None:
-            return share
-        count: Any = self.num_batches_tracked
-        return share / (1 - (1 - share) ** count)
+    def _weight(self, rate: Tensor) -> Tensor:
+        """Return the share of the newest in all batches so far: the start counts for nothing."""
+        if self.momentum is None or self.num_batches_tracked is None:
+            return rate
+        weight: Tensor = rate / (1 - (1 - rate) ** self.num_batches_tracked)
+        return weight
 
     # Training
 
@@ -122,13 +126,14 @@ class _MomentNorm(ColumnNorm):
         weight, bias = self.line(x.dtype)
         columns = layout.columns(x)
         if self.target is None:
-            y, found = moment_match.matched(columns, self.order, weight, bias, self.eps)
+            y, found = _matched(columns, self.order, weight, bias, self.eps)
             y = layout.from_columns(y, x)
         else:
-            scores, found = moment_match.matched(columns, self.order, None, None, self.eps)
+            scores, found = _matched(columns, self.order, None, None, self.eps)
             y = with_line(self.target(layout.from_columns(scores, x)), weight, bias)
-        extreme = getattr(found, "extreme", found.radius / moment_match.ROOM)
-        law = torch.stack([found.mean, found.var, *found.shape, extreme])
+        # A support no wider than the least one holds any law that reaches less far.
+        reach = torch.where(found.radius > RADIUS, found.radius / MARGIN, 0.0)
+        law = torch.stack([found.mean, found.var, *found.shape, reach])
         return y, (law,)
 
     # Test phase
@@ -169,33 +174,116 @@ class _MomentNorm(ColumnNorm):
         Where no density has the moments of a column it is that of its mean and variance.
         """
         law = self._law()
-        scale = _root(torch.where(law[1] > 0, law[1], self.eps))
-        shrink = torch.where(law[1] > 0, scale / _root(law[1] + self.eps), 1.0)
-        z = lookup.nodes(torch.zeros_like(scale[:1]), torch.ones_like(scale[:1]))[:, 0]
-        scores, slopes = (part * shrink for part in _scores(law, z))
+        whole = running_law.unit(law[1], self.eps)
+        scale = torch.where(law[1] > 0, law[1].sqrt(), whole)
+        shrink = scale / whole
+        radius = moment_match.support_radius(law[-1])
+        multipliers, _ = moment_match.solve(law[2:-1], radius)
+        nodes = lookup.nodes(law[0], scale)
+        density = multipliers.to(nodes.device), radius
+        scores, slopes = moment_match.evaluated(nodes, *density, law[0], scale)
+        scores, slopes = scores * shrink, slopes * shrink
         if self.target is not None and not self.target.learnable:
             scores, slopes = _carried(self.target, scores, slopes)
-        table = lookup.pack(law[0], scale, scores, slopes / scale)
+        table = lookup.pack(law[0], scale, scores, slopes)
         return table.to(torch.promote_types(self.running_var.dtype, torch.float32))
 
 
-class MomentNorm1d(_MomentNorm):
+class MomentNorm1d(MomentNorm):
+    r"""Carry each feature to a target distribution, of N(0, 1) by default, by its first k moments.
+
+    With mu and sigma^2 the mean and variance of a feature over the batch, z = (x - mu) / sigma, F1
+    the distribution function of the density of largest entropy that has the moments 1..k of z, and
+    F2 that of the target,
+
+        y = weight * F2^{-1}(Phi(rho Phi^{-1}(F1(z)))) + bias,    rho = sigma / sqrt(sigma^2 + eps),
+
+    and for the target N(0, 1) simply weight * rho Phi^{-1}(F1(z)) + bias. Gradients go through the
+    moments. At order 2 the density is normal and the layer is BatchNorm, in training and in the
+    test phase. At order k a feature that is normal already is standardised, nearly: its sample
+    moments are not quite those of N(0, 1).
+
+    Parameters
+    ----------
+    num_features, eps, momentum, affine, track_running_stats, device, dtype
+        As for `torch.nn.BatchNorm1d`. `momentum=None` gives all batches the same weight.
+    order : int, default 4
+        Number of moments, k, from 2 to 8. A batch of at most k rows, a feature without a density of
+        these moments (constant, or of at most k/2 distinct values) is standardised only.
+    target : default "normal"
+        What y is distributed as before weight and bias: "normal", "uniform", "bimodal", an object
+        with `cdf` and `ppf`, a fitted density, or a `GaussianMixture`. See `nn.targets.as_target`.
+    feature_dim : {1, -1}, default 1
+        The dimension of the features: 1, or the last, as in (B, T, D).
+    sync : bool, default False
+        Take the moments of the union of the batches of all ranks of torch.distributed.
+
+    Attributes
+    ----------
+    running_mean, running_var : (num_features,)
+        BatchNorm's: moved by `momentum` towards each batch's mean and variance (divided by n - 1).
+    running_moments : (order + 1, num_features), or None at order 2
+        The law of recent batches, the mixture of all batches with the weights that `momentum` gives
+        them: its mean, from running_mean on, and its variance, both in units of
+        sqrt(running_var + eps); E z^i for i = 3..order and max abs(z) of z standardised by that
+        mean and variance. Unlike running_mean and running_var, which start at 0 and 1 and take some
+        1 / momentum batches to forget it, it is that of the batches alone; before the first it is
+        zeros and the test phase standardises by running_mean and running_var.
+    num_batches_tracked : ()
+        Number of batches.
+
+    Notes
+    -----
+    Shapes are (N, C) or (N, C, L), and back; with `feature_dim=-1` (..., C). One row gives the bias
+    with no gradient, and leaves the running statistics alone. A feature with NaN gives NaN, and its
+    running statistics stay. Where a number exceeds the dtype of the buffers, as that of a feature
+    with an outlier of 1e30 would in float32, these stay, too.
+
+    The test phase finds the density of the running moments on entering eval mode, on loading a
+    state in eval mode, or at the first batch in eval mode after the buffers were changed. What lies
+    beyond the data seen goes on straight.
+
+    Raises
+    ------
+    InputError
+        An argument breaks its rule; or, at a call, an input of another shape, an integer one, or an
+        empty one in training.
+
+    References
+    ----------
+    L. R. Mead and N. Papanicolaou, Maximum entropy in the problem of moments, J. Math. Phys. 25
+    (1984) 2404-2417.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import MomentNorm1d
+    >>> layer = MomentNorm1d(3, order=4)
+    >>> x = torch.distributions.Gamma(2.0, 1.0).sample((512, 3))
+    >>> y = layer(x)
+    >>> bool((y.argsort(dim=0) == x.argsort(dim=0)).all())
+    True
+    """
+
     DIMS: ClassVar[tuple[int, ...]] = (2, 3)
 
 
-class MomentNorm2d(_MomentNorm):
+class MomentNorm2d(MomentNorm):
+    """`MomentNorm1d` for (N, C, H, W): the moments of a channel are those over N, H and W."""
+
     DIMS: ClassVar[tuple[int, ...]] = (4,)
+
+
+def _order(order: Any) -> int:
+    """Return `order` if it is a whole number from 2 to 8."""
+    number = _checks.whole_number(order, "order", ORDERS[0])
+    return int(_checks.one_of(number, ORDERS, "order"))
 
 
 def _target(target: Any, *arguments: Any) -> Any:
     from distfit_nn.nn import targets
 
     return targets.as_target(target, *arguments)
-
-
-def _root(var: Tensor) -> Tensor:
-    """Return the square root of a variance, 1 of none."""
-    return torch.where(var > 0, var, 1.0).sqrt()
 
 
 def _version(buffer: Tensor) -> int:
@@ -209,16 +297,6 @@ def _same(first: list[tuple[Tensor, int]], second: list[tuple[Tensor, int]]) -> 
         one is other and count == counted
         for (one, count), (other, counted) in zip(first, second, strict=True)
     )
-
-
-def _scores(law: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the normal scores of a law at standardised places z (W,), and their slopes: (W, d)."""
-    shape, radius = law[2:-1].cpu(), moment_match.support_radius(law[-1].cpu())
-    multipliers, status = moment_match.solve(shape, radius)
-    solved = (status == moment_match.OK).to(z.device)
-    given = (part.cpu().numpy() for part in (multipliers, radius, z))
-    values, slopes = (torch.as_tensor(part, device=z.device) for part in moment_curve.curve(*given))
-    return torch.where(solved, values, z[:, None]), torch.where(solved, slopes, 1.0)
 
 
 def _carried(target: Any, scores: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,8 @@ that of all their rows in one. An average of moments that each batch was standar
 is not. A value counts for max |z| as long as for the last moment: its distance falls as the k-th
 root of its weight.
 
-A layer keeps a law as numbers without a unit, relative to its running mean and variance.
+A layer keeps a law as numbers without a unit, relative to its running mean and variance; before
+the first batch these are zeros.
 """
 
 from __future__ import annotations
@@ -26,15 +27,85 @@ def normal(order: int, mean: Tensor, var: Tensor) -> Tensor:
     return torch.cat([mean[None], var[None], rest[:, None].expand(-1, len(mean))])
 
 
-def relative(law: Tensor, mean: Tensor, unit: Tensor) -> Tensor:
-    """Return a law with its mean from `mean` on and its variance in units of `unit` (d,)."""
-    offset, ratio = (law[0] - mean) / unit, law[1] / (unit * unit)
-    return torch.cat([offset[None], ratio[None], law[2:]])
+def unit(var: Tensor, eps: float) -> Tensor:
+    """Return the length that a layer keeps its law in: sqrt(var + eps), 1 where that is 0."""
+    return _positive(var + eps).sqrt()
 
 
-def absolute(law: Tensor, mean: Tensor, unit: Tensor) -> Tensor:
+def relative(law: Tensor, mean: Tensor, length: Tensor) -> Tensor:
+    """Return a law with its mean counted from `mean`, in units of `length`; of no width, zeros."""
+    offset, ratio = (law[0] - mean) / length, law[1] / (length * length)
+    return torch.where(ratio > 0, torch.cat([offset[None], ratio[None], law[2:]]), 0.0)
+
+
+def absolute(kept: Tensor, mean: Tensor, length: Tensor) -> Tensor:
     """Return the law that `relative` was given."""
-    return torch.cat([(mean + law[0] * unit)[None], (law[1] * unit * unit)[None], law[2:]])
+    own, var = mean + kept[0] * length, kept[1] * length * length
+    return torch.cat([own[None], var[None], kept[2:]])
+
+
+def is_known(kept: Tensor) -> Tensor:
+    """Return which columns (d,) have a law: all zeros are none."""
+    return (kept[1] > 0) & kept.isfinite().all(dim=0)
+
+
+def followed(
+    state: tuple[Tensor, Tensor, Tensor],
+    batch: Tensor,
+    rate: Tensor,
+    share: Tensor,
+    rows: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return running mean, running variance and kept law after a batch.
+
+    Parameters
+    ----------
+    state : (d,), (d,), (k + 1, d)
+        Those before, of any floating dtype. The running mean and variance move by the `rate` as
+        BatchNorm's; the law by the `share`, or, where there was none, to that of the batch.
+    batch : (k + 1, d)
+        Its law, of float64. Columns that are not finite, or beyond the dtype of the state, count
+        for nothing.
+    rate, share : Tensor ()
+    rows : int
+        Of the batch, at least 2.
+    eps : float
+        Of the layer.
+    """
+    mean, var, kept = state
+    if batch.device.type != "cpu" or mean.dtype not in (torch.float32, torch.float64):
+        return _followed(state, batch, rate, share, rows, eps)
+    from distfit_nn.nn import running_law_kernel
+
+    arrays = [part.contiguous().numpy() for part in (mean, var, kept, batch)]
+    numbers = float(rate), float(share), rows / (rows - 1), eps, torch.finfo(mean.dtype).max
+    first, second, third = running_law_kernel.followed(*arrays, numbers)
+    return torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(third)
+
+
+def _followed(
+    state: tuple[Tensor, Tensor, Tensor],
+    batch: Tensor,
+    rate: Tensor,
+    share: Tensor,
+    rows: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same by operators of torch."""
+    dtype = state[0].dtype
+    mean, var, kept = (part.double() for part in state)
+    unbiased = batch[1] * (rows / (rows - 1))
+    largest = torch.finfo(dtype).max
+    counts = (batch[0].abs() <= largest) & (unbiased <= largest)
+    new_mean = torch.where(counts, torch.lerp(mean, batch[0], rate), mean).to(dtype)
+    new_var = torch.where(counts, torch.lerp(var, unbiased, rate), var).to(dtype)
+    known, law = is_known(kept), absolute(kept, mean, unit(var, eps))
+    mixed = torch.where(known, mixture(law, batch, share), batch)
+    new = torch.where(mixed.isfinite().all(dim=0), mixed, torch.where(known, law, 0.0))
+    # Relative to what the buffers will hold: what rounding takes from the mean stays in the law.
+    moved = relative(new, new_mean.double(), unit(new_var.double(), eps))
+    return new_mean, new_var, torch.where(counts, moved, kept).to(dtype)
 
 
 def mixture(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
@@ -49,14 +120,14 @@ def mixture(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     weights = torch.stack([1 - share, share]).reshape(2, -1)
     mean = torch.lerp(first[0], second[0], share)
     std, away = parts[:, 1].sqrt(), parts[:, 0] - mean
-    unit = _positive(torch.maximum(std, away.abs()).amax(dim=0))
-    about = _shifted(_central(parts[:, 2:-1], std / unit), away / unit)  # E u^i, i = 2..k
+    length = _positive(torch.maximum(std, away.abs()).amax(dim=0))
+    about = _shifted(_central(parts[:, 2:-1], std / length), away / length)  # E u^i, i = 2..k
     moments = (weights[:, None] * about).sum(dim=0)
     width = _positive(moments[0]).sqrt()
     high = moments[1:] / _powers(width, order)[3:]
-    reach = (parts[:, -1] * std + away.abs()) / (width * unit)
+    reach = (parts[:, -1] * std + away.abs()) / (width * length)
     held = torch.maximum(reach[0] * (1 - share) ** (1 / order), reach[1])
-    return torch.cat([torch.stack([mean, moments[0] * unit * unit]), high, held[None]])
+    return torch.cat([torch.stack([mean, moments[0] * length * length]), high, held[None]])
 
 
 def _positive(values: Tensor) -> Tensor:
