@@ -204,22 +204,19 @@ def solve(shape: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     third = shape.detach().double().cpu()
     wide = radius.detach().double().cpu()
     finite = third.isfinite().all(dim=0) & wide.isfinite()
-    steps = (torch.log(wide / RADIUS) / math.log(WIDER) - 1e-6).ceil().nan_to_num(-1.0)
-    steps = torch.where(finite & (steps < RADII), steps.clamp(min=0), -1).long()
     c, factors = np.zeros((d, order + 1)), np.zeros((d, order + 1, order + 1))
-    share, passes = np.ones(d), np.zeros(d, np.int64)
+    share = np.ones(d)
     if order > 2:
         known = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)[:, None].expand(3, d)
         kernel.solve(
             torch.cat([known, third]).T.contiguous().numpy(),
-            steps.numpy(),
+            torch.where(finite, wide, math.inf).numpy(),
             kernel.DOUBLE,
             moment_rules.rules(),
             kernel.new_work(order),
             c,
             factors,
             share,
-            passes,
         )
     found = torch.from_numpy(share)
     normal = torch.zeros(order, dtype=torch.float64)

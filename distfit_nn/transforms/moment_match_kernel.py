@@ -164,8 +164,9 @@ def forward(  # type: ignore[no-untyped-def]
         if size > 3 and n >= size and stats[VAR] > 0.0 and step >= 0:
             _whole(stats[THIRD:], moments[c])
             stats[SHARE], stats[PASSES] = solve_one(
-                moments[c], step, tolerances, rules, work, coefficients[c], factors[c]
-            )
+                moments[c], RADIUS * WIDER**step, stats[LOW], stats[HIGH], tolerances, rules, work,
+                coefficients[c], factors[c],
+            )  # fmt: skip
         total = stats[VAR] + eps
         if stats[SHARE] == 1.0:
             inverse = 1.0 / math.sqrt(total) if total > 0.0 else 0.0 * total
