@@ -38,6 +38,7 @@ class _CopulaNorm(ColumnNorm):
     knots: Tensor | None
     table: Tensor | None
     lookup: Tensor | None
+    rough: Tensor | None
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class _CopulaNorm(ColumnNorm):
             self._register(f"running_{name}", None if tables else (self.num_features,), options)
         self.register_buffer("lookup", None, persistent=False)
         self._token: object = None  # of the buffers that `lookup` was made from
-        self._is_fine = False  # whether `lookup` follows them closely enough
+        self.register_buffer("rough", None, persistent=False)  # features that `lookup` fails
 
     def _register(self, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]) -> None:
         """Register a buffer, or set it None."""
@@ -162,7 +163,7 @@ class _CopulaNorm(ColumnNorm):
         """Move the running table towards the shares of a batch."""
         knots, table = _present(self.knots), _present(self.table)
         before = table.clone()
-        moved(table, batch, rate)
+        moved(table, score_table.entries(batch), rate)
         off = score_table.misplaced(knots, table, rows)
         if bool(off.any()):
             self._lay(off.nonzero()[:, 0], before, x, rate)
@@ -188,7 +189,7 @@ class _CopulaNorm(ColumnNorm):
         old = score_table.shares(knots[:, off], before[:, off], at)
         share = torch.as_tensor(rate, dtype=old.dtype, device=old.device)
         knots[:, off] = at.to(knots.dtype)
-        table[:, off] = torch.lerp(old, fresh, share).to(table.dtype)
+        table[:, off] = score_table.entries(torch.lerp(old, fresh, share)).to(table.dtype)
 
     def _track_line(self, x: Tensor, z: Tensor, rate: Tensor | float) -> None:
         """Move the running moments of x and of its scores."""
@@ -223,7 +224,9 @@ class _CopulaNorm(ColumnNorm):
                 return
             level = score_table.levels(torch.float64, mean.device)
             _present(self.knots).copy_(mean + std * level)
-            _present(self.table).copy_(torch.special.ndtr(level).expand(-1, self.num_features))
+            share = torch.special.ndtr(-level.abs())
+            start = torch.where(level > 0, -share, share)
+            _present(self.table).copy_(start.expand(-1, self.num_features))
 
     def _of_running(self, x: Tensor) -> Tensor:
         weight, bias = self.line(x.dtype)
@@ -232,13 +235,18 @@ class _CopulaNorm(ColumnNorm):
         fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
         if not fixed and self._token != self._buffers_token():
             self._prepare()
-        learns = self.target is not None and self.target.learnable
-        if self.lookup is None or not self._is_fine:
-            z = self._by_search(x)
-            return with_line(self._shaped(z), weight, bias)
-        if learns:
-            return with_line(self._shaped(lookup.look_up(x, self.lookup, None, None)), weight, bias)
-        return lookup.look_up(x, self.lookup, weight, bias)
+        if self.lookup is None or self.rough is None:
+            return with_line(self._shaped(self._by_search(x, None)), weight, bias)
+        holds_target = self.target is not None and not self.target.learnable
+        if len(self.rough) == 0 and (self.target is None or holds_target):
+            return lookup.look_up(x, self.lookup, weight, bias)
+        if len(self.rough) and holds_target:
+            z = self._by_search(x, None)
+        else:
+            z = lookup.look_up(x, self.lookup, None, None)
+        if len(self.rough) and not holds_target:
+            z = z.index_copy(1, self.rough, self._by_search(x, self.rough))
+        return with_line(self._shaped(z), weight, bias)
 
     def _shaped(self, z: Tensor) -> Tensor:
         """Return scores as those of the target."""
@@ -252,11 +260,13 @@ class _CopulaNorm(ColumnNorm):
         slope = torch.where(var > 0, cov / torch.where(var > 0, var, 1.0), 0.0)
         return (x - mean[:, None]) * slope[:, None] + score[:, None]
 
-    def _by_search(self, x: Tensor) -> Tensor:
-        """Return the scores of blocks x by the table itself: exact, and slow."""
-        knots, table = _present(self.knots).to(x.dtype), _present(self.table)
+    def _by_search(self, x: Tensor, some: Tensor | None) -> Tensor:
+        """Return the scores of some features of blocks x, or of all, by the table itself."""
+        knots, table = _present(self.knots), _present(self.table)
+        if some is not None:
+            x, knots, table = x[:, some], knots[:, some], table[:, some]
         z = score_table.scores(table).to(x.dtype)
-        found, _ = score_table.cubic(knots, z, layout.columns(x))
+        found, _ = score_table.cubic(knots.to(x.dtype), z, layout.columns(x))
         return layout.from_columns(found, x)
 
     def _buffers_token(self) -> object:
@@ -271,7 +281,7 @@ class _CopulaNorm(ColumnNorm):
             return
         shape = None if self.target is None or self.target.learnable else self._shaped
         with torch.no_grad():
-            self.lookup, self._is_fine = score_table.fast(_present(self.knots), self.table, shape)
+            self.lookup, self.rough = score_table.fast(_present(self.knots), self.table, shape)
         self._token = self._buffers_token()
 
     def extra_repr(self) -> str:
@@ -358,11 +368,11 @@ class CopulaNorm1d(_CopulaNorm):
 
     Notes
     -----
-    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C). Shares of a
-    batch at the knots are averaged with the momentum; knots stay where they are unless a column has
-    moved away from them. Until the first batch the table is that of N(0, 1), so that z is x held at
-    -4 and 4. "linear" has the buffers `running_mean`, `running_var`, `running_score` and
-    `running_cov` instead.
+    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C); above the
+    middle knot, `table` has F - 1 for F, which keeps its digits. Shares of a batch at the knots are
+    averaged with the momentum; knots stay where they are unless a column has moved away from them.
+    Until the first batch the table is that of N(0, 1), so that z is x, held at -4 and 4. "linear"
+    has the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead.
 
     A batch of one row, and a constant feature, give the bias, with gradient 0; one row leaves the
     running statistics as they are. A NaN, or infinities in more than a tenth of a feature, make

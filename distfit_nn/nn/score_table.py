@@ -1,7 +1,8 @@
 """Running tables of normal scores: distribution functions at adaptive knots, averaged.
 
-A column has KNOTS knots t_k and there the running mean of its batches' soft shares F(t_k). Shares
-are linear in the data, so that at fixed knots the mean over batches is that of their union. The
+A column has KNOTS knots t_k and there the running mean of its batches' soft shares F(t_k); above
+the middle knot F(t_k) - 1 is kept, so that either tail has its digits. Shares are linear in the
+data, so that at fixed knots the mean over batches is that of their union. The
 knots were laid where the running scores Phi^{-1}(F) were LEVELS, evenly spaced from -SPAN to SPAN:
 atoms, modes and heavy tails all get as many as their share of the score. A knot whose score has
 since moved by more than `hysteresis` lets the knots of its column be laid anew, on what the
@@ -42,8 +43,19 @@ def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @cache
+def upper(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return 1 for the knots above the middle one, 0 for the others (K, 1)."""
+    return (levels(dtype, device) > 0).to(dtype)
+
+
+def entries(shares: Tensor) -> Tensor:
+    """Return what a table holds of shares (K, d) at its knots."""
+    return shares - upper(shares.dtype, shares.device)
+
+
+@cache
 def hysteresis(dtype: torch.dtype, device: torch.device, rows: int) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest share (K, 1) that a knot may have before it is laid anew.
+    """Return the least and the largest entry (K, 1) that a knot may have before it is laid anew.
 
     Its score may be off by 0.375, and more where batches of few rows know less. Beyond 2 it may be
     any that is further out: a batch knows little of its tails.
@@ -52,7 +64,7 @@ def hysteresis(dtype: torch.dtype, device: torch.device, rows: int) -> tuple[Ten
     leeway = 0.375 + 2 / rows**0.5 + 0.5 * (level.abs() - 2).clamp(min=0)
     low, high = torch.special.ndtr(level - leeway), torch.special.ndtr(level + leeway)
     low, high = torch.where(level < -2, 0.0, low), torch.where(level > 2, 1.0, high)
-    return low.to(dtype), high.to(dtype)
+    return entries(low).to(dtype), entries(high).to(dtype)
 
 
 class Batch(NamedTuple):
@@ -64,8 +76,11 @@ class Batch(NamedTuple):
 
 
 def scores(table: Tensor) -> Tensor:
-    """Return the normal scores of shares."""
-    return torch.special.ndtri(table.to(torch.float64)).clamp(-BOUND, BOUND)
+    """Return the normal scores of a table, in float64."""
+    entry = table.to(torch.float64)
+    above = upper(torch.float64, table.device) > 0
+    size = torch.special.ndtri(torch.where(above, -entry, entry).clamp(0, 1))
+    return torch.where(above, -size, size).clamp(-BOUND, BOUND)
 
 
 def misplaced(knots: Tensor, table: Tensor, rows: int) -> Tensor:
@@ -75,7 +90,7 @@ def misplaced(knots: Tensor, table: Tensor, rows: int) -> Tensor:
     # Of a column that is constant but for rounding no knots are better than others.
     size = torch.maximum(knots[0].abs(), knots[-1].abs())
     near = knots[-1] - knots[0] <= 256 * torch.finfo(knots.dtype).eps * size
-    return off & ~(near & (table[0] < 0.5) & (table[-1] > 0.5))
+    return off & ~(near & (table[0] < 0.5) & (table[-1] > -0.5))
 
 
 def between(places: Tensor, values: Tensor, at: Tensor) -> Tensor:
@@ -127,7 +142,7 @@ def laid(knots: Tensor, table: Tensor, batch: Batch, rate: Tensor | float) -> Te
     level = levels(at.dtype, at.device).expand(at.shape)
     fresh = torch.special.ndtr(between(at, level, places))
     mixed = torch.lerp(shares(knots, table, places), fresh, torch.as_tensor(rate, dtype=at.dtype))
-    score = scores(mixed).cummax(dim=0).values
+    score = torch.special.ndtri(mixed).clamp(-BOUND, BOUND).cummax(dim=0).values
     # Where the score stays the same, a knot is at the inner end.
     inner = torch.where(level < 0, level + SAME, level - SAME)
     rows, wanted = score.T.contiguous(), inner.T.contiguous()
@@ -188,8 +203,8 @@ def through(x: Tensor, y: Tensor, slope: Tensor, at: Tensor) -> tuple[Tensor, Te
     return value, torch.where(inside, (m0 + t * (2 * b + 3 * t * c)) / some, 0.0)
 
 
-def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tensor, bool]:
-    """Return the `lookup` table that is nearest to a running one, and whether it is near enough.
+def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
+    """Return the `lookup` table that is nearest to a running one, and which columns it fails.
 
     A `lookup` table has its own grid, fine around a centre only. That is where the score rises most
     steeply; of a few scales the best is taken, column by column, by the scores at the knots and
@@ -209,7 +224,7 @@ def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tens
         better = off < error[bad]
         scale[bad[better]], error[bad[better]] = other[better], off[better]
     packed = _packed(places, score, centre, scale, shape)
-    return packed.to(table.dtype), bool((error <= GOOD**2).all())
+    return packed.to(table.dtype), (error > GOOD**2).nonzero()[:, 0]
 
 
 def _error(knots: Tensor, score: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
