@@ -33,7 +33,9 @@ class LearnedNorm(ColumnNorm):
         """What the penalty counts beside the loss."""
         raise NotImplementedError
 
-    def _register_learned(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+    def _register_learned(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
         """Make what is learnt, and the buffers for the first batch; a scale of 0 means none yet."""
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.shift = nn.Parameter(torch.zeros(self.num_features, **options))
@@ -58,8 +60,8 @@ class LearnedNorm(ColumnNorm):
     @property
     def sigma(self) -> Tensor:
         """The deviation of each feature (C,) by which x - mu is divided, without graph."""
-        return (self._started()[1] * _cut(self.log_scale.double()).exp()).detach().to(
-            self.shift.dtype
+        return (
+            (self._started()[1] * _cut(self.log_scale.double()).exp()).detach().to(self.shift.dtype)
         )
 
     def _started(self) -> tuple[Tensor, Tensor]:

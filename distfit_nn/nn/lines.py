@@ -16,7 +16,6 @@ from torch import Tensor
 from distfit_nn.nn import column_work
 
 
-
 def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the (biased) variance of each feature, float64 (C,), without graph.
 

@@ -71,7 +71,9 @@ class TrimmedNorm1d(ColumnNorm):
             sync=sync,
         )
         ones = torch.ones(self.num_features, device=device, dtype=dtype)
-        self.register_buffer("running_mean", torch.zeros_like(ones) if track_running_stats else None)
+        self.register_buffer(
+            "running_mean", torch.zeros_like(ones) if track_running_stats else None
+        )
         self.register_buffer("running_var", ones if track_running_stats else None)
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
