@@ -21,6 +21,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.nn import fused
 from distfit_nn.nn.base import ColumnNorm
 from distfit_nn.nn.conversion import Conversion, Row
+from distfit_nn.nn.trimmed_norm import TrimmedNorm1d
 
 _PARAMETERS = ("weight", "bias")
 _STATISTICS = ("running_mean", "running_var")
@@ -40,6 +41,7 @@ _HOOKS = (
     "_load_state_dict_post_hooks",
 )
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_OF = "running mean and variance were those of"
 _FORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INPUTS = {1: (2, 3), 2: (4,), 3: (5,)}  # how many dimensions those take
 _ANY_DIMS = (2, 3, 4, 5)  # those of a SyncBatchNorm
@@ -324,6 +326,10 @@ def _row(
 ) -> Row:
     added = tuple(name for name, _ in new.named_parameters() if name not in _PARAMETERS)
     notes = [note] if note else []
+    if isinstance(norm, TrimmedNorm1d) and "running_var" in kept:
+        notes.append(f"{_OF} the central 90%, are of all values now")
+    if isinstance(new, TrimmedNorm1d) and "running_var" in kept:
+        notes.append(f"{_OF} all values, are of the central 90% now")
     if getattr(norm, "process_group", None) is not None:
         notes.append("its process group is dropped")
     if isinstance(norm, nn.LayerNorm) != isinstance(new, nn.LayerNorm):
