@@ -641,3 +641,17 @@ error of a term and up to 16 units for 64 roundings that differ in sign."""
 LAYER32 = 4e-6
 """A line on float32, relative to the largest value: a difference, a product and a sum, each rounded
 once, of numbers up to ten times the result."""
+
+
+def target_distance(n: int) -> float:
+    """Distance by Kolmogorov of n outputs of a layer from its target.
+
+    In training that of ranks is 1 / (2 n); moments, and running statistics of another sample of n,
+    move it by KOLMOGOROV / sqrt(n) at most; that again for what soft ranks and tables round off.
+    """
+    return float(2 * KOLMOGOROV / np.sqrt(n))
+
+
+TEST_PHASE_OF_TARGET = 0.04
+"""RMS difference of the phases in standard deviations: 0.02 as the layers promise of scores, and as
+much for slopes of the target of up to 2 and two samples of 20,000."""
