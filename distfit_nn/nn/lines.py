@@ -7,8 +7,6 @@ y = (x - center) * factor + offset.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -38,8 +38,7 @@ quick = njit(
 summing = njit(**OPTIONS, fastmath={"contract", "reassoc", "nsz"})
 
 
-@intrinsic
-def wide(_typing):  # type: ignore[no-untyped-def]
+def _wide(_typing):  # type: ignore[no-untyped-def]
     """Let the compiler use the widest vectors there are in the function that calls this.
 
     It prefers half of 512 bits, for the sake of code that uses them now and then; loops as long
@@ -52,6 +51,8 @@ def wide(_typing):  # type: ignore[no-untyped-def]
 
     return types.none(), generate
 
+
+wide: Any = intrinsic(_wide)
 
 int_bits, of_int_bits = (
     _same_bits(types.float32, types.int32),
@@ -264,7 +265,8 @@ def _cut(log, limit):  # type: ignore[no-untyped-def]
 def fill(logs, weight, bias, rooms):  # type: ignore[no-untyped-def]
     """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH); tell if the plain shift will do.
 
-    That is so where all exponents are 1 and no inner gain is very large. `logs` holds the logarithms of the gains and of the exponent: three of log-shift, two of sqrt.
+    That is so where all exponents are 1 and no inner gain is very large. `logs` holds the
+    logarithms of the gains and of the exponent: three of log-shift, two of sqrt-shift.
     """
     plain = True
     for j in range(len(weight)):

@@ -78,9 +78,10 @@ class TrimmedNorm1d(ColumnNorm):
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
         columns = layout.columns(x)
-        share = _shares(columns.detach())
+        share, origin = _shares(columns.detach())
         kept = len(columns) - 2 * (len(columns) // SHARE)
-        wide, counts, share = columns.double(), share > 0, share.double()
+        # Values are taken from one of them: those of a constant column are exactly 0.
+        wide, counts = columns.double() - origin, share > 0
         # What is left out may be infinite: it is out before anything is added up.
         mean = (torch.where(counts, wide, 0.0) * share).sum(0) / kept
         off = torch.where(counts, wide - mean, 0.0)
@@ -91,7 +92,7 @@ class TrimmedNorm1d(ColumnNorm):
         z = ((near - mean) / deviation).clamp(-CUT, CUT).to(x.dtype)
         y = with_line(layout.from_columns(z, x), *self.line(x.dtype))
         unbiased = variance.detach() * (kept / max(kept - 1, 1))
-        return y, (mean.detach(), unbiased)
+        return y, (mean.detach() + origin, unbiased)
 
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
         if rows == 1 or self.running_mean is None or self.running_var is None:
@@ -126,24 +127,24 @@ class TrimmedNorm2d(TrimmedNorm1d):
     DIMS: ClassVar[tuple[int, ...]] = (4,)
 
 
-def _shares(x: Tensor) -> Tensor:
-    """Return what each value of columns (n, C) counts: 1, 0, or a share between ties at an end.
+def _shares(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each value of columns (n, C) counts, and the lowest that does (C,), in float64.
 
-    A column with a NaN is NaN.
+    It is 1, 0, or a share between ties at an end; NaN in a column with a NaN.
     """
     n, out = len(x), len(x) // SHARE
     low, high = _ends(x, out)
-    inside = ((x > low) & (x < high)).to(x.dtype)
+    inside = ((x > low) & (x < high)).double()
     below, above = (x < low).sum(0), (x > high).sum(0)
     at_low, at_high = x == low, x == high
-    few, many = at_low.sum(0), at_high.sum(0)
+    few, many = at_low.sum(0).double(), at_high.sum(0).double()
     share_low = (below + few - out) / few
     share_high = (above + many - out) / many
     # Where all that remains is one value, it is both ends.
     share_low = torch.where(low == high, (n - 2 * out) / few, share_low)
-    shares = torch.where(at_high, share_high.to(x.dtype), inside)
-    shares = torch.where(at_low, share_low.to(x.dtype), shares)
-    return torch.where(x.isnan().any(0), torch.nan, shares)
+    shares = torch.where(at_high, share_high, inside)
+    shares = torch.where(at_low, share_low, shares)
+    return torch.where(x.isnan().any(0), torch.nan, shares), low.double()
 
 
 def _ends(x: Tensor, out: int) -> tuple[Tensor, Tensor]:

@@ -174,11 +174,11 @@ def test_a_far_divergence_grows_like_a_logarithm():
 
 
 def test_the_divergence_alone_brings_mean_and_deviation_to_zero_and_one():
-    layer = KLNorm1d(3, kl_weight=1.0)
+    layer = KLNorm1d(3, kl_weight=3.0)
     layer(sample((64, 3)))
     optimiser = torch.optim.SGD([layer.shift, layer.log_scale], 0.1)
     x = 2 + 3 * sample((64, 3), 1)
-    for _ in range(3000):
+    for _ in range(1000):
         optimiser.zero_grad()
         layer(x).backward(torch.zeros(64, 3))
         optimiser.step()

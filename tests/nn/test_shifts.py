@@ -287,7 +287,7 @@ def test_large_inputs_are_shared_between_threads(kind):
     for shape in ((440, 300), (3, 300, 150)):
         x, g = sample(shape), sample(shape, 1)
         found = with_gradients(layer, x, g)
-        parts = [with_gradients(layer, *both) for both in zip(x.split(1), g.split(1), strict=True)]
+        parts = [with_gradients(layer, *both) for both in zip(x.chunk(3), g.chunk(3), strict=True)]
         assert torch.equal(found[0], torch.cat([part[0] for part in parts]))
         for i in range(2, len(found)):
             total = sum(part[i].double() for part in parts)
