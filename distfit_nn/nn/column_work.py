@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def in_parts(task: Callable[[int, int], None], count: int, size: int) -> None:
         return
     edges = [count * i // workers for i in range(workers + 1)]
     with ThreadPoolExecutor(workers - 1) as pool:
-        others = [pool.submit(task, *part) for part in zip(edges[1:-1], edges[2:], strict=True)]
+        others = [pool.submit(task, *part) for part in list(pairwise(edges))[1:]]
         task(edges[0], edges[1])
         for other in others:
             other.result()

@@ -1,9 +1,9 @@
-"""Layers that learn their mean and deviation: by a Kullback-Leibler divergence, and by likelihood."""
+"""Layers that learn their mean and deviation, by a Kullback-Leibler divergence or by likelihood."""
 
 from __future__ import annotations
 
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -114,9 +114,9 @@ class KLNorm1d(LearnedNorm):
         """What the divergence counts."""
         return self.kl_weight
 
-    def _of_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_moments(self, xp: Any, mean: Any, variance: Any) -> tuple[Any, Any, Any]:
         inside = variance + self.eps
-        divergence = 0.5 * (mean * mean + variance - 1.0 - inside.log())
+        divergence = 0.5 * (mean * mean + variance - 1.0 - xp.log(inside))
         return divergence, mean, 1.0 - 1.0 / inside
 
     # The closed form
@@ -232,8 +232,8 @@ class MLENorm1d(LearnedNorm):
         """What the objective counts."""
         return self.mle_weight
 
-    def _of_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return 0.5 * (mean * mean + variance), mean, torch.ones_like(variance)
+    def _of_moments(self, xp: Any, mean: Any, variance: Any) -> tuple[Any, Any, Any]:
+        return 0.5 * (mean * mean + variance), mean, xp.ones_like(variance)
 
     def extra_repr(self) -> str:
         """Return the arguments, as BatchNorm shows them."""

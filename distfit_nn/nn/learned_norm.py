@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -16,6 +17,9 @@ from distfit_nn.nn.base import ColumnNorm, Statistics
 
 FAR = 50.0  # where a penalty begins to grow like a logarithm
 LIMIT = 30.0  # the logarithm of a deviation, in units of that of the first batch, is cut to +-30
+
+
+Moments = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 
 class LearnedNorm(ColumnNorm):
@@ -44,10 +48,10 @@ class LearnedNorm(ColumnNorm):
         self.register_buffer("scale", torch.zeros(self.num_features, **options))
         self.last_penalty: Tensor | None = None
 
-    def _of_moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_moments(self, xp: Any, mean: Any, variance: Any) -> tuple[Any, Any, Any]:
         """Return the penalty of each feature, with the mean and variance of z, and its slopes.
 
-        The slopes are those by the mean, and twice that by the variance.
+        The slopes are those by the mean, and twice that by the variance. `xp` is numpy or torch.
         """
         raise NotImplementedError
 
@@ -139,7 +143,7 @@ class LearnedNorm(ColumnNorm):
         center, scale = self._first(mean.detach(), variance.detach(), rows)
         factor, offset = self._map(scale, torch.float64)
         of_z = (mean - center) * factor + offset, variance * factor * factor
-        return _damped(self._of_moments(*of_z)[0]).sum()
+        return _damped(torch, self._of_moments(torch, *of_z)[0]).sum()
 
     def _start(self) -> None:
         self.center.zero_()
@@ -168,12 +172,6 @@ def _cut(log_scale: Tensor) -> Tensor:
     return log_scale + (log_scale.clamp(-LIMIT, LIMIT) - log_scale).detach()
 
 
-def _damped(penalty: Tensor) -> Tensor:
-    """Return a penalty that grows like a logarithm from FAR on."""
-    far = FAR * (1 + (penalty.clamp(min=FAR) / FAR).log())
-    return torch.where(penalty > FAR, far, penalty)
-
-
 class _Standardised(Function):
     """y = weight * z + bias, and the penalty (C,), whose gradient joins that of y by itself.
 
@@ -196,20 +194,13 @@ class _Standardised(Function):
         variance: Tensor,
         rows: int,
         share: float,
-        of_moments: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
+        of_moments: Moments,
     ) -> tuple[Tensor, Tensor]:
-        shrink = torch.exp(-log_scale.double().clamp(-LIMIT, LIMIT))
-        f, o = shrink / scale, -shift.double() * shrink
-        factor, offset = (f, o) if weight is None else (f * weight, o * weight)
-        table = torch.stack((center, factor, offset if bias is None else offset + bias))
-        plain, by_mean, by_spread = of_moments(distance * f + o, variance * f * f)
-        damping = share * (FAR / plain.clamp(min=FAR))
-        level, slope = damping * by_mean, damping * by_spread * f  # by o, and by d in units of f
-        by_f = level * distance + slope * variance
-        extra = torch.stack(((level - slope * distance) * f, slope * f))
-        own = torch.stack((f, o, shrink, rows * by_f, rows * level))
+        xp, numbers = _numbers(center, scale, shift, log_scale, weight, bias, distance, variance)
+        with np.errstate(all="ignore"):
+            *parts, penalty = _parts(xp, numbers, rows, share, of_moments)
+        table, extra, own, penalty = (torch.as_tensor(part) for part in (*parts, penalty))
         ctx.save_for_backward(x, weight, bias, shift, table, extra, own)
-        penalty = _damped(plain)
         ctx.mark_non_differentiable(penalty)
         return lines.line(x, table), penalty
 
@@ -235,20 +226,19 @@ class _Slopes(Function):
         extra: Tensor,
         own: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        by_x, (total, tilted) = lines.line_slopes(gradient, x, table, extra)
-        f, o, shrink, by_f, by_o = own
-        by_weight = None if weight is None else (f * tilted + o * total).to(weight.dtype)
-        if weight is not None:
-            tilted, by_line = tilted * weight, total * weight
-        else:
-            by_line = total
-        by_f, by_o = by_f + tilted, by_o + by_line
+        by_x, sums = lines.line_slopes(gradient, x, table, extra)
+        _, (line, found, mine) = _numbers(weight, sums, own)
+        with np.errstate(all="ignore"):
+            shrunk, scaled, by_weight = _chained(line, found, mine)
+        by_shift, by_scale, by_line, by_bias = (
+            torch.as_tensor(part).to(shift.dtype) for part in (shrunk, scaled, by_weight, found[0])
+        )
         return (
             by_x,
-            (-by_o * shrink).to(shift.dtype),
-            (-(by_f * f + by_o * o)).to(shift.dtype),
-            by_weight,
-            None if bias is None else total.to(bias.dtype),
+            by_shift,
+            by_scale,
+            None if weight is None else by_line,
+            None if bias is None else by_bias,
         )
 
     @staticmethod
@@ -258,3 +248,49 @@ class _Slopes(Function):
     @staticmethod
     def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
         raise RuntimeError("a layer with a penalty can be differentiated once, not twice")
+
+
+# Numbers of features are taken by NumPy where they are at hand: it takes a third of the time for as
+# few of them. `xp` is the one or the other, float64 (C,) all.
+
+
+def _numbers(*given: Tensor | None) -> tuple[Any, tuple[Any, ...]]:
+    """Return what computes with numbers of features, and the numbers for it."""
+    first = next(part for part in given if part is not None)
+    wide = tuple(None if part is None else part.detach().double() for part in given)
+    if first.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch, wide
+    return np, tuple(None if part is None else part.numpy() for part in wide)
+
+
+def _parts(
+    xp: Any, numbers: tuple[Any, ...], rows: int, share: float, of_moments: Moments
+) -> tuple[Any, Any, Any, Any]:
+    """Return the table of the line, its extra gradients, what chains them, and the penalty."""
+    center, scale, shift, log_scale, weight, bias, distance, variance = numbers
+    shrink = xp.exp(-xp.clip(log_scale, -LIMIT, LIMIT))
+    f, o = shrink / scale, -shift * shrink
+    factor, offset = (f, o) if weight is None else (f * weight, o * weight)
+    table = xp.stack((center, factor, offset if bias is None else offset + bias))
+    plain, by_mean, by_spread = of_moments(xp, distance * f + o, variance * f * f)
+    damping = share * FAR / xp.clip(plain, FAR, None)
+    level, slope = damping * by_mean, damping * by_spread * f  # by o, and by d in units of f
+    extra = xp.stack(((level - slope * distance) * f, slope * f))
+    own = xp.stack((f, o, shrink, rows * (level * distance + slope * variance), rows * level))
+    return table, extra, own, _damped(xp, plain)
+
+
+def _chained(weight: Any, found: Any, own: Any) -> tuple[Any, Any, Any]:
+    """Return the gradients by shift, log_scale and weight, of the sums of g and of g d."""
+    total, tilted = found
+    f, o, shrink, by_f, by_o = own
+    by_weight = f * tilted + o * total
+    by_f = by_f + (tilted if weight is None else tilted * weight)
+    by_o = by_o + (total if weight is None else total * weight)
+    return -by_o * shrink, -(by_f * f + by_o * o), by_weight
+
+
+def _damped(xp: Any, penalty: Any) -> Any:
+    """Return a penalty that grows like a logarithm from FAR on."""
+    far = FAR * (1 + xp.log(xp.clip(penalty, FAR, None) / FAR))
+    return xp.where(penalty > FAR, far, penalty)
