@@ -31,13 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn._threads import threads
-from distfit_nn.copula import (
-    hard_kernel,
-    rank_kernel,
-    relative_kernel,
-    slope_kernel,
-    sort_kernel,
-)
+from distfit_nn.copula import hard_kernel, rank_kernel, relative_kernel, slope_kernel, sort_kernel
 from distfit_nn.copula.chain_kernel import Work, workspace
 from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
 from distfit_nn.copula.rank_kernel import BELOW, BOTH, NORMAL
@@ -223,10 +217,9 @@ def relative_scores(
 ) -> tuple[Array, ...]:
     """Return weight * scores + bias of strengths over scales, and more of the columns.
 
-    The scale is (q90 - q10) / 2.563, or the standard deviation where that is 0, and sqrt(scale^2 +
-    floor^2) stands for it. It is returned, (d,), and so are the soft shares (d, K) at knots (d, K),
-    each row going up; K may be 0. With `keep`, what `line_slopes` needs follows: the rates,
-    strength / scale, but 0 for constant columns; the scores (d, n); and the three parts of `Kept`.
+    The scales (d,), see `relative_kernel`, are returned, and so are the soft shares (d, K) at knots
+    (d, K), each row going up. With `keep`, what `line_slopes` needs follows: the rates, strength /
+    scale, but 0 for constant columns; the scores (d, n); and the three parts of `Kept`.
     """
     n, d = size(x)
     line = np.array(weight, x.dtype), np.array(bias, x.dtype)

@@ -235,16 +235,13 @@ class _CopulaNorm(ColumnNorm):
         fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
         if not fixed and self._token != self._buffers_token():
             self._prepare()
-        if self.lookup is None or self.rough is None:
-            return with_line(self._shaped(self._by_search(x, None)), weight, bias)
         holds_target = self.target is not None and not self.target.learnable
+        if self.lookup is None or self.rough is None or (len(self.rough) and holds_target):
+            return with_line(self._shaped(self._by_search(x, None)), weight, bias)
         if len(self.rough) == 0 and (self.target is None or holds_target):
             return lookup.look_up(x, self.lookup, weight, bias)
-        if len(self.rough) and holds_target:
-            z = self._by_search(x, None)
-        else:
-            z = lookup.look_up(x, self.lookup, None, None)
-        if len(self.rough) and not holds_target:
+        z = lookup.look_up(x, self.lookup, None, None)
+        if len(self.rough):
             z = z.index_copy(1, self.rough, self._by_search(x, self.rough))
         return with_line(self._shaped(z), weight, bias)
 
@@ -377,8 +374,6 @@ class CopulaNorm1d(_CopulaNorm):
     A batch of one row, and a constant feature, give the bias, with gradient 0; one row leaves the
     running statistics as they are. A NaN, or infinities in more than a tenth of a feature, make
     that feature NaN, and it has no part in its running statistics.
-
-    Gradients exist once: differentiating them raises a RuntimeError.
 
     Raises
     ------

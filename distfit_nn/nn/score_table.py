@@ -90,7 +90,7 @@ def misplaced(knots: Tensor, table: Tensor, rows: int) -> Tensor:
     # Of a column that is constant but for rounding no knots are better than others.
     size = torch.maximum(knots[0].abs(), knots[-1].abs())
     near = knots[-1] - knots[0] <= 256 * torch.finfo(knots.dtype).eps * size
-    return off & ~(near & (table[0] < 0.5) & (table[-1] > -0.5))
+    return off & ~(near & (table[0] <= 0.5) & (table[-1] >= -0.5))
 
 
 def between(places: Tensor, values: Tensor, at: Tensor) -> Tensor:
