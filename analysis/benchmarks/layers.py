@@ -89,16 +89,10 @@ def forward(layer: nn.Module, x: Tensor, graph: bool) -> Call:
     return call
 
 
-def phases(layer: nn.Module, x: Tensor) -> dict[str, Call]:
-    """Return what is timed of a layer, each to be called before the next is made.
-
-    The layer has seen some batches before it goes into eval mode.
-    """
+def training_phase(layer: nn.Module, x: Tensor) -> dict[str, Call]:
+    """Return what is timed of a layer in training, after which it has seen some batches."""
     given = x.detach().clone().requires_grad_()
-    training = both_ways(layer.train(), given)
-    for _ in range(3):
-        training()
-    return {"training": training}
+    return {"training": both_ways(layer.train(), given)}
 
 
 def eval_phases(layer: nn.Module, x: Tensor) -> dict[str, Call]:
@@ -115,7 +109,7 @@ def compared(
     peer = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(shape[1])
     layer = make(shape[1])
     out = {}
-    for made in (phases, eval_phases):
+    for made in (training_phase, eval_phases):
         pair = made(layer, x), made(peer, x)
         for phase in pair[0]:
             calls = {"layer": pair[0][phase], "peer": pair[1][phase]}
