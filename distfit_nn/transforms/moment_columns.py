@@ -22,6 +22,7 @@ from distfit_nn.copula.sort_kernel import TILE
 from distfit_nn.transforms import moment_match_kernel, moment_rules
 from distfit_nn.transforms import moment_solve_kernel as solver
 from distfit_nn.transforms import moment_table_kernel as tables
+from distfit_nn.transforms.moment_patient import solve_rest
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -113,6 +114,7 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
     y = np.empty((d, n), x.dtype).T if along else np.empty((n, d), x.dtype)
     numbers, moments = np.empty((d, moment_match_kernel.NUMBERS)), np.empty((d, size))
     coefficients, factors = np.empty((d, size)), np.empty((d, size, size))
+    ranges = np.empty((d, 3))
     table = np.empty((d, 2, count + 1))
     tolerances = solver.DOUBLE if x.dtype == np.float64 else solver.SINGLE
     rules = moment_rules.rules()
@@ -126,9 +128,13 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
         here = slice(first, last)
         rows = room.columns(x, first, last, 0)
         out = y.T[here] if along else rows
+        some = (part[here] for part in (numbers, ranges, moments, coefficients, factors))
+        stats, ends, *solution = some
+        moment_match_kernel.prepare(rows, tolerances, rules, work, stats, ends, *solution)
+        solve_rest(solution[0], ends, stats[:, moment_match_kernel.SHARE], *solution[1:])
         moment_match_kernel.forward(
-            rows, weight[here], bias[here], eps, tolerances, rules, work, constants, room.table,
-            numbers[here], moments[here], coefficients[here], factors[here], table[here], out,
+            rows, weight[here], bias[here], eps, constants, room.table, stats, ends, solution[1],
+            table[here], out,
         )  # fmt: skip
         room.store(out, first, y)
 

@@ -13,7 +13,6 @@ cubics; the gradient is the exact adjoint of the table, by way of the values and
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -30,6 +29,8 @@ from distfit_nn.transforms.moment_rules import MARGIN, RADII, RADIUS, WIDER
 ORDERS = (2, 8)
 OK, REGULARISED, AFFINE, INVALID = range(4)
 PANEL, EDGES = 8, 161  # Gauss nodes of a panel, and edges of panels besides the nodes of a table
+CHUNK = 64  # panels at a time
+SEEN = 4.0  # how far data are thought to reach where only their moments are known
 LARGEST, LEAST = 700.0, 1e-290  # exponents and masses are cut
 
 
@@ -121,11 +122,11 @@ def _moments(numbers: Tensor, order: int) -> Moments:
         columns[kernel.VAR],
         columns[third : third + order - 2],
         support_radius(reach),
-        _status(columns[kernel.SHARE], columns[kernel.MEAN].isfinite()),
+        status_of(columns[kernel.SHARE], columns[kernel.MEAN].isfinite()),
     )
 
 
-def _status(share: Tensor, finite: Tensor) -> Tensor:
+def status_of(share: Tensor, finite: Tensor) -> Tensor:
     """Return the status of columns from the share of N(0, 1) in their moments."""
     status = (share > 0).long() + (share >= 1).long()
     return torch.where(finite, status, INVALID)
@@ -190,6 +191,65 @@ def _plain(values: Tensor) -> Any:
     return values.detach().to(torch.float64).contiguous().numpy()
 
 
+class Solution(NamedTuple):
+    """Densities of d columns."""
+
+    multipliers: Tensor
+    """(k, d)."""
+    share: Tensor
+    """(d,): that of N(0, 1) in the moments; 1 where there is no density."""
+    inverse: Tensor
+    """(d, k, k): the inverse of the Hessian of the dual."""
+
+    def of(self, columns: Tensor) -> Solution:
+        """Return the solution of some of the columns."""
+        return Solution(self.multipliers[:, columns], self.share[columns], self.inverse[columns])
+
+
+def solution_of(
+    shape: Tensor, radius: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype
+) -> Solution:
+    """Return densities for standardised moments (k - 2, d), found on the CPU as for a dtype.
+
+    `radius`, `low` and `high`, the range of the data, have shape (d,). A column with a NaN among
+    its moments has none.
+    """
+    from distfit_nn.transforms import moment_rules
+    from distfit_nn.transforms import moment_solve_kernel as kernel
+    from distfit_nn.transforms.moment_patient import solve_rest
+
+    order, d = len(shape) + 2, shape.shape[1]
+    known = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)[:, None].expand(3, d)
+    moments = torch.cat([known, _on_cpu(shape)]).T.contiguous()
+    ranges = torch.stack([_on_cpu(radius), _on_cpu(low), _on_cpu(high)], dim=1).numpy()
+    c = torch.zeros(d, order + 1, dtype=torch.float64)
+    factors = torch.zeros(d, order + 1, order + 1, dtype=torch.float64)
+    share = torch.ones(d, dtype=torch.float64)
+    if order > 2:
+        kernel.solve(
+            moments.numpy(),
+            ranges,
+            kernel.DOUBLE if dtype == torch.float64 else kernel.SINGLE,
+            moment_rules.rules(),
+            kernel.new_work(order),
+            c.numpy(),
+            factors.numpy(),
+            share.numpy(),
+        )
+        solve_rest(moments.numpy(), ranges, share.numpy(), c.numpy(), factors.numpy())
+    # L D L' with L below the diagonal, and 1 / D on it.
+    lower = torch.where((share < 1)[:, None, None], factors[:, 1:, 1:], 0.0)
+    scales = lower.diagonal(dim1=1, dim2=2)
+    unit = torch.eye(order, dtype=torch.float64)
+    back = torch.linalg.solve_triangular(lower.tril(-1) + unit, unit, upper=False)
+    inverse = back.mT @ (scales[:, :, None] * back)
+    return Solution(*(part.to(shape.device) for part in (c[:, 1:].T, share, inverse)))
+
+
+def _on_cpu(values: Tensor) -> Tensor:
+    return values.detach().to("cpu", torch.float64)
+
+
 def solve(shape: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Return multipliers (k, d) for standardised moments (k - 2, d), and the status (d,).
 
@@ -197,32 +257,15 @@ def solve(shape: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     multipliers are those of N(0, 1), (0, -1/2, 0, ...), where no density is found (AFFINE) and
     where a moment or a radius is not finite (INVALID). On the CPU, whatever the device.
     """
-    from distfit_nn.transforms import moment_rules
-    from distfit_nn.transforms import moment_solve_kernel as kernel
-
-    order, d = len(shape) + 2, shape.shape[1]
-    third = shape.detach().double().cpu()
-    wide = radius.detach().double().cpu()
-    finite = third.isfinite().all(dim=0) & wide.isfinite()
-    c, factors = np.zeros((d, order + 1)), np.zeros((d, order + 1, order + 1))
-    share = np.ones(d)
-    if order > 2:
-        known = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)[:, None].expand(3, d)
-        kernel.solve(
-            torch.cat([known, third]).T.contiguous().numpy(),
-            torch.where(finite, wide, math.inf).numpy(),
-            kernel.DOUBLE,
-            moment_rules.rules(),
-            kernel.new_work(order),
-            c,
-            factors,
-            share,
-        )
-    found = torch.from_numpy(share)
-    normal = torch.zeros(order, dtype=torch.float64)
+    finite = shape.isfinite().all(dim=0) & radius.isfinite()
+    seen = (radius / MARGIN).clamp(max=SEEN)
+    found = solution_of(
+        torch.where(finite, shape.double(), math.nan), radius, -seen, seen, torch.float64
+    )
+    normal = torch.zeros_like(found.multipliers)
     normal[1] = -0.5
-    multipliers = torch.where(found < 1, torch.from_numpy(c[:, 1:].T), normal[:, None])
-    return multipliers.to(shape.device), _status(found, finite).to(shape.device)
+    multipliers = torch.where(found.share < 1, found.multipliers, normal)
+    return multipliers, status_of(found.share, finite)
 
 
 def evaluated(
@@ -238,13 +281,14 @@ def evaluated(
     c, wide = multipliers.double(), radius.double()
     ends = wide / MARGIN
     held = torch.cat([-ends[None], torch.minimum(torch.maximum(z, -ends), ends), ends[None]])
-    height = _log_density(held, c)
+    height = log_density(held, c)
     top = height.amax(dim=0)
     # Between the nodes, which may be far apart, lie edges that are not.
     breaks = torch.linspace(-1, 1, EDGES, dtype=torch.float64, device=z.device)[:, None] * wide
     edges, order = torch.cat([held, breaks]).sort(dim=0, stable=True)
     places = order.argsort(dim=0)[: len(held)]
-    cells = torch.stack([_mass(low, high, c, top) for low, high in pairwise(edges)])
+    chunks = zip(edges[:-1].split(CHUNK), edges[1:].split(CHUNK), strict=True)
+    cells = torch.cat([_mass(low, high, c, top) for low, high in chunks])
     nothing, total = torch.zeros_like(cells[:1]), cells.sum(dim=0)
     below = torch.cat([nothing, cells.cumsum(dim=0)]).gather(0, places) / total
     above = torch.cat([cells.flip(0).cumsum(dim=0).flip(0), nothing]).gather(0, places) / total
@@ -262,7 +306,7 @@ def evaluated(
     return torch.where(normal, z, line[0]), torch.where(normal, 1.0, line[1]) / scale
 
 
-def _log_density(z: Tensor, c: Tensor) -> Tensor:
+def log_density(z: Tensor, c: Tensor) -> Tensor:
     """Return sum_i c_i z^i."""
     out = torch.zeros_like(z)
     for coefficient in c.flip(0):
@@ -271,9 +315,9 @@ def _log_density(z: Tensor, c: Tensor) -> Tensor:
 
 
 def _mass(low: Tensor, high: Tensor, c: Tensor, top: Tensor) -> Tensor:
-    """Return the integrals of exp(sum_i c_i z^i - top) over [low, high], (d,) each."""
+    """Return the integrals of exp(sum_i c_i z^i - top) over [low, high], (m, d) each."""
     nodes, weights = (torch.tensor(part, device=low.device) for part in legendre_rule(PANEL))
     half = (high - low) / 2
-    z = (low + high) / 2 + half * nodes[:, None]
-    height = (_log_density(z, c) - top).clamp(-LARGEST, LARGEST)
-    return half * (weights[:, None] * height.exp()).sum(dim=0)
+    z = (low + high) / 2 + half * nodes[:, None, None]
+    height = (log_density(z, c) - top).clamp(-LARGEST, LARGEST)
+    return half * (weights[:, None, None] * height.exp()).sum(dim=0)

@@ -15,7 +15,7 @@ import numpy as np
 
 from distfit_nn.copula.vector_math import compiled, fused, summing
 from distfit_nn.transforms import moment_rules
-from distfit_nn.transforms.moment_solve_kernel import solve_one
+from distfit_nn.transforms.moment_solve_kernel import NONE, solve_one
 from distfit_nn.transforms.moment_table_kernel import adjoint, recall, tabulate
 
 # Compiled code takes globals as constants.
@@ -149,32 +149,39 @@ def _line(row, mean, scale, term, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(  # type: ignore[no-untyped-def]
-    rows, weight, bias, eps, tolerances, rules, work, constants, room,
-    numbers, moments, coefficients, factors, tables, out,
-):  # fmt: skip
-    """Write y (m, n) and what the way back needs: all of m columns, but for the tools."""
+def prepare(rows, tolerances, rules, work, numbers, ranges, moments, coefficients, factors):  # type: ignore[no-untyped-def]
+    """Write what is known of m columns (m, n), and their densities but for those LEFT."""
     m, n = rows.shape
-    size, cells = moments.shape[1], tables.shape[2] - 1
+    size = moments.shape[1]
     for c in range(m):
         stats = numbers[c]
         _summarise(rows[c], stats)
-        stats[SHARE], stats[PASSES] = 1.0, 0.0
+        stats[SHARE], stats[PASSES] = NONE, 0.0
         step = support(stats[LOW], stats[HIGH])
+        ranges[c, 0] = RADIUS * WIDER**step
+        ranges[c, 1], ranges[c, 2] = stats[LOW], stats[HIGH]
         if size > 3 and n >= size and stats[VAR] > 0.0 and step >= 0:
             _whole(stats[THIRD:], moments[c])
             stats[SHARE], stats[PASSES] = solve_one(
-                moments[c], RADIUS * WIDER**step, stats[LOW], stats[HIGH], tolerances, rules, work,
-                coefficients[c], factors[c],
-            )  # fmt: skip
+                moments[c], ranges[c, 0], tolerances, rules, work, coefficients[c], factors[c]
+            )
+
+
+@compiled
+def forward(  # type: ignore[no-untyped-def]
+    rows, weight, bias, eps, constants, room, numbers, ranges, coefficients, tables, out
+):  # fmt: skip
+    """Write y (m, n) and the tables, from densities."""
+    cells = tables.shape[2] - 1
+    for c in range(len(rows)):
+        stats = numbers[c]
         total = stats[VAR] + eps
-        if stats[SHARE] == 1.0:
+        if stats[SHARE] == NONE:
             inverse = 1.0 / math.sqrt(total) if total > 0.0 else 0.0 * total
             _line(rows[c], stats[MEAN], weight[c] * inverse, np.float64(bias[c]), out[c])
             continue
         start, width = _grid(stats[LOW], stats[HIGH], cells)
-        radius = RADIUS * WIDER**step
-        tabulate(coefficients[c], start, width, radius, constants, room, tables[c])
+        tabulate(coefficients[c], start, width, ranges[c, 0], constants, room, tables[c])
         rho = math.sqrt(stats[VAR] / total)
         _look_up(
             rows[c], stats[MEAN], stats[INVERSE], start, width, room.cubics,

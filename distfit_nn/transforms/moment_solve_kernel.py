@@ -4,8 +4,7 @@ Newton's method on the dual as in `maxent.numba_kernel`, but for densities exp(s
 powers of z, for which a pass over the nodes is shortest: up to order 8 their Hessian has digits to
 spare. Rules for [-R, R] are laid once for all. A column begins on the coarsest; where the next one,
 at the solution of the last, sees the same moments, that one is good enough. What does not converge,
-and what needs a wider support, is left to `numba_kernel`, which lays rules of its own; what does
-not there, is drawn towards N(0, 1), by the first of a few shares that helps.
+and what needs a wider support, is left to `moment_patient`.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from collections import namedtuple
 import numpy as np
 
 from distfit_nn._floats import exponential
-from distfit_nn.maxent import basis, newton_kernel, numba_kernel, rule_kernel, simd, tables
+from distfit_nn.maxent import newton_kernel, simd
 from distfit_nn.maxent.newton_kernel import _factored, direct, dot, factorise
 from distfit_nn.maxent.rule_kernel import compiled, inlined
 from distfit_nn.transforms import moment_rules
 
 # Compiled code takes globals as constants.
-SHARES = (0.0, 0.02, 0.1, 0.3)  # of N(0, 1) in the moments
+# What stands for the share of N(0, 1) in the moments, otherwise: no density, or not tried yet.
+NONE, LEFT = 1.0, -1.0
 NORMAL = (1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0)  # its moments
 PASSES = 24  # over the nodes, of one attempt
 TRIALS = 10
 ARMIJO = 1e-4
 NOISE = 1e-15
 LEVELS = len(moment_rules.LEVELS)
-RADIUS, MARGIN = moment_rules.RADIUS, moment_rules.MARGIN
-SEEN = 4.0  # how far data are thought to reach where only their moments are known
+RADIUS = moment_rules.RADIUS
 LARGEST = 700.0
 SHORT = 4  # up to that order, one loop makes a pass
 
@@ -40,29 +39,14 @@ SINGLE = Tolerances(3e-3, 1e-4, 3e-4)
 DOUBLE = Tolerances(1e-4, 1e-7, 1e-7)
 
 # Of one thread; `sums` are those of p z^r, r = 0, 1, ....
-Work = namedtuple("Work", ["system", "target", "p", "sums", "patient"])
-# For `numba_kernel`: its own, two rules, and a target, multipliers, moments in terms of h_i; the
-# powers z^i in terms of h_j, and the reverse.
-Patient = namedtuple(
-    "Patient",
-    ["work", "rule", "other", "target", "c", "reached", "report", "powers", "to_powers"],
-)
+Work = namedtuple("Work", ["system", "target", "p", "sums"])
 
 
 def new_work(order: int) -> Work:
     """Return work arrays for one thread."""
     most = len(moment_rules.rules().z)
-    patient = Patient(
-        numba_kernel.new_work(order),
-        rule_kernel.new_rule(order),
-        rule_kernel.new_rule(order),
-        *(np.empty(order + 1) for _ in range(3)),
-        np.empty(4),
-        basis.monomials_in_hermite(order).copy(),
-        tables.hermite_in_monomials(order)[:, :, 0].copy(),
-    )
     system = newton_kernel.new_system(order)
-    return Work(system, np.empty(order + 1), np.empty(most), np.empty(18), patient)
+    return Work(system, np.empty(order + 1), np.empty(most), np.empty(18))
 
 
 @simd.vectorised
@@ -271,71 +255,32 @@ def _attempt(tolerances, rules, work, c):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _patiently(radius, low, high, work, c):  # type: ignore[no-untyped-def]
-    """Find the coefficients for `work.target` on [-radius, radius] with rules of their own.
-
-    `low` and `high` are the range of the data. Returns whether there is success; the factors of the
-    Hessian stay behind.
-    """
-    patient, system, size = work.patient, work.system, len(work.target)
-    for i in range(size):
-        patient.target[i] = 0.0
-        for j in range(i + 1):
-            patient.target[i] += patient.to_powers[i, j] * work.target[j]
-    patient.report[:] = 0.0
-    numba_kernel._column(
-        patient.target, (-radius, radius, low, high), patient.work, patient.rule, patient.other,
-        patient.c, patient.reached, patient.report,
-    )  # fmt: skip
-    if not patient.report[numba_kernel.SUCCESS] > 0.0:
-        return False
-    own = patient.work.system.hessian
-    for i in range(1, size):
-        c[i] = 0.0
-        for j in range(i, size):
-            c[i] += patient.c[j] * patient.to_powers[j, i]
-        for j in range(1, i + 1):
-            system.hessian[i, j] = 0.0
-            for r in range(1, i + 1):
-                for q in range(1, j + 1):
-                    entry = own[max(r, q), min(r, q)]
-                    system.hessian[i, j] += patient.powers[i, r] * patient.powers[j, q] * entry
-    return factorise(system)
-
-
-@compiled
-def solve_one(moments, radius, low, high, tolerances, rules, work, c, factor):  # type: ignore[no-untyped-def]
+def solve_one(moments, radius, tolerances, rules, work, c, factor):  # type: ignore[no-untyped-def]
     """Find the coefficients (k + 1,) for moments E z^r (k + 1,) on [-radius, radius].
 
-    `low` and `high` are the range of the data. Writes the factors of the Hessian (k + 1, k + 1) as
-    well. Returns the share of N(0, 1) in the moments, 1 where there is no solution, and the passes
-    over shared nodes.
+    Writes the factors of the Hessian (k + 1, k + 1) as well. Returns 0, NONE or LEFT, and the
+    passes over nodes.
     """
-    size, passes = len(moments), 0
-    for share in SHARES:
-        for i in range(size):
-            work.target[i] = (1.0 - share) * moments[i] + share * NORMAL[i]
-        found = 0
-        if share == 0.0 and radius == RADIUS:
-            found = _attempt(tolerances, rules, work, c)
-            passes = abs(found)
-        if found == -1:
-            break
-        if found > 0 or _patiently(radius, low, high, work, c):
-            for i in range(1, size):
-                for j in range(1, i + 1):
-                    factor[i, j] = work.system.factor[i, j]
-            return share, passes
-    return 1.0, passes
+    size = len(moments)
+    if radius != RADIUS:
+        return LEFT, 0
+    for i in range(size):
+        work.target[i] = moments[i]
+    found = _attempt(tolerances, rules, work, c)
+    if found < 0:
+        return NONE if found == -1 else LEFT, -found
+    for i in range(1, size):
+        for j in range(1, i + 1):
+            factor[i, j] = work.system.factor[i, j]
+    return 0.0, found
 
 
 @compiled
-def solve(moments, radius, tolerances, rules, work, out, factors, shares):  # type: ignore[no-untyped-def]
-    """Do so for moments (d, k + 1) on supports (d,), where these are finite."""
+def solve(moments, ranges, tolerances, rules, work, out, factors, shares):  # type: ignore[no-untyped-def]
+    """Do so for moments (d, k + 1), where finite, on supports ranges[:, 0]."""
     for c in range(len(moments)):
-        shares[c] = 1.0
-        if abs(radius[c]) < np.inf:
-            end = min(radius[c] / MARGIN, SEEN)
+        shares[c] = NONE
+        if math.isfinite(ranges[c, 0] + dot(moments[c], moments[c])):
             shares[c], _ = solve_one(
-                moments[c], radius[c], -end, end, tolerances, rules, work, out[c], factors[c]
+                moments[c], ranges[c, 0], tolerances, rules, work, out[c], factors[c]
             )

@@ -1,0 +1,119 @@
+"""The moment match by torch's own operators, for devices other than the CPU.
+
+The same table and formulas as in `moment_table_kernel`. Only the moments, k numbers of a column, go
+to the CPU, where the densities are found; the gradient goes through the solution by the inverse
+Hessian of the dual, dc = H^-1 dm, and through all else by torch itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from distfit_nn.transforms import moment_columns, moment_match
+from distfit_nn.transforms import moment_table_kernel as tables
+from distfit_nn.transforms.moment_match_kernel import FINE
+
+LEAST, LARGEST, STEEP = tables.LEAST, tables.LARGEST, tables.STEEP
+
+
+def composed(
+    x: Tensor, order: int, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, moment_match.Moments]:
+    """Return what `moment_match.matched` does, on the device of x."""
+    points = x.double()
+    constant = (x == x[:1]).all(dim=0)
+    mean = points.mean(dim=0)
+    mean = mean + torch.where(constant, points[0] - mean, 0.0).detach()
+    deviation = points - mean
+    variance = torch.where(constant, 0.0, deviation.square().mean(dim=0))
+    varies = variance > 0
+    safe = torch.where(varies, variance, 1.0)
+    z = deviation / safe.sqrt()
+    powers = [z.pow(r).mean(dim=0) for r in range(3, order + 1)]
+    shape = torch.stack(powers) if powers else z[:0]
+    low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
+    reach = torch.maximum(high, -low)
+    radius = moment_match.support_radius(reach)
+    fits = varies & (moment_match.MARGIN * reach <= radius * (1 + 1e-9)) & (len(x) > order > 2)
+    solution = moment_match.solution_of(
+        torch.where(fits, shape.detach(), math.nan), radius, low, high, x.dtype
+    )
+    found = solution.share < 1
+    inverse = 1 / (variance + eps).sqrt()
+    y = deviation * torch.where(variance + eps > 0, inverse, 0.0)
+    if bool(found.any()):
+        some = found.nonzero()[:, 0]
+        scores = _scores(
+            z[:, some],
+            shape[:, some],
+            radius[some],
+            solution.of(some),
+            moment_columns.cells(*_size(x)),
+        )
+        y = y.index_copy(1, some, scores * (safe / (safe + eps)).sqrt()[some])
+    y = y if weight is None else y * weight.double()
+    y = y if bias is None else y + bias.double()
+    nothing = torch.where(varies, 0.0, math.nan)
+    status = moment_match.status_of(solution.share, mean.isfinite())
+    return y.to(x.dtype), moment_match.Moments(
+        mean.detach(), variance.detach(), shape.detach() + nothing, radius, status
+    )
+
+
+def _size(x: Tensor) -> tuple[int, str]:
+    return len(x), str(x.dtype).removeprefix("torch.")
+
+
+def _scores(
+    z: Tensor, shape: Tensor, radius: Tensor, solution: moment_match.Solution, cells: int
+) -> Tensor:
+    """Return Phi^-1(F1(z)) by tables, with a gradient in z and the moments."""
+    known = torch.zeros_like(shape[:1]).expand(2, -1)
+    change = torch.cat([known, (1 - solution.share) * (shape - shape.detach())])
+    c = solution.multipliers + torch.einsum("dij,jd->id", solution.inverse, change)
+    low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
+    width = 2.0 ** (torch.ceil(FINE * torch.log2((high - low) / (cells - 2))) / FINE)
+    start = width * torch.floor(low / width)
+    values, slopes = _table(c, start, width, radius, cells, cells == moment_columns.CELLS_DOUBLE)
+    at = (z - start) / width
+    cell = at.detach().long().clamp(0, cells - 1)
+    f = at - cell
+    rise = values.diff(dim=0)
+    left, right = width * slopes[:-1], width * slopes[1:]
+    cubics = (values[:-1], left, 3 * rise - 2 * left - right, left + right - 2 * rise)
+    a, b, e, g = (part.gather(0, cell) for part in cubics)
+    return a + f * (b + f * (e + f * g))
+
+
+def _table(
+    c: Tensor, start: Tensor, width: Tensor, radius: Tensor, cells: int, double: bool
+) -> tuple[Tensor, Tensor]:
+    """Return values and slopes at the knots (cells + 1, d)."""
+    constants = tables.constants(double)
+    share, weights = (torch.as_tensor(part, device=c.device)[:, None] for part in constants)
+    stop = start + cells * width
+    step = torch.arange(2 * cells + 1, device=c.device, dtype=c.dtype)[:, None]
+    parts = (
+        start - (start + radius) * share,
+        start + 0.5 * width * step,
+        stop + (radius - stop) * share,
+    )
+    height = [moment_match.log_density(part, c) for part in parts]
+    top = height[1].detach().amax(dim=0)
+    lower, p, upper = ((part - top).clamp(-LARGEST, LARGEST).exp() for part in height)
+    first = (start + radius) * (weights * lower).sum(dim=0, keepdim=True)
+    last = (radius - stop) * (weights * upper).sum(dim=0, keepdim=True)
+    masses = width / 6 * (p[:-2:2] + 4 * p[1::2] + p[2::2])
+    below = torch.cat([first, masses]).cumsum(dim=0)
+    above = torch.cat([masses, last]).flip(0).cumsum(dim=0).flip(0)
+    total = below[-1] + last[0]
+    tail = (torch.minimum(below, above) / total).clamp(min=LEAST)
+    values = torch.special.ndtri(tail) * torch.where(below < above, 1.0, -1.0)
+    half = (0.5 * values.square()).clamp(max=LARGEST)
+    free = p[::2] / total * math.sqrt(2 * math.pi) * half.exp()
+    chord = STEEP / width * values.diff(dim=0)
+    most = torch.minimum(torch.cat([chord[:1], chord]), torch.cat([chord, chord[-1:]]))
+    return values, torch.minimum(free, most.clamp(min=0))
