@@ -36,13 +36,11 @@ GOOD = 0.005  # RMS error of a fast table, in scores, up to which it serves
 Shape = Callable[[Tensor], Tensor]
 
 
-@cache
 def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the scores (K, 1) at which knots are laid."""
     return torch.linspace(-SPAN, SPAN, KNOTS, dtype=dtype, device=device)[:, None]
 
 
-@cache
 def upper(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return 1 for the knots above the middle one, 0 for the others (K, 1)."""
     return (levels(dtype, device) > 0).to(dtype)
