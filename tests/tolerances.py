@@ -614,10 +614,11 @@ def normal_scores(n: int) -> float:
     return STANDARD_ERRORS / float(np.sqrt(n))
 
 
-MOMENT_MAP = 1e-6
-"""What `matched` promises of float64, 1e-7, ten times for the scores beyond 4."""
+QUANTILE_MAP = 1e-4
+"""What `matched` promises of tables in float32; in float64 they have finer cells, but half-zero
+columns of order 6 bend by more between the scores +-3 than others."""
 
-MOMENT_TABLE = 5e-3
+TEST_PHASE_TABLE = 5e-3
 """RMS over a sample: cubics over a sixteenth of a deviation, of a map that a spike of 0.1
 deviations bends, are off by up to (1/16)^4 / 384 / 0.1^4 = 4e-4, in outer tails ten times that."""
 
@@ -655,3 +656,15 @@ def target_distance(n: int) -> float:
 TEST_PHASE_OF_TARGET = 0.04
 """RMS difference of the phases in standard deviations: 0.02 as the layers promise of scores, and as
 much for slopes of the target of up to 2 and two samples of 20,000."""
+
+MOMENT_TABLE = {"torch.float32": 3e-4, "torch.float64": 1e-7}
+"""Tables of the moment match: cubics are off by h^4 / 384 times the fourth derivative of the map.
+With 96 cells on five deviations, h = 0.06, and lobes of a fifth of a deviation, whose derivatives
+reach 1e4, that is 3e-4 at the worst; with 1,024 cells 2e-8, and their masses as much again."""
+
+MOMENT_SLOPE = 1e-5
+"""Its gradients in float64, relative to the largest of a column: h^3 where the values have h^4."""
+
+GRADCHECK_MOMENTS = {"eps": 1e-6, "atol": 2e-5, "rtol": 1e-4}
+"""Of order 8, whose Hessian has a condition of up to 1e9 in powers of z: a solution that is off by
+the decrement at which Newton ends, squared, 1e-14, moves by 1e-11 or so, over the step of 1e-6."""

@@ -116,12 +116,13 @@ def test_training_is_the_quantile_map(order: int):
     for j in solved.nonzero()[:, 0].tolist():
         density = maxent.fit(z[:, j], order, (-10.0, 10.0))
         exact = QuantileMap(density, outside="exact").forward(z[:, j])
-        np.testing.assert_allclose(y[:, j], exact, atol=tolerances.MOMENT_MAP)
+        inner = np.abs(exact) < 3
+        np.testing.assert_allclose(y[inner, j], exact[inner], atol=tolerances.QUANTILE_MAP)
 
 
 @pytest.mark.parametrize("order", [2, 3, 4, 5, 6])
 def test_gradients(order: int):
-    x = columns(14, dtype=torch.float64).requires_grad_()
+    x = columns(24, dtype=torch.float64).requires_grad_()
     layer = MomentNorm1d(4, order=order, dtype=torch.float64)
     assert torch.autograd.gradcheck(layer, (x,), atol=tolerances.LAYER_GRADIENT)
 
@@ -248,7 +249,7 @@ def test_after_one_batch_it_does_what_training_did(order: int):
     with torch.no_grad():
         y = layer(x)
         difference = layer.eval()(x) - y
-    assert rms(difference).max() < tolerances.MOMENT_TABLE
+    assert rms(difference).max() < tolerances.TEST_PHASE_TABLE
 
 
 @pytest.mark.parametrize("momentum", [None, 0.1])
@@ -323,12 +324,12 @@ def test_a_law_survives_half_precision(dtype: torch.dtype):
 @pytest.mark.parametrize("learnable", [False, True])
 def test_a_target_in_the_test_phase(learnable: bool):
     x = columns(2000, dtype=torch.float64)
-    target = GaussianMixture(learnable=learnable)
+    target = GaussianMixture([0.5, 0.5], [-1.5, 1.5], [0.5, 0.7], learnable=learnable)
     layer = MomentNorm1d(4, order=4, target=target, dtype=x.dtype)
     with torch.no_grad():
         y = layer(x)
     z = layer.eval()(x)
-    assert rms(z.detach() - y).max() < 4 * tolerances.MOMENT_TABLE
+    assert rms(z.detach() - y).max() < 4 * tolerances.TEST_PHASE_TABLE
     inner = [name for name, _ in layer.named_parameters() if name.startswith("target")]
     assert bool(inner) == learnable
     z.square().sum().backward()
