@@ -7,7 +7,7 @@
 momentum and Adam. Each layer and optimiser has the rate of RATES that after 25,000 samples, with
 the first seed, is best on a validation split of the training images; SGD also that of the thesis.
 Test accuracy is told for these, in eval mode. Losses and logits that are not finite are counted in
-all runs, those for the choice of a rate among them.
+all of these runs, and trials that had any are named: the largest rate is too large for some layers.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ class Setting:
 
 @dataclass
 class Run:
-    """What a run came to: accuracies in percent at SAMPLES, values not finite, and seconds."""
+    """What a run came to: accuracies in percent, on validation at the end, and what was not finite."""
 
-    validation: list[float]
+    validation: float
     test: list[float]
     not_finite: int
     seconds: float
@@ -152,7 +152,7 @@ def run(setting: Setting, images: Images, samples: Sequence[int] = SAMPLES) -> R
     model = build(images.train.pixels.shape[1], LAYERS[setting.layer])
     optimizer = OPTIMIZERS[setting.optimizer](model.parameters(), lr=setting.rate)
     stream = batches(images.train, torch.Generator().manual_seed(setting.seed))
-    done = Run([], [], 0, 0.0)
+    done = Run(0.0, [], 0, 0.0)
     seen, start = 0, time.perf_counter()
     for goal in samples:
         model.train()
@@ -164,10 +164,11 @@ def run(setting: Setting, images: Images, samples: Sequence[int] = SAMPLES) -> R
             optimizer.step()
             done.not_finite += not math.isfinite(loss.item())
             seen += BATCH
-        for split, results in ((images.validation, done.validation), (images.test, done.test)):
-            percent, not_finite = accuracy(model, split)
-            results.append(percent)
-            done.not_finite += not_finite
+        percent, not_finite = accuracy(model, images.test)
+        done.test.append(percent)
+        done.not_finite += not_finite
+    done.validation, not_finite = accuracy(model, images.validation)
+    done.not_finite += not_finite
     done.seconds = time.perf_counter() - start
     return done
 
@@ -198,7 +199,7 @@ def chosen_rates(trials: Runs) -> dict[tuple[str, str], float]:
     best: dict[tuple[str, str], tuple[float, float]] = {}
     for setting, result in trials.items():
         key = setting.layer, setting.optimizer
-        best[key] = max(best.get(key, (-1.0, 0.0)), (result.validation[-1], setting.rate))
+        best[key] = max(best.get(key, (-1.0, 0.0)), (result.validation, setting.rate))
     return {key: rate for key, (_, rate) in best.items()}
 
 
@@ -247,10 +248,13 @@ def figures_of(trials: Runs, runs: Runs, layers: Sequence[str]) -> dict[str, Any
             "SGD, best rate": summary(runs, layer, "SGD", rates[layer, "SGD"]),
             "Adam, best rate": summary(runs, layer, "Adam", rates[layer, "Adam"]),
             "validation_in_trials": {
-                f"{s.optimizer} {s.rate:g}": round(r.validation[-1], 2) for s, r in tried.items()
+                f"{s.optimizer} {s.rate:g}": round(r.validation, 2) for s, r in tried.items()
             },
-            "not_finite": sum(r.not_finite for r in (*tried.values(), *full.values())),
-            "runs": len(tried) + len(full),
+            "not_finite": sum(r.not_finite for r in full.values()),
+            "runs": len(full),
+            "trials_not_finite": [
+                f"{s.optimizer} {s.rate:g}" for s, r in tried.items() if r.not_finite
+            ],
             "seconds_per_run": round(statistics.median(r.seconds for r in full.values()), 1),
         }
     return table
@@ -322,7 +326,10 @@ def print_table(figures: dict[str, Any]) -> None:
             curve = "".join(f"{value:8.1f}" for value in part["test_accuracy"])
             print(f"{name:32}{part['rate']:7g}{curve}{spread:9.1f}")
     for name, entry in figures["layers"].items():
-        print(f"{name:32}{entry['seconds_per_run']:7.1f} s a run, {entry['not_finite']} not finite")
+        print(
+            f"{name:32}{entry['seconds_per_run']:7.1f} s a run, {entry['not_finite']} not finite "
+            f"in {entry['runs']} runs; trials with such: {entry['trials_not_finite'] or 'none'}"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
