@@ -28,7 +28,7 @@ from distfit_nn.transforms.moment_rules import MARGIN, RADII, RADIUS, WIDER
 
 ORDERS = (2, 8)
 OK, REGULARISED, AFFINE, INVALID = range(4)
-PANEL, EDGES = 8, 161  # Gauss nodes of a panel, and edges of panels besides the nodes of a table
+PANEL, EDGES = 8, 201  # Gauss nodes of a panel, and edges of panels besides the nodes of a table
 CHUNK = 64  # panels at a time
 SEEN = 4.0  # how far data are thought to reach where only their moments are known
 LARGEST, LEAST = 700.0, 1e-290  # exponents and masses are cut
@@ -284,7 +284,8 @@ def evaluated(
     height = log_density(held, c)
     top = height.amax(dim=0)
     # Between the nodes, which may be far apart, lie edges that are not.
-    breaks = torch.linspace(-1, 1, EDGES, dtype=torch.float64, device=z.device)[:, None] * wide
+    angles = torch.linspace(-1, 1, EDGES, dtype=torch.float64, device=z.device) * (math.pi / 2)
+    breaks = angles.sin()[:, None] * wide  # closest at the ends, where densities may rise
     edges, order = torch.cat([held, breaks]).sort(dim=0, stable=True)
     places = order.argsort(dim=0)[: len(held)]
     chunks = zip(edges[:-1].split(CHUNK), edges[1:].split(CHUNK), strict=True)

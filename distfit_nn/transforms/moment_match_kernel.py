@@ -107,8 +107,8 @@ def _summarise(row, out):  # type: ignore[no-untyped-def]
 def support(low, high):  # type: ignore[no-untyped-def]
     """Return the number of the support for z in [low, high], -1 where none is wide enough."""
     reach = MARGIN * max(-low, high)
-    if reach <= RADIUS:
-        return 0
+    if not reach > RADIUS:
+        return 0 if reach >= 0.0 else -1
     step = math.ceil(math.log(reach / RADIUS) / LOG_WIDER)
     return step if step < RADII else -1
 

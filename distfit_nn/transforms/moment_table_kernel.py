@@ -27,8 +27,8 @@ from distfit_nn.transforms.moment_solve_kernel import NORMAL, nine_sums, weigh
 # Compiled code takes globals as constants.
 # Panels below the table, and above, as shares of the way from there to the end of the support, and
 # Gauss nodes of each: what is next to the table may fall off steeply, and rise at the end.
-SINGLE_TAIL = ((0.0, 0.0625, 0.25, 0.9, 1.0), 12)
-DOUBLE_TAIL = ((0.0, 0.0078125, 0.03125, 0.125, 0.4, 0.8, 0.96, 1.0), 20)
+SINGLE_TAIL = ((0.0, 0.0625, 0.25, 0.8, 0.97, 1.0), 10)
+DOUBLE_TAIL = ((0.0, 0.0078125, 0.03125, 0.125, 0.4, 0.8, 0.95, 0.99, 0.998, 1.0), 16)
 LARGEST = 700.0
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 FAR = 1e-10  # masses below it need another formula for the normal quantile
