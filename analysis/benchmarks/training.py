@@ -13,6 +13,7 @@ all of these runs, and trials that had any are named: the largest rate is too la
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -93,7 +94,7 @@ class Setting:
 
 @dataclass
 class Run:
-    """What a run came to: accuracies in percent, on validation at the end, and what was not finite."""
+    """What a run came to: accuracies in percent, for validation at the end, and its seconds."""
 
     validation: float
     test: list[float]
@@ -287,11 +288,12 @@ def draw(figures: dict[str, Any]) -> Figure:
     colours |= {"none": "#8a8a8a", "BatchNorm": "#222222"}
     thousands = [n / 1000 for n in SAMPLES]
     for ax, panel in zip(axes, PANELS, strict=True):
-        for name in names:
+        for name, dashes in zip(names, itertools.cycle(("-", "--", ":")), strict=False):
             entry = figures["layers"][name][panel]
             strong = name in ("none", "BatchNorm")
             ax.plot(
                 thousands, entry["test_accuracy"], color=colours[name], label=name,
+                ls="-" if strong else dashes,
                 lw=2.5 if strong else 1.3, marker="o", ms=3, zorder=3 if strong else 2,
             )  # fmt: skip
             ax.fill_between(
