@@ -136,7 +136,7 @@ def _look_up(row, mean, inverse, start, width, cubics, scale, term, out):  # typ
     shift = -mean * factor - start / width
     for i in range(len(row)):
         at = np.float64(row[i]) * factor + shift
-        c = np.uint64(min(max(np.int64(at), 0), last))
+        c = np.uint64(min(max(np.int64(at), 0), last))  # type: ignore[arg-type]
         f = at - np.float64(c)
         s = cubics[c, 0] + f * (cubics[c, 1] + f * (cubics[c, 2] + f * cubics[c, 3]))
         out[i] = scale * s + term
@@ -198,7 +198,7 @@ def _collect(row, gradient, mean, inverse, start, width, sums):  # type: ignore[
     shift = -mean * factor - start / width
     for i in range(len(row)):
         at = np.float64(row[i]) * factor + shift
-        c = np.uint64(min(max(np.int64(at), 0), last))
+        c = np.uint64(min(max(np.int64(at), 0), last))  # type: ignore[arg-type]
         f = at - np.float64(c)
         g = np.float64(gradient[i])
         gf = g * f
@@ -218,7 +218,7 @@ def _spread(row, gradient, mean, inverse, start, width, cubics, scale, powers, o
     for i in range(len(row)):
         x = np.float64(row[i])
         at = x * factor + shift
-        c = np.uint64(min(max(np.int64(at), 0), last))
+        c = np.uint64(min(max(np.int64(at), 0), last))  # type: ignore[arg-type]
         f = at - np.float64(c)
         slope = cubics[c, 1] + f * (2.0 * cubics[c, 2] + 3.0 * f * cubics[c, 3])
         z = (x - mean) * inverse

@@ -59,7 +59,7 @@ def new_room(cells: int, constants: Constants) -> Room:
     points = [np.empty(2 * tail + 2 * cells + 1) for _ in range(4)]
     knots = [np.empty(cells + 1) for _ in range(6)]
     sums = np.empty((cells, 4)), np.empty((cells, 4))
-    return Room(*points, *knots, *sums, np.empty(18), np.empty(9))
+    return Room(*[*points, *knots, *sums, np.empty(18), np.empty(9)])
 
 
 @cache

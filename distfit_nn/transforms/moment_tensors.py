@@ -15,6 +15,7 @@ from torch import Tensor
 from distfit_nn.transforms import moment_columns, moment_match
 from distfit_nn.transforms import moment_table_kernel as tables
 from distfit_nn.transforms.moment_match_kernel import FINE
+from distfit_nn.transforms.moment_rules import MARGIN
 
 LEAST, LARGEST, STEEP = tables.LEAST, tables.LARGEST, tables.STEEP
 
@@ -37,7 +38,7 @@ def composed(
     low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
     reach = torch.maximum(high, -low)
     radius = moment_match.support_radius(reach)
-    fits = varies & (moment_match.MARGIN * reach <= radius * (1 + 1e-9)) & (len(x) > order > 2)
+    fits = varies & (MARGIN * reach <= radius * (1 + 1e-9)) & (len(x) > order > 2)
     solution = moment_match.solution_of(
         torch.where(fits, shape.detach(), math.nan), radius, low, high, x.dtype
     )
