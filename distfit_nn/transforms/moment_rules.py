@@ -46,5 +46,5 @@ def rules() -> Rules:
             nodes.append((low + high) / 2 + (high - low) / 2 * t)
             weights.append((high - low) / 2 * w)
         sizes.append(middle + 2 * beside)
-    last = np.cumsum(sizes)
-    return Rules(last - sizes, last, np.concatenate(nodes), np.concatenate(weights))
+    last = np.cumsum(sizes, dtype=np.int64)
+    return Rules(last - np.array(sizes), last, np.concatenate(nodes), np.concatenate(weights))
