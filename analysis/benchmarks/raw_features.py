@@ -1,6 +1,6 @@
 """Which first layer a network needs on raw features: heavy tails, glitches, sensors that drift.
 
-    python analysis/benchmarks/raw_features.py [--seeds 3] [--steps 600]
+    python analysis/benchmarks/raw_features.py [--seeds 3] [--steps 400] [--processes 2]
 
 20 features x_j = g_j(z_j) of normal z: five of each kind, normal, 1000 z + 5000, lognormal exp(1.5
 z) and Cauchy. Classes (four) and the target of the regression come from a random network on z, so
@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import argparse
 import copy
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -46,7 +48,7 @@ Map = Callable[[Table], Table]
 
 FEATURES, CLASSES, WIDTH, BATCH, TEST_BATCH = 20, 4, 64, 100, 500
 ROWS = {"train": 6000, "validation": 2000, "test": 4000, "unlabelled": 2000}
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+RATES = (1e-3, 1e-2, 3e-2, 1e-1)
 QUANTILES, NONE = "QuantileTransformer, offline", "none"
 FIRST: dict[str, Callable[[], nn.Module]] = {
     NONE: nn.Identity,
@@ -58,6 +60,7 @@ FIRST: dict[str, Callable[[], nn.Module]] = {
     QUANTILES: nn.Identity,
 }
 TRAININGS = ("classes", "glitches", "regression")
+WORST = -100.0  # of R2 in %: all below is as bad
 INK, FAINT = "#222222", "#8a8a8a"
 
 
@@ -177,7 +180,7 @@ def score(model: nn.Module, task: str, x: Table, y: Table) -> float:
     if task != "regression":
         return 100 * float(np.mean(output.argmax(1).numpy() == y))
     unexplained = np.mean((output[:, 0].double().numpy() - y) ** 2) / np.var(y)
-    return 100 * float(1 - min(np.nan_to_num(unexplained, nan=np.inf), 2))
+    return 100 * float(1 - min(np.nan_to_num(unexplained, nan=np.inf), 1 - WORST / 100))
 
 
 def run(job: tuple[str, int, str, int]) -> dict[str, Any]:
@@ -266,11 +269,13 @@ def draw_panel(ax: Axes, tests: dict[str, Any], test: str) -> None:
         values = [value for entry in found for value in entry["seeds"]]
         if not values:
             continue
-        ax.scatter(values, [place] * len(values), s=26, color=COLOURS[first], alpha=0.75, lw=0)
+        failed = min(values) <= WORST
+        if not failed:
+            ax.scatter(values, [place] * len(values), s=26, color=COLOURS[first], alpha=0.75, lw=0)
         ax.text(
             1.03,
             place,
-            f"{np.mean(values):.1f}",
+            "≤ -100" if failed else f"{np.mean(values):.1f}",
             transform=ax.get_yaxis_transform(),
             va="center",
             fontsize=9.5,
@@ -296,13 +301,16 @@ def draw(tests: dict[str, Any], seeds: int, steps: int) -> Figure:
         ax.set_xlabel("R² in %" if test == "regression" else "accuracy in %")
     note = axes.flat[-1]
     note.axis("off")
+    says = (
+        f"A point is one seed ({seeds}); of drift there are two draws. Numbers: means. Dashed: "
+        f"BatchNorm1d. Each has its best rate of {len(RATES)} in validation, {steps} steps of Adam. "
+        "QuantileTransformer: fitted to the training rows before training; where it says "
+        "recalibrated, to the same unlabelled rows."
+    )
     note.text(
-        0,
+        -0.1,
         0.97,
-        f"A point is one seed ({seeds}); of drift there are two draws.\nNumbers: means. Dashed: "
-        f"BatchNorm1d.\nEach has its best rate of {len(RATES)} in validation,\n{steps} steps of "
-        "Adam. QuantileTransformer: fitted to\nthe training rows before training, and, where it\n"
-        "says recalibrated, to the same unlabelled rows.",
+        "\n".join(textwrap.wrap(says, 38)),
         transform=note.transAxes,
         va="top",
         fontsize=9.5,
@@ -320,17 +328,21 @@ def main() -> None:
     """Run all trainings on two processes, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--first", nargs="*", default=list(FIRST), choices=list(FIRST))
     arguments = parser.parse_args()
     jobs = [
         (task, seed, first, arguments.steps)
-        for task in TRAININGS
         for seed in range(arguments.seeds)
+        for task in TRAININGS
         for first in arguments.first
     ]
-    with ProcessPoolExecutor(2) as pool:
-        results = list(pool.map(run, jobs))
+    results = []
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        for result in pool.map(run, jobs):
+            results.append(result)
+            print(f"{len(results)} of {len(jobs)}", result, file=sys.stderr, flush=True)
     tests = summary(results)
     figures = {
         "seeds": arguments.seeds,
