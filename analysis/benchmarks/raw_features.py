@@ -303,7 +303,7 @@ def draw(tests: dict[str, Any], seeds: int, steps: int) -> Figure:
     note.axis("off")
     says = (
         f"A point is one seed ({seeds}); of drift there are two draws. Numbers: means. Dashed: "
-        f"BatchNorm1d. Each has its best rate of {len(RATES)} in validation, {steps} steps of Adam. "
+        f"BatchNorm1d. Each has its best rate of {len(RATES)} in validation, {steps} Adam steps. "
         "QuantileTransformer: fitted to the training rows before training; where it says "
         "recalibrated, to the same unlabelled rows."
     )
