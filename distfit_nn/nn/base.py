@@ -145,13 +145,13 @@ class ColumnNorm(nn.Module):
                 f"x must have at least one row of features, got shape {tuple(x.shape)}"
             )
         shared = self.sync and self.training and distributed.is_shared()
-        whole, own = distributed.union(x) if shared else (x, slice(None))
+        whole, own = distributed.union(x) if shared else (x, None)
         y, statistics = self._of_batch(whole)
         rate = self._rate()
         if rate is not None:
             with torch.no_grad():
                 self._track(statistics, rate, whole.shape[0] * whole.shape[2])
-        return y[own]
+        return y if own is None else y[own]
 
     def _rate(self) -> Tensor | float | None:
         """Count a batch and return its share in the running statistics; None if it has none.

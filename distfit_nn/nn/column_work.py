@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ def unfolded(x: Tensor, rows: bool) -> Tensor:
     n, c, length = x.shape
     if not rows:
         return x.contiguous().view(n * c, length)
+    if length == 1:
+        return x.squeeze(2).contiguous()
     return x.transpose(1, 2).reshape(n * length, c).contiguous()
 
 
@@ -47,15 +50,19 @@ def folded(y: Tensor, x: Tensor, rows: bool) -> Tensor:
     return layout.from_columns(y, x) if rows else y.view(x.shape)
 
 
-def in_parts(task: Callable[[int, int], None], count: int, size: int) -> None:
-    """Call task(first, last) for parts of range(count), in threads where `size` values are many."""
+def in_parts(task: Callable[[int, int], Any], count: int, size: int) -> Any:
+    """Return the sum of task(first, last) over parts of range(count), None where a task gives none.
+
+    Where `size` values are many each part has its thread. The sum is taken in the order of parts.
+    """
     workers = min(threads(), count) if size >= WORTH_A_THREAD else 1
     if workers <= 1:
-        task(0, count)
-        return
+        return task(0, count)
     edges = [count * i // workers for i in range(workers + 1)]
     with ThreadPoolExecutor(workers - 1) as pool:
         others = [pool.submit(task, *part) for part in list(pairwise(edges))[1:]]
-        task(edges[0], edges[1])
+        total = task(edges[0], edges[1])
         for other in others:
-            other.result()
+            found = other.result()
+            total = None if found is None else total + found
+    return total

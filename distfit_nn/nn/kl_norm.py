@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class KLNorm1d(LearnedNorm):
     it; it has no divergence.
     """
 
+    ENTROPY: ClassVar[bool] = True
+
     running_mean: Tensor | None
     running_var: Tensor | None
 
@@ -113,11 +115,6 @@ class KLNorm1d(LearnedNorm):
     def penalty_weight(self) -> float:
         """What the divergence counts."""
         return self.kl_weight
-
-    def _of_moments(self, xp: Any, mean: Any, variance: Any) -> tuple[Any, Any, Any]:
-        inside = variance + self.eps
-        divergence = 0.5 * (mean * mean + variance - 1.0 - xp.log(inside))
-        return divergence, mean, 1.0 - 1.0 / inside
 
     # The closed form
 
@@ -231,9 +228,6 @@ class MLENorm1d(LearnedNorm):
     def penalty_weight(self) -> float:
         """What the objective counts."""
         return self.mle_weight
-
-    def _of_moments(self, xp: Any, mean: Any, variance: Any) -> tuple[Any, Any, Any]:
-        return 0.5 * (mean * mean + variance), mean, xp.ones_like(variance)
 
     def extra_repr(self) -> str:
         """Return the arguments, as BatchNorm shows them."""

@@ -2,11 +2,12 @@
 
 Its gradient by x may be given a share that depends on x alone: g * factor + level + slope * d, with
 d = x - center. Rows are (n, C), runs (N C, L), those of the C features in turn; a part of either is
-worked on, from `first` to `last`. `table` (3 or 5, C) holds center, factor, offset, level, slope.
+worked on, from `first` to `last`. `table` (5, C) holds center, factor, offset, level, slope.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ WIDTH = 256  # features worked on at a time: what they need lies side by side, w
 BLOCK = 32  # rows summed in single precision before they are added up in double
 RUN = 512  # values along a run that are
 CENTER, FACTOR, OFFSET, LEVEL, SLOPE = range(5)
+
+FAR = 50.0  # where a penalty begins to grow like a logarithm
+LIMIT = 30.0  # the logarithm of a deviation, in units of that of the first batch, is cut to +-30
 
 
 @compiled
@@ -50,7 +54,7 @@ def _add_powers(x, room):  # type: ignore[no-untyped-def]
 
 @compiled
 def powers_rows(x, center, room, sums, first, last):  # type: ignore[no-untyped-def]
-    """Add the sums of d and d^2 to `sums` (2, C); `room` has 3 WIDTH float64."""
+    """Add the sums of d and d^2, d = x - center, to `sums` (2, C); `room` has 3 WIDTH float64."""
     for low in range(0, x.shape[1], WIDTH):
         high = min(low + WIDTH, x.shape[1])
         room[WIDTH:] = 0.0
@@ -88,7 +92,7 @@ def _line_row(x, t, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def line_rows(x, table, room, y, first, last):  # type: ignore[no-untyped-def]
+def line_rows(x, table, y, room, first, last):  # type: ignore[no-untyped-def]
     """Write y; `room` has (5 + 2) WIDTH float32."""
     for low in range(0, x.shape[1], WIDTH):
         high = min(low + WIDTH, x.shape[1])
@@ -104,7 +108,7 @@ def _line_run(x, center, factor, offset, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def line_runs(x, table, _room, y, first, last):  # type: ignore[no-untyped-def]
+def line_runs(x, table, y, _room, first, last):  # type: ignore[no-untyped-def]
     """As `line_rows`, of runs."""
     for i in range(first, last):
         j = i % table.shape[1]
@@ -121,7 +125,7 @@ def _slopes_row(x, g, t, dx):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def slopes_rows(x, table, room, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
+def slopes_rows(x, table, g, dx, room, sums, first, last):  # type: ignore[no-untyped-def]
     """Write the gradient by x, and add the sums of g and g d to `sums` (2, C)."""
     for low in range(0, x.shape[1], WIDTH):
         high = min(low + WIDTH, x.shape[1])
@@ -145,7 +149,7 @@ def _slopes_run(x, g, center, factor, level, slope, dx):  # type: ignore[no-unty
 
 
 @compiled
-def slopes_runs(x, table, _room, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
+def slopes_runs(x, table, g, dx, _room, sums, first, last):  # type: ignore[no-untyped-def]
     """As `slopes_rows`, of runs."""
     for i in range(first, last):
         j = i % table.shape[1]
@@ -157,3 +161,52 @@ def slopes_runs(x, table, _room, g, dx, sums, first, last):  # type: ignore[no-u
             )
             sums[0, j] += total
             sums[1, j] += tilted
+
+
+@compiled
+def to_moments(sums, center, count):  # type: ignore[no-untyped-def]
+    """Turn the sums of d and d^2 into the mean and variance of x, in place."""
+    for j in range(len(center)):
+        first, second = sums[0, j] / count, sums[1, j] / count
+        sums[0, j] = center[j] + first
+        spread = second - first * first
+        sums[1, j] = 0.0 if spread < 0.0 else spread
+
+
+@compiled
+def prepare(learned, moments, rows, share, eps, entropy, table, own, penalty):  # type: ignore[no-untyped-def]
+    """Write the table of the line, what chains its gradients, and the penalties, see `lines`.
+
+    `learned` (6, C) holds center, scale, shift, log_scale, and weight and bias if there are such.
+    """
+    for j in range(len(penalty)):
+        center, scale = np.float64(np.float32(learned[0, j])), learned[1, j]
+        shrink = math.exp(-min(max(learned[3, j], -LIMIT), LIMIT))
+        f, o = shrink / scale, -learned[2, j] * shrink
+        weight, bias = (learned[4, j], learned[5, j]) if len(learned) > 4 else (1.0, 0.0)
+        distance, variance = moments[0, j] - center, moments[1, j]
+        mean, spread = distance * f + o, variance * f * f
+        plain, by_spread = 0.5 * (mean * mean + spread), 1.0
+        if entropy:
+            plain -= 0.5 * (1.0 + math.log(spread + eps))
+            by_spread -= 1.0 / (spread + eps)
+        far = plain > FAR
+        penalty[j] = FAR * (1.0 + math.log(plain / FAR)) if far else plain
+        damping = share * FAR / plain if far else share
+        level, slope = 0.0, 0.0  # by o, and by d in units of f
+        if share > 0.0:
+            level, slope = damping * mean, damping * by_spread * f
+        table[CENTER, j], table[FACTOR, j], table[OFFSET, j] = center, f * weight, o * weight + bias
+        table[LEVEL, j], table[SLOPE, j] = (level - slope * distance) * f, slope * f
+        own[0, j], own[1, j], own[2, j], own[3, j] = f, o, shrink, weight
+        own[4, j], own[5, j] = rows * (level * distance + slope * variance), rows * level
+
+
+@compiled
+def chain(sums, own, found):  # type: ignore[no-untyped-def]
+    """Write the gradients (4, C) by shift, log_scale, weight, bias, of the sums of g and g d."""
+    for j in range(sums.shape[1]):
+        f, o, shrink, weight = own[0, j], own[1, j], own[2, j], own[3, j]
+        by_f, by_o = own[4, j] + sums[1, j] * weight, own[5, j] + sums[0, j] * weight
+        found[0, j], found[1, j] = -by_o * shrink, -(by_f * f + by_o * o)
+        found[2, j], found[3, j] = f * sums[1, j] + o * sums[0, j], sums[0, j]

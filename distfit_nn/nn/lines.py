@@ -1,107 +1,141 @@
-"""Mean and variance of features, and a straight line for each, on blocks (N, C, L), without graph.
+"""The work of a layer that learns a mean and a deviation, compiled: float32 blocks on the CPU.
 
-On the CPU float32 goes through compiled kernels, which take a pass over memory each; elsewhere it
-is torch's operators. A line is a table (3, C) of center, factor and offset in float64:
-y = (x - center) * factor + offset.
+With d = x - center, z = d f + o, f = exp(-log_scale) / scale and o = -shift exp(-log_scale), the
+layer is y = weight * z + bias, and each feature has a penalty, by the mean and variance of z, whose
+gradient joins that of y by itself. Numbers of features are taken in float64, by `line_kernel`.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple, NoReturn
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 
 from distfit_nn.nn import column_work
 
+Numbers = NDArray[np.float64]
 
-def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the (biased) variance of each feature, float64 (C,), without graph.
 
-    float32 is added up in double precision, about the first value of the feature.
+class Penalty(NamedTuple):
+    """What the penalties of a batch take.
+
+    Mean and variance (2, C) of x, how many rows they are of, what the penalties count for each row,
+    what is added to the variance in the logarithm, and whether there is a logarithm.
     """
-    x = x.detach()
-    if not column_work.compiled(x):
-        wide = x.to(torch.float64)
-        return wide.mean((0, 2)), wide.var((0, 2), correction=0)
+
+    moments: Numbers
+    rows: int
+    share: float
+    eps: float
+    entropy: bool
+
+
+def moments(x: Tensor) -> Numbers:
+    """Return the mean and the (biased) variance of each feature, (2, C), without graph.
+
+    They are added up in double precision, about the first value of the feature.
+    """
     from distfit_nn.nn import line_kernel
 
-    rows = column_work.as_rows(x)
-    plain, count = column_work.unfolded(x, rows).numpy(), x.shape[0] * x.shape[2]
+    rows, c = column_work.as_rows(x), x.shape[1]
+    plain = column_work.unfolded(x.detach(), rows).numpy()
     powers = line_kernel.powers_rows if rows else line_kernel.powers_runs
-    center = x[0, :, 0].numpy().astype(np.float64)
-    found = []
+    center = (plain[0] if rows else plain[:c, 0]).astype(np.float64)
 
-    def work(first: int, last: int) -> None:
-        sums = np.zeros((2, x.shape[1]))
+    def work(first: int, last: int) -> Numbers:
+        sums = np.zeros((2, c))
         powers(plain, center, np.empty(3 * line_kernel.WIDTH), sums, first, last)
-        found.append(sums)
+        return sums
 
-    column_work.in_parts(work, len(plain), plain.size)
-    first, second = torch.from_numpy(sum(found[1:], found[0]) / count)
-    variance = (second - first * first).clamp(min=0)
-    return torch.from_numpy(center) + first, variance
-
-
-def line(x: Tensor, table: Tensor) -> Tensor:
-    """Return y of blocks, by the table (3, C)."""
-    numbers = _rounded(table, x)
-    if not column_work.compiled(x):
-        center, factor, offset = numbers[:, :, None]
-        return (x - center) * factor + offset
-    from distfit_nn.nn import line_kernel
-
-    rows = column_work.as_rows(x)
-    plain = column_work.unfolded(x.detach(), rows)
-    y, kernel = torch.empty_like(plain), line_kernel.line_rows if rows else line_kernel.line_runs
-    arrays = plain.numpy(), numbers.numpy()
-
-    def work(first: int, last: int) -> None:
-        kernel(*arrays, np.empty(3 * line_kernel.WIDTH, np.float32), y.numpy(), first, last)
-
-    column_work.in_parts(work, len(y), y.numel())
-    return column_work.folded(y, x, rows)
+    found = column_work.in_parts(work, len(plain), plain.size)
+    line_kernel.to_moments(found, center, x.shape[0] * x.shape[2])
+    return found
 
 
-def line_slopes(g: Tensor, x: Tensor, table: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient by x of a line, and the sums of g and of g d (2, C) in float64.
+def standardised(
+    x: Tensor, learned: tuple[Tensor | None, ...], start: tuple[Tensor, Tensor], given: Penalty
+) -> tuple[Tensor, Tensor]:
+    """Return y and the penalties (C,), the latter without graph.
 
-    With `extra` (2, C) of level and slope, level + slope * d is added to the gradient by x, and
-    d = x - center.
+    `learned` is shift, log_scale, weight and bias, in float32, `start` is center and scale.
     """
-    numbers = torch.cat((_rounded(table, x), extra.to(x.dtype)))
-    off = (numbers[0].to(table.dtype) - table[0]) if table.dtype != x.dtype else 0.0
-    if column_work.compiled(x):
-        by_x, sums = _compiled_slopes(g, x, numbers)
-    else:
-        center, factor, _, level, slope = numbers[:, :, None]
-        d = x - center
-        by_x = g * factor + (level + slope * d)
-        sums = torch.stack((g.sum((0, 2)), (g * d).sum((0, 2)))).double()
-    return by_x, torch.stack((sums[0], sums[1] + off * sums[0]))
-
-
-def _rounded(table: Tensor, x: Tensor) -> Tensor:
-    """Return a table in the dtype of x; what rounding moves the center, the offset takes back."""
-    near = table.to(x.dtype)
-    if x.dtype != table.dtype:
-        moved = near[0].to(table.dtype) - table[0]
-        near[2] = table[2] + moved * table[1]
-    return near
-
-
-def _compiled_slopes(g: Tensor, x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     from distfit_nn.nn import line_kernel
 
-    rows = column_work.as_rows(x)
-    plain, given = (column_work.unfolded(part.detach(), rows) for part in (x, g))
-    kernel = line_kernel.slopes_rows if rows else line_kernel.slopes_runs
-    by_x, found = torch.empty_like(plain), []
-    arrays = plain.numpy(), numbers.numpy()
+    parts = (*start, *(part for part in learned if part is not None))
+    numbers = torch.stack(parts).detach().double().numpy()
+    count = x.shape[1]
+    table, own, penalty = np.empty((5, count), np.float32), np.empty((6, count)), np.empty(count)
+    line_kernel.prepare(numbers, *given, table, own, penalty)
+    y: Tensor = _Standardised.apply(x, *learned, table, own)
+    return y, torch.from_numpy(penalty)
 
-    def work(first: int, last: int) -> None:
-        sums, room = np.zeros((2, x.shape[1])), np.empty(7 * line_kernel.WIDTH, np.float32)
-        kernel(*arrays, room, given.numpy(), by_x.numpy(), sums, first, last)
-        found.append(sums)
 
-    column_work.in_parts(work, len(by_x), by_x.numel())
-    return column_work.folded(by_x, x, rows), torch.from_numpy(sum(found[1:], found[0]))
+class _Standardised(Function):
+    """y, by the tables of `line_kernel.prepare`, with gradients by x and all that is learnt."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *given: Any) -> Tensor:
+        from distfit_nn.nn import line_kernel
+
+        *learned, ctx.table, ctx.own = given
+        ctx.save_for_backward(x, *learned)
+        rows = column_work.as_rows(x)
+        plain = column_work.unfolded(x, rows)
+        y = torch.empty_like(plain)
+        line = line_kernel.line_rows if rows else line_kernel.line_runs
+        arrays = plain.numpy(), ctx.table, y.numpy()
+
+        def work(first: int, last: int) -> None:
+            line(*arrays, np.empty(7 * line_kernel.WIDTH, np.float32), first, last)
+
+        column_work.in_parts(work, len(y), y.numel())
+        return column_work.folded(y, x, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        return (*slopes(gradient, ctx.table, ctx.own, *ctx.saved_tensors), None, None)
+
+
+class _Slopes(Function):
+    """The gradients by x, shift, log_scale, weight and bias, which have none of their own."""
+
+    @staticmethod
+    def forward(
+        gradient: Tensor, table: Any, own: Numbers, x: Tensor, *learned: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        from distfit_nn.nn import line_kernel
+
+        rows = column_work.as_rows(x)
+        plain, g = (column_work.unfolded(part.detach(), rows) for part in (x, gradient))
+        by_x = torch.empty_like(plain)
+        slopes = line_kernel.slopes_rows if rows else line_kernel.slopes_runs
+        arrays = plain.numpy(), table, g.numpy(), by_x.numpy()
+
+        def work(first: int, last: int) -> Numbers:
+            sums = np.zeros((2, x.shape[1]))
+            slopes(*arrays, np.empty(7 * line_kernel.WIDTH, np.float32), sums, first, last)
+            return sums
+
+        sums = column_work.in_parts(work, len(by_x), by_x.numel())
+        found = np.empty((len(learned), x.shape[1]), np.float32)
+        line_kernel.chain(sums, own, found)
+        by_learned = (
+            None if part is None else torch.from_numpy(row)
+            for part, row in zip(learned, found, strict=True)
+        )
+        return column_work.folded(by_x, x, rows), *by_learned
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
+        raise RuntimeError("a layer with a penalty can be differentiated once, not twice")

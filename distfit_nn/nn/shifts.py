@@ -270,15 +270,13 @@ class _Kernel:
         self.kernel.fill_slopes(self.logs, eps, self.rooms)
         g, dx = column_work.unfolded(gradient.detach(), self.rows), torch.empty_like(self.plain)
         arrays = self.plain.numpy(), g.numpy(), dx.numpy()
-        found = []
 
-        def work(*part: int) -> None:
+        def work(*part: int) -> Any:
             sums = np.zeros((self.kernel.SUMS, self.x.shape[1]))
             slopes(self.logs, self.rooms.copy(), *arrays, sums, *part)
-            found.append(sums)
+            return sums
 
-        column_work.in_parts(work, len(dx), dx.numel())
-        total = sum(found[1:], found[0])
+        total = column_work.in_parts(work, len(dx), dx.numel())
         total[3] *= math.log(2)
         by_x = column_work.folded(dx, self.x, self.rows)
         return by_x, torch.from_numpy(total.astype(np.float32))
