@@ -100,13 +100,20 @@ def write(rows: Array, line: tuple[Array, Array], first: int, tile: Array, x: Ar
         sort_kernel.copy_back(rows, line[0][here], line[1][here], first, tile, x)
 
 
-def in_rooms(n: int, d: int, room: Callable[[int], T], task: Callable[[T, int, int], None]) -> None:
+def in_rooms(
+    n: int,
+    d: int,
+    room: Callable[[int], T],
+    task: Callable[[T, int, int], None],
+    grain: int | None = None,
+) -> None:
     """Call task(room(width), first, last) for batches of at most `width` columns.
 
     Several threads share the batches; each has a room of its own, which it uses for all of them.
+    Widths are multiples of `grain`, of what the kernels of soft ranks work best on if not given.
     """
-    workers = min(threads(), -(-d // LANES)) if n * d >= WORTH_A_THREAD else 1
-    grain = TILE if d >= TILE * workers else LANES
+    workers = min(threads(), -(-d // (grain or LANES))) if n * d >= WORTH_A_THREAD else 1
+    grain = grain or (TILE if d >= TILE * workers else LANES)
     width = max(1, BATCH // max(n, 1) // grain) * grain
     if workers > 1:
         width = min(width, -(-d // (grain * workers)) * grain)

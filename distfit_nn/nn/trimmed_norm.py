@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
+from distfit_nn.copula.tensors.relative import as_blocks, laid
 from distfit_nn.nn import column_work, layout
 from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
 
+# As in the kernel, which only those load that use it.
 SHARE = 20  # one value of so many is left out at either end
 CUT = 3.0
 
@@ -39,6 +42,8 @@ class TrimmedNorm1d(ColumnNorm):
     One row gives the bias, with zero gradient, and leaves the running statistics alone. Infinite
     values are cut to +-3 deviations while they are among those left out; if not, or with a NaN
     anywhere in it, a feature is NaN, and leaves its running statistics as they were.
+
+    Float32 on the CPU goes through a compiled kernel, whose gradients can be taken once, not twice.
 
     It is the cheap robust rival that the shaped layers are compared with; it is not in the thesis.
     """
@@ -77,29 +82,23 @@ class TrimmedNorm1d(ColumnNorm):
         self.register_buffer("running_var", ones if track_running_stats else None)
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
-        columns = layout.columns(x)
-        share, origin = _shares(columns.detach())
-        kept = len(columns) - 2 * (len(columns) // SHARE)
-        # Values are taken from one of them: those of a constant column are exactly 0.
-        wide, counts = columns.double() - origin, share > 0
-        # What is left out may be infinite: it is out before anything is added up.
-        mean = (torch.where(counts, wide, 0.0) * share).sum(0) / kept
-        off = torch.where(counts, wide - mean, 0.0)
-        variance = (off * off * share).sum(0) / kept
-        deviation = (variance + self.eps).sqrt()
-        reach = ((CUT + 1) * deviation).detach()
-        near = wide.clamp(mean.detach() - reach, mean.detach() + reach)
-        z = ((near - mean) / deviation).clamp(-CUT, CUT).to(x.dtype)
-        y = with_line(layout.from_columns(z, x), *self.line(x.dtype))
-        unbiased = variance.detach() * (kept / max(kept - 1, 1))
-        return y, (mean.detach() + origin, unbiased)
+        line = self.line(x.dtype)
+        n = x.shape[0] * x.shape[2]
+        kept = n - 2 * (n // SHARE)
+        if column_work.compiled(x) and not torch._C._are_functorch_transforms_active():
+            y, mean, variance = _Trimmed.apply(x, self.eps, *line)
+        else:
+            z, mean, variance = _composed(x, self.eps, kept)
+            y = with_line(z, *line)
+        return y, (mean, variance * (kept / max(kept - 1, 1)))
 
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
         if rows == 1 or self.running_mean is None or self.running_var is None:
             return
-        known = torch.stack(statistics).isfinite().all(0)  # both move, or none
-        moved(self.running_mean, torch.where(known, statistics[0], torch.nan), rate)
-        moved(self.running_var, torch.where(known, statistics[1], torch.nan), rate)
+        mean, variance = statistics  # the variance is NaN where the mean is not finite
+        largest = torch.finfo(self.running_var.dtype).max / 4
+        moved(self.running_mean, mean, rate)
+        moved(self.running_var, variance.clamp(max=largest), rate)
 
     def _of_running(self, x: Tensor) -> Tensor:
         if self.running_mean is None or self.running_var is None:
@@ -127,6 +126,75 @@ class TrimmedNorm2d(TrimmedNorm1d):
     DIMS: ClassVar[tuple[int, ...]] = (4,)
 
 
+class _Trimmed(Function):
+    """y of blocks (N, C, L) by the compiled kernel, and mean and variance, without gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from distfit_nn.nn import trim_kernel
+
+        factor = x.new_ones(x.shape[1]) if weight is None else weight
+        term = x.new_zeros(x.shape[1]) if bias is None else bias
+        given = (part.detach().numpy() for part in (factor, term))
+        y, about = map(torch.from_numpy, trim_kernel.trimmed(laid(x.detach()).numpy(), eps, *given))
+        mean, variance = about[:, :2].unbind(1)
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(x, factor, about)
+        ctx.eps, ctx.affine = eps, weight is not None
+        return as_blocks(y, x), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        dx, dweight, dbias = slopes(gradient, ctx.eps, *ctx.saved_tensors)
+        return dx, None, *((dweight, dbias) if ctx.affine else (None, None))
+
+
+class _Slopes(Function):
+    """The gradients, which have none of their own."""
+
+    @staticmethod
+    def forward(
+        gradient: Tensor, eps: float, x: Tensor, weight: Tensor, about: Tensor
+    ) -> tuple[Tensor, ...]:
+        from distfit_nn.nn import trim_kernel
+
+        arrays = laid(x.detach()).numpy(), laid(gradient.detach(), x).numpy()
+        dx, sums = trim_kernel.slopes(*arrays, eps, weight.detach().numpy(), about.numpy())
+        return as_blocks(torch.from_numpy(dx), x), *torch.from_numpy(sums).to(weight.dtype).T
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
+        raise RuntimeError("trimmed scores can be differentiated once, not twice")
+
+
+# By torch's operators, wherever the kernel does not reach.
+
+
+def _composed(x: Tensor, eps: float, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores of blocks (N, C, L), and mean and variance (C,) in float64."""
+    columns = layout.columns(x)
+    share, origin = _shares(columns.detach())
+    # Values are taken from one of them: those of a constant column are exactly 0.
+    wide, counts = columns.double() - origin, share > 0
+    # What is left out may be infinite: it is out before anything is added up.
+    mean = (torch.where(counts, wide, 0.0) * share).sum(0) / kept
+    off = torch.where(counts, wide - mean, 0.0)
+    variance = (off * off * share).sum(0) / kept
+    deviation = (variance + eps).sqrt()
+    reach = ((CUT + 1) * deviation).detach()
+    near = wide.clamp(mean.detach() - reach, mean.detach() + reach)
+    z = ((near - mean) / deviation).clamp(-CUT, CUT).to(x.dtype)
+    return layout.from_columns(z, x), mean.detach() + origin, variance.detach()
+
+
 def _shares(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return what each value of columns (n, C) counts, and the lowest that does (C,), in float64.
 
@@ -152,8 +220,5 @@ def _ends(x: Tensor, out: int) -> tuple[Tensor, Tensor]:
     last = len(x) - 1 - out
     if out == 0:
         return x.amin(0), x.amax(0)
-    if column_work.compiled(x):
-        rows = np.partition(np.ascontiguousarray(x.numpy().T), (out, last), axis=1)
-        return torch.from_numpy(rows[:, out].copy()), torch.from_numpy(rows[:, last].copy())
     ordered = x.sort(0).values
     return ordered[out], ordered[last]

@@ -37,6 +37,18 @@ def test_planes_are_columns_in_any_memory_format(memory):
     torch.testing.assert_close(layer.raw_strength.grad, flat.raw_strength.grad)
 
 
+def test_a_gradient_in_another_memory_than_x():
+    x, g = torch.randn(5, 9, 4, 3), torch.randn(5, 9, 4, 3)
+    found = []
+    for one in (torch.contiguous_format, torch.channels_last):
+        for two in (torch.contiguous_format, torch.channels_last):
+            given = x.clone(memory_format=one).requires_grad_()
+            CopulaNorm2d(9)(given).backward(g.contiguous(memory_format=two))
+            found.append(given.grad)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=1e-6)
+
+
 def test_gradients_of_sums_have_no_memory_of_their_own():
     x = torch.randn(6, 3, 4, 4, requires_grad=True)
     layer = CopulaNorm2d(3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distfit_nn.errors import InputError
-from distfit_nn.nn import TrimmedNorm1d, TrimmedNorm2d
+from distfit_nn.nn import TrimmedNorm1d, TrimmedNorm2d, trimmed_norm
 from tests import tolerances
 
 CASES = [
@@ -157,6 +157,84 @@ def test_one_row():
     assert (x.grad == 0).all()
     assert (layer.running_mean == 0).all()
     assert (layer.running_var == 1).all()
+
+
+# The compiled kernel against torch's operators
+
+
+def columns_of_all_kinds(n: int, seed: int) -> Tensor:
+    """Normal, tied, huge, half of them 0, constant, skewed, far from 0, subnormal; float32."""
+    x = sample((n, 8), seed)
+    x[:, 1] = x[:, 1].round()
+    x[:, 2] *= 1e30
+    x[:, 3] = x[:, 3].relu()
+    x[:, 4] = 5.0
+    x[:, 5] = -x[:, 5].exp()
+    x[:, 6] = 100 + 1e-2 * x[:, 6]
+    x[:, 7] *= 1e-40
+    return x
+
+
+@pytest.mark.parametrize("n", [1, 2, 19, 20, 41, 333, 4100])
+@pytest.mark.parametrize("eps", [1e-5, 1e-12])
+def test_the_kernel_is_the_composed_formula(n, eps):
+    x, g = columns_of_all_kinds(n, n), sample((n, 8), n + 1)
+    single, double = TrimmedNorm1d(8, eps), TrimmedNorm1d(8, eps, dtype=torch.float64)
+    found = []
+    for layer in (single, double):
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(-1, 2, 8))
+            layer.bias.copy_(torch.linspace(-1, 1, 8))
+        given_ = x.to(layer.weight.dtype, copy=True).requires_grad_()
+        y = layer(given_)
+        y.backward(g.to(y.dtype))
+        parts = (y, given_.grad, layer.weight.grad, layer.bias.grad)
+        running = layer.running_mean, layer.running_var[[0, 1, 3, 4, 5, 6, 7]]
+        found.append([part.detach().double() for part in (*parts, *running)])
+    wide = x.double()
+    variance = torch.from_numpy(trimmed(wide.numpy())[1])
+    steep = torch.linspace(-1, 2, 8).abs() / (variance + eps).sqrt()
+    sizes = (4.0, 4 * steep, n**0.5, n**0.5, wide.abs().amax(0), found[1][5])
+    for one, two, size in zip(*found, sizes, strict=True):
+        assert ((one - two).abs() <= tolerances.LAYER32 * size).all()
+
+
+@given(
+    values=st.lists(st.sampled_from([-1e30, -1.0, -0.0, 0.0, 1e-45, 1.0, 2.0]), max_size=70),
+    out=st.integers(0, 3),
+)
+def test_the_ends_are_those_of_the_values_in_order(values, out):
+    from distfit_nn.nn import trim_kernel
+
+    x = np.array([3.0, *values] + 6 * [0.5], np.float32)
+    found = trim_kernel._ends(x, out, np.empty(len(x), np.int32))
+    assert found == tuple(np.sort(x)[[out, len(x) - 1 - out]])
+
+
+def test_gradients_in_another_memory_than_x():
+    x, g = sample((4, 6, 5, 5)), sample((4, 6, 5, 5), 1)
+    found = []
+    for one in (torch.contiguous_format, torch.channels_last):
+        for two in (torch.contiguous_format, torch.channels_last):
+            blocks = x.contiguous(memory_format=one).flatten(2).requires_grad_()
+            y, _, _ = trimmed_norm._Trimmed.apply(blocks, 1e-5, None, None)
+            y.backward(g.contiguous(memory_format=two).flatten(2))
+            found.append(blocks.grad)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=1e-6)
+
+
+def test_the_kernel_is_differentiated_once():
+    x = sample((30, 2)).requires_grad_()
+    (dx,) = torch.autograd.grad(TrimmedNorm1d(2)(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once, not twice"):
+        dx.sum().backward()
+
+
+def test_a_variance_beyond_float32_is_held():
+    layer = TrimmedNorm1d(1, momentum=1.0)
+    layer(1e30 * sample((50, 1)))
+    assert layer.running_var.isfinite().all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e4])

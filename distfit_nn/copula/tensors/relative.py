@@ -58,17 +58,21 @@ def compiled(
     return Scores(*_Relative.apply(x, strength, weight, bias, floor, knots, through))
 
 
-def _laid(x: Tensor) -> Tensor:
-    """Return blocks (N, d, L) as (n, d), if they are in memory, or else as contiguous blocks."""
-    if x.shape[2] == 1:
+def laid(x: Tensor, like: Tensor | None = None) -> Tensor:
+    """Return blocks (N, d, L) as (n, d), if they are in memory, or else as contiguous blocks.
+
+    With `like`, as that is laid, whatever the memory of x.
+    """
+    form = x if like is None else like
+    if form.shape[2] == 1:
         return x[:, :, 0]
-    if x.stride(1) == 1 and x.stride(0) == x.shape[2] * x.stride(2):
+    if form.stride(1) == 1 and form.stride(0) == form.shape[2] * form.stride(2):
         return x.transpose(1, 2).reshape(-1, x.shape[1])
     return x.contiguous()
 
 
-def _blocks(y: Tensor, x: Tensor) -> Tensor:
-    """Return what `_laid` made of blocks like x as such blocks."""
+def as_blocks(y: Tensor, x: Tensor) -> Tensor:
+    """Return what `laid` made of blocks like x as such blocks."""
     if y.ndim == 3:
         return y
     return y.view(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2)
@@ -93,7 +97,7 @@ class _Relative(Function):
         factor = torch.ones(d) if weight is None else weight
         term = torch.zeros(d) if bias is None else bias
         points = _lent(knots.T)
-        given = _lent(_laid(x)), _lent(strength), floor, _lent(factor), _lent(term), points
+        given = _lent(laid(x)), _lent(strength), floor, _lent(factor), _lent(term), points
         found = columns.relative_scores(*given, keep)
         y, scale, shares, *kept = (torch.from_numpy(part) for part in found)
         ctx.mark_non_differentiable(scale, shares)
@@ -102,7 +106,7 @@ class _Relative(Function):
             ctx.save_for_backward(x, factor, strength, scale, rates, scores, order, bad)
             ctx.lines = weight is not None, bias is not None
             ctx.floor = floor if through else None
-        return _blocks(y, x), scale, shares.T
+        return as_blocks(y, x), scale, shares.T
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
@@ -124,18 +128,15 @@ class _Slopes(Function):
         from distfit_nn.copula import columns
 
         weight, strength, scale, rates, scores, order, bad = (part.detach() for part in saved)
-        laid = _laid(x.detach())
-        given = _laid(gradient.detach()).contiguous()
-        if given.ndim != laid.ndim:
-            given = gradient.detach().transpose(1, 2).reshape(laid.shape)
+        values, given = laid(x.detach()), laid(gradient.detach(), x).contiguous()
         dx, drate, *line = columns.line_slopes(
-            columns.Kept(laid.numpy(), order.numpy(), bad.numpy()),
+            columns.Kept(values.numpy(), order.numpy(), bad.numpy()),
             rates.numpy(),
             _lent(given),
             scores.numpy(),
             _lent(weight),
         )
-        by_rate, by_x = torch.from_numpy(drate), _blocks(torch.from_numpy(dx), x)
+        by_rate, by_x = torch.from_numpy(drate), as_blocks(torch.from_numpy(dx), x)
         if floor is not None:
             _add_through_scale(by_x, x.detach(), -by_rate * rates / scale, scale, floor, order)
         dstrength = by_rate / scale
