@@ -148,7 +148,7 @@ class ColumnNorm(nn.Module):
         whole, own = distributed.union(x) if shared else (x, None)
         y, statistics = self._of_batch(whole)
         rate = self._rate()
-        if rate is not None:
+        if rate is not None and statistics:
             with torch.no_grad():
                 self._track(statistics, rate, whole.shape[0] * whole.shape[2])
         return y if own is None else y[own]

@@ -64,11 +64,6 @@ class LearnedNorm(ColumnNorm):
         scale = self.scale.double()
         return self.center.double(), torch.where(scale > 0, scale, 1.0)
 
-    def _all_started(self) -> bool:
-        """Tell whether all features have their first batch, where that is told at no cost."""
-        at_hand = self.scale.device.type == "cpu" and not torch.compiler.is_compiling()
-        return at_hand and bool(self.scale.all())
-
     def _map(self, scale: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return factor and offset of z = (x - center) * factor + offset."""
         shrink = torch.exp(-_cut(self.log_scale.to(dtype)))
@@ -86,7 +81,10 @@ class LearnedNorm(ColumnNorm):
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
         rows = x.shape[0] * x.shape[2]
         if column_work.compiled(x):
-            y, penalty, start = self._compiled(x, rows)
+            share = self.penalty_weight / rows if rows > 1 else 0.0
+            given = lines.Penalty(lines.moments(x), rows, share, self.eps, self.ENTROPY)
+            learned = self.shift.to(x.dtype), self.log_scale.to(x.dtype), *self.line(x.dtype)
+            y, penalty, start = lines.standardised(x, (self.center, self.scale), learned, given)
         else:
             mean, variance = _moments(x)
             start = self._first(mean.detach(), variance.detach(), rows)
@@ -97,23 +95,11 @@ class LearnedNorm(ColumnNorm):
             self.last_penalty = penalty.detach()
         return y, start
 
-    def _compiled(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Return y, the penalties, and center and scale."""
-        moments = lines.moments(x)
-        mean, variance = torch.from_numpy(moments)
-        start = self._first(mean, variance, rows)
-        share = self.penalty_weight / rows if rows > 1 else 0.0
-        given = lines.Penalty(moments, rows, share, self.eps, self.ENTROPY)
-        learned = self.shift.to(x.dtype), self.log_scale.to(x.dtype), *self.line(x.dtype)
-        return *lines.standardised(x, learned, start, given), start
-
     def _first(self, mean: Tensor, variance: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return center and scale, of features that have none yet those of this batch.
 
         One row has no deviation: it gives the bias, with an infinite scale that is not kept.
         """
-        if self._all_started():
-            return self.center, self.scale
         old = self.scale.double()
         first = torch.where(variance == 0, 1.0, (variance + self.eps).sqrt())
         first = first.to(self.scale.dtype).double() if rows > 1 else first / 0.0
@@ -123,8 +109,6 @@ class LearnedNorm(ColumnNorm):
 
     def _track(self, statistics: Statistics, _rate: Tensor | float, _rows: int) -> None:
         center, scale = statistics
-        if scale is self.scale:
-            return
         fresh = (self.scale == 0) & scale.isfinite() & center.isfinite()
         self.center.copy_(torch.where(fresh, center, self.center))
         self.scale.copy_(torch.where(fresh, scale, self.scale))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 compiled = njit(**OPTIONS)
 inlined = njit(**OPTIONS, forceinline=True, fastmath={"contract"})
@@ -178,12 +179,21 @@ def prepare(learned, moments, rows, share, eps, entropy, table, own, penalty):  
     """Write the table of the line, what chains its gradients, and the penalties, see `lines`.
 
     `learned` (6, C) holds center, scale, shift, log_scale, and weight and bias if there are such.
+    Where there is no center and scale yet, those of this batch are written there. Tell if any were.
+    One row has no deviation: it gives the bias, by an infinite scale.
     """
+    first = False
     for j in range(len(penalty)):
-        center, scale = np.float64(np.float32(learned[0, j])), learned[1, j]
-        shrink = math.exp(-min(max(learned[3, j], -LIMIT), LIMIT))
+        if learned[1, j] == 0.0:
+            first = True
+            deviation = math.sqrt(moments[1, j] + eps) if moments[1, j] != 0.0 else 1.0
+            learned[0, j], learned[1, j] = moments[0, j], deviation if rows > 1 else math.inf
+        center, scale = np.float64(np.float32(learned[0, j])), np.float64(learned[1, j])
+        shrink = math.exp(-min(max(np.float64(learned[3, j]), -LIMIT), LIMIT))
         f, o = shrink / scale, -learned[2, j] * shrink
-        weight, bias = (learned[4, j], learned[5, j]) if len(learned) > 4 else (1.0, 0.0)
+        weight, bias = 1.0, 0.0
+        if len(learned) > 4:
+            weight, bias = np.float64(learned[4, j]), np.float64(learned[5, j])
         distance, variance = moments[0, j] - center, moments[1, j]
         mean, spread = distance * f + o, variance * f * f
         plain, by_spread = 0.5 * (mean * mean + spread), 1.0
@@ -200,6 +210,7 @@ def prepare(learned, moments, rows, share, eps, entropy, table, own, penalty):  
         table[LEVEL, j], table[SLOPE, j] = (level - slope * distance) * f, slope * f
         own[0, j], own[1, j], own[2, j], own[3, j] = f, o, shrink, weight
         own[4, j], own[5, j] = rows * (level * distance + slope * variance), rows * level
+    return first
 
 
 @compiled

@@ -58,21 +58,21 @@ def moments(x: Tensor) -> Numbers:
 
 
 def standardised(
-    x: Tensor, learned: tuple[Tensor | None, ...], start: tuple[Tensor, Tensor], given: Penalty
-) -> tuple[Tensor, Tensor]:
-    """Return y and the penalties (C,), the latter without graph.
+    x: Tensor, start: tuple[Tensor, Tensor], learned: tuple[Tensor | None, ...], given: Penalty
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Return y, the penalties (C,), and center and scale of a first batch, if it is one.
 
-    `learned` is shift, log_scale, weight and bias, in float32, `start` is center and scale.
+    `start` is center and scale, `learned` shift, log_scale, weight and bias, in float32.
     """
     from distfit_nn.nn import line_kernel
 
-    parts = (*start, *(part for part in learned if part is not None))
-    numbers = torch.stack(parts).detach().double().numpy()
+    with torch.no_grad():
+        numbers = torch.stack([*start, *(part for part in learned if part is not None)])
     count = x.shape[1]
     table, own, penalty = np.empty((5, count), np.float32), np.empty((6, count)), np.empty(count)
-    line_kernel.prepare(numbers, *given, table, own, penalty)
+    first = line_kernel.prepare(numbers.numpy(), *given, table, own, penalty)
     y: Tensor = _Standardised.apply(x, *learned, table, own)
-    return y, torch.from_numpy(penalty)
+    return y, torch.from_numpy(penalty), tuple(numbers[:2]) if first else ()
 
 
 class _Standardised(Function):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from distfit_nn._floats import LOG2_E, exponential
 from distfit_nn.nn.shift_math import (
     DOWN,
+    LOG_2,
     NO,
     ONE,
     OPTIONS,
@@ -54,14 +55,15 @@ def _cut(log, limit):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fill(logs, weight, bias, rooms):  # type: ignore[no-untyped-def]
+def fill(logs, line, rooms):  # type: ignore[no-untyped-def]
     """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH); tell if the plain shift will do.
 
     That is so where all exponents are 1 and no inner gain is very large. `logs` holds the
-    logarithms of the gains and of the exponent: three of log-shift, two of sqrt-shift.
+    logarithms of the gains and of the exponent: three of log-shift, two of sqrt-shift; `line`
+    (2, C) weight and bias, or (0, C) nothing.
     """
     plain = True
-    for j in range(len(weight)):
+    for j in range(len(logs[0])):
         room, i = rooms[j // WIDTH], j % WIDTH
         outer = exponential(_cut(logs[0][j], GAIN)) if len(logs) == 3 else 1.0
         power = exponential(_cut(logs[-1][j], EXPONENT))
@@ -69,7 +71,8 @@ def fill(logs, weight, bias, rooms):  # type: ignore[no-untyped-def]
         room[HIGH, i], room[LOW, i], room[POWER, i] = nearest, power - np.float64(nearest), power
         inner = _cut(logs[-2][j], GAIN)
         room[START, i], room[INNER, i] = power * inner * LOG2_E, exponential(inner) * DOWN
-        room[OUTER, i], room[SHIFT, i] = np.float64(weight[j]) * outer, bias[j]
+        weight, bias = (line[0, j], line[1, j]) if len(line) > 0 else (ONE, NO)
+        room[OUTER, i], room[SHIFT, i] = np.float64(weight) * outer, bias
         plain = plain and power == 1.0 and room[INNER, i] <= ONE
     return plain
 
@@ -223,3 +226,17 @@ def slopes_runs(logs, rooms, x, g, dx, sums, first, last):  # type: ignore[no-un
             found = _slopes_run(len(logs) == 3, x[i, q], g[i, q], room, k, dx[i, q])
             for m in range(SUMS):
                 sums[m, j] += found[m]
+
+
+@compiled
+def chain(logs, rooms, sums, found):  # type: ignore[no-untyped-def]
+    """Write the gradients by weight, bias and the logarithms, of the sums of the four terms."""
+    for j in range(len(logs[0])):
+        room, i = rooms[j // WIDTH], j % WIDTH
+        outer = exponential(_cut(logs[0][j], GAIN)) if len(logs) == 3 else 1.0
+        line = np.float64(room[OUTER, i])
+        found[0, j], found[1, j] = outer * sums[1, j], sums[0, j]
+        if len(logs) == 3:
+            found[2, j] = line * sums[1, j]
+        found[-2, j] = line * room[POWER, i] * sums[2, j]
+        found[-1, j] = line * LOG_2 * sums[3, j]

@@ -22,6 +22,8 @@ FLOOR = 1e-30  # |x| below which the slope of an exponent of 1 or more is that a
 PLAIN = 1e8  # sqrt(h^2 + 1/4) is h beyond it
 
 Logs = tuple[Tensor, ...]
+Tables = tuple[tuple[Any, ...], bool, Any]  # logarithms, whether exponents are 1, and room
+Slopes = tuple[Tensor, Logs, Logs]
 
 
 class _Shifts(ColumnNorm):
@@ -126,7 +128,7 @@ class _Shifts(ColumnNorm):
         if self.shared:
             logs = tuple(log.expand(x.shape[1]) for log in logs)
         if not torch.is_grad_enabled():
-            return _shifted(x, weight, bias, logs)
+            return _shifted(x, weight, bias, logs, _tables(x, weight, bias, logs))
         result: Tensor = _Shift.apply(x, self.eps, weight, bias, *logs)
         return result
 
@@ -180,11 +182,34 @@ LogShift.__doc__ = f"{LogShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10),
 SqrtShift.__doc__ = f"{SqrtShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10), 2)[2]}"
 
 
-def _shifted(x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -> Tensor:
+def _shifted(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs, tables: Tables | None
+) -> Tensor:
     """Return y of blocks; of two logarithms by sqrt-shift."""
-    if column_work.compiled(x):
-        return _Kernel(x, weight, bias, logs).y()
-    return with_line(_value(x, logs), weight, bias)
+    if tables is None:
+        return with_line(_value(x, logs), weight, bias)
+    from distfit_nn.nn import shift_kernel
+
+    rows = column_work.as_rows(x)
+    plain = column_work.unfolded(x, rows)
+    y = torch.empty_like(plain)
+    shift = shift_kernel.shift_rows if rows else shift_kernel.shift_runs
+    arrays = *tables, plain.numpy(), y.numpy()
+    column_work.in_parts(lambda *part: shift(*arrays, *part), len(y), y.numel())
+    return column_work.folded(y, x, rows)
+
+
+def _tables(x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -> Tables | None:
+    """Return what the kernels take of parameters, without graph; None where there are no such."""
+    if not column_work.compiled(x):
+        return None
+    from distfit_nn.nn import shift_kernel
+
+    line = () if weight is None or bias is None else (weight, bias)
+    numbers = torch.stack([*logs, *line]).numpy()
+    rooms = shift_kernel.rooms(x.shape[1])
+    arrays = tuple(numbers[: len(logs)])
+    return arrays, shift_kernel.fill(arrays, numbers[len(logs) :], rooms), rooms
 
 
 class _Shift(Function):
@@ -194,16 +219,16 @@ class _Shift(Function):
     def forward(
         ctx: Any, x: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None, *logs: Tensor
     ) -> Tensor:
-        ctx.eps = eps
+        ctx.eps, ctx.tables = eps, _tables(x, weight, bias, logs)
         ctx.save_for_backward(x, weight, bias, *logs)
-        return _shifted(x, weight, bias, logs)
+        return _shifted(x, weight, bias, logs, ctx.tables)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        by_x, by_weight, by_bias, *by_logs = slopes(gradient, ctx.eps, *ctx.saved_tensors)
-        return by_x, None, by_weight, by_bias, *by_logs
+        by_x, *others = slopes(gradient, ctx.eps, ctx.tables, *ctx.saved_tensors)
+        return by_x, None, *others
 
 
 class _Slopes(Function):
@@ -213,24 +238,17 @@ class _Slopes(Function):
     def forward(
         gradient: Tensor,
         eps: float,
+        tables: Tables | None,
         x: Tensor,
         weight: Tensor | None,
-        bias: Tensor | None,
+        _bias: Tensor | None,
         *logs: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        if column_work.compiled(x):
-            by_x, sums = _Kernel(x, weight, bias, logs).slopes(gradient, eps)
+        if tables is None:
+            by_x, by_line, by_logs = _slopes(gradient, x, weight, logs, eps)
         else:
-            by_x, sums = _slopes(gradient, x, weight, logs, eps)
-        outer, power = _outer(logs), logs[-1].clamp(-EXPONENT, EXPONENT).exp()
-        line = outer if weight is None else weight * outer
-        by_logs = line * power * sums[2], line * sums[3]
-        return (
-            by_x,
-            None if weight is None else outer * sums[1],
-            None if bias is None else sums[0],
-            *((line * sums[1], *by_logs) if len(logs) == 3 else by_logs),
-        )
+            by_x, by_line, by_logs = _compiled_slopes(gradient, x, tables, eps)
+        return by_x, *((None, None) if weight is None else by_line), *by_logs
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
@@ -241,45 +259,28 @@ class _Slopes(Function):
         raise RuntimeError("shifts can be differentiated once, not twice")
 
 
-class _Kernel:
-    """The compiled kernels on blocks, laid out as is nearest."""
+def _compiled_slopes(gradient: Tensor, x: Tensor, tables: Tables, eps: float) -> Slopes:
+    """Return the gradients by x, by weight and bias, and by the logarithms."""
+    from distfit_nn.nn import shift_kernel
 
-    def __init__(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -> None:
-        from distfit_nn.nn import shift_kernel
+    logs, _, rooms = tables
+    rows = column_work.as_rows(x)
+    plain, g = (column_work.unfolded(part.detach(), rows) for part in (x, gradient))
+    by_x = torch.empty_like(plain)
+    slopes = shift_kernel.slopes_rows if rows else shift_kernel.slopes_runs
+    shift_kernel.fill_slopes(logs, eps, rooms)
+    arrays = plain.numpy(), g.numpy(), by_x.numpy()
 
-        self.kernel, self.x, self.rows = shift_kernel, x, column_work.as_rows(x)
-        self.plain = column_work.unfolded(x.detach(), self.rows)
-        c = x.shape[1]
-        self.logs = tuple(log.detach().contiguous().numpy() for log in logs)
-        self.rooms = shift_kernel.rooms(c)
-        ones = np.ones(c, np.float32) if weight is None else weight.detach().numpy()
-        zeros = np.zeros(c, np.float32) if bias is None else bias.detach().numpy()
-        self.is_plain = shift_kernel.fill(self.logs, ones, zeros, self.rooms)
+    def work(first: int, last: int) -> Any:
+        sums = np.zeros((shift_kernel.SUMS, x.shape[1]))
+        slopes(logs, rooms.copy(), *arrays, sums, first, last)
+        return sums
 
-    def y(self) -> Tensor:
-        """Return the shift of x."""
-        shift = self.kernel.shift_rows if self.rows else self.kernel.shift_runs
-        y = torch.empty_like(self.plain)
-        arrays = self.logs, self.is_plain, self.rooms, self.plain.numpy(), y.numpy()
-        column_work.in_parts(lambda *part: shift(*arrays, *part), len(y), y.numel())
-        return column_work.folded(y, self.x, self.rows)
-
-    def slopes(self, gradient: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """Return the gradient by x, and the sums of four terms (4, C)."""
-        slopes = self.kernel.slopes_rows if self.rows else self.kernel.slopes_runs
-        self.kernel.fill_slopes(self.logs, eps, self.rooms)
-        g, dx = column_work.unfolded(gradient.detach(), self.rows), torch.empty_like(self.plain)
-        arrays = self.plain.numpy(), g.numpy(), dx.numpy()
-
-        def work(*part: int) -> Any:
-            sums = np.zeros((self.kernel.SUMS, self.x.shape[1]))
-            slopes(self.logs, self.rooms.copy(), *arrays, sums, *part)
-            return sums
-
-        total = column_work.in_parts(work, len(dx), dx.numel())
-        total[3] *= math.log(2)
-        by_x = column_work.folded(dx, self.x, self.rows)
-        return by_x, torch.from_numpy(total.astype(np.float32))
+    sums = column_work.in_parts(work, len(by_x), by_x.numel())
+    found = np.empty((2 + len(logs), x.shape[1]), np.float32)
+    shift_kernel.chain(logs, rooms, sums, found)
+    by_weight, by_bias, *by_logs = (torch.from_numpy(row) for row in found)
+    return column_work.folded(by_x, x, rows), (by_weight, by_bias), tuple(by_logs)
 
 
 # By torch's operators, wherever the kernels do not reach.
@@ -316,18 +317,21 @@ def _value(x: Tensor, logs: Logs) -> Tensor:
     return torch.where(x.isinf(), x, signed)
 
 
-def _slopes(
-    g: Tensor, x: Tensor, weight: Tensor | None, logs: Logs, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Return the gradient by x, and the sums of g, g sign F, g sign D and g sign D v (4, C)."""
+def _slopes(g: Tensor, x: Tensor, weight: Tensor | None, logs: Logs, eps: float) -> Slopes:
+    """As `_compiled_slopes`."""
     log, size = len(logs) == 3, x.abs()
     power, v = _exponent(size, logs)
     shape, slope = _shape_and_slope(v, log)
     signed = g * x.sign()
     tilted = signed * slope
-    sums = torch.stack([part.sum((0, 2)) for part in (g, signed * shape, tilted, tilted * v)])
+    by_bias, values, slopes, logarithms = (
+        part.sum((0, 2)) for part in (g, signed * shape, tilted, tilted * v)
+    )
     least = torch.where(power < 1, max(eps, FLOOR), FLOOR).to(x.dtype)
     _, flat = _shape_and_slope(_exponent(least, logs)[1], log)
-    steep = _outer(logs)[:, None] * power
-    steep = steep if weight is None else steep * weight[:, None]
-    return g * steep * torch.where(size <= least, flat / least, slope / size), sums
+    outer = _outer(logs)
+    line = outer if weight is None else outer * weight
+    by_x = g * (line[:, None] * power) * torch.where(size <= least, flat / least, slope / size)
+    by_outer = (line * values,) if log else ()
+    by_logs = *by_outer, line * power[:, 0] * slopes, line * logarithms
+    return by_x, (outer * values, by_bias), by_logs
