@@ -6,28 +6,36 @@ has its solution between the smallest and the largest of m_k + s_k z. Cubics bet
 the components are a start, and Newton steps find it, on the logarithm of the mass on that side of y
 that z is on; bisection stands in where they would be longer than the bracket. Gradients follow from
 the equation itself: dy = (phi(z) dz - d_theta F(y)) / p(y).
+
+On the CPU a compiled kernel does it (`mixture_kernel`); elsewhere, under `torch.compile`,
+`torch.export`, `torch.jit.trace` and the transforms of `torch.func`, torch's own operators do.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.nn import column_work
 from distfit_nn.nn.once import once
 
 ROOT_2 = math.sqrt(2)
 ROOT_2_PI = math.sqrt(2 * math.pi)
 EDGE = 8.5  # of z: beyond, the quantile goes on with the slope of the widest component
-NODES = 35  # of each component
+NODES = 35  # of each component, by operators
 ITERATIONS = 4
 LEAST_DENSITY = 1e-6  # of y relative to that of z: no gradient is larger than 1 / that
 SUM_OF_WEIGHTS = 1e-6
+TOLERANCE = {torch.float32: 3e-8, torch.float64: 1e-15}  # of a mass, relative, in the kernel
+SHORT = 64  # runs of one feature that are shorter are gathered before the kernel takes them
 
 Parts = list[tuple[Tensor, Tensor, Tensor]]  # weight, mean, scale of each component
 
@@ -112,10 +120,14 @@ class GaussianMixture(nn.Module):
         """Standard deviations of the components, (K,) or (num_features, K)."""
         return self.log_scales.exp()
 
+    def _given(self) -> tuple[Tensor, ...]:
+        """Return logits, means and logarithms of scales, (features or 1, K)."""
+        given = (self.logits, self.means, self.log_scales)
+        return tuple(part.reshape(-1, part.shape[-1]) for part in given)
+
     def _parts(self, dtype: torch.dtype) -> Parts:
         """Return weight, mean and scale of each component, (features or 1, 1)."""
-        given = (self.logits, self.means, self.log_scales)
-        rows = [part.to(dtype).reshape(-1, part.shape[-1]) for part in given]
+        rows = [part.to(dtype) for part in self._given()]
         w, m, s = rows[0].softmax(dim=-1), rows[1], rows[2].exp()
         return [(w[:, k, None], m[:, k, None], s[:, k, None]) for k in range(w.shape[-1])]
 
@@ -139,11 +151,11 @@ class GaussianMixture(nn.Module):
 
     def ppf(self, q: Any) -> Any:
         """Return the point with the mass q below it: NaN unless 0 <= q <= 1."""
-        return self._called(lambda q, parts: _quantile(torch.special.ndtri(q), parts), q)
+        return self._called(lambda q, _: self._quantile(torch.special.ndtri(q)), q)
 
     def isf(self, q: Any) -> Any:
         """Return the point with the mass q above it: NaN unless 0 <= q <= 1."""
-        return self._called(lambda q, parts: _quantile(-torch.special.ndtri(q), parts), q)
+        return self._called(lambda q, _: self._quantile(-torch.special.ndtri(q)), q)
 
     def _called(self, function: Any, t: Any) -> Any:
         if not isinstance(t, Tensor):
@@ -162,12 +174,25 @@ class GaussianMixture(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return F^-1(Phi(z)) of blocks z (N, C, L); NaN stays NaN."""
-        dtype = torch.promote_types(z.dtype, torch.float32)
-        rows = z.to(dtype).transpose(0, 1)
-        shape = rows.shape
-        rows = rows.reshape(1 if self.means.ndim == 1 else len(self.means), -1)
-        y = _quantile(rows, self._parts(dtype)).reshape(shape)
-        return y.transpose(0, 1).to(z.dtype)
+        working = z.to(torch.promote_types(z.dtype, torch.float32))
+        features = len(self._given()[0])
+        run = z.shape[2] if features > 1 else z.shape[1] * z.shape[2]
+        if run >= SHORT:
+            y = self._quantile(working.reshape(-1, run)).reshape(z.shape)
+        else:
+            rows = working.transpose(0, 1)
+            y = self._quantile(rows.reshape(features, -1)).reshape(rows.shape).transpose(0, 1)
+        return y.to(z.dtype)
+
+    def _quantile(self, z: Tensor) -> Tensor:
+        """Return F^-1(Phi(z)) of rows (R, n), those of the features in turn."""
+        if _compiled(z, self.means):
+            y: Tensor = _Solved.apply(z, *self._given())
+            return y
+        parts, features = self._parts(z.dtype), len(self._given()[0])
+        turns = z.reshape(-1, features, z.shape[1]).transpose(0, 1)
+        y = _quantile(turns.reshape(features, -1), parts).reshape(turns.shape)
+        return y.transpose(0, 1).reshape(z.shape)
 
     def extra_repr(self) -> str:
         """Return the number of components and of features, and whether they are learnable."""
@@ -195,6 +220,79 @@ def _checked(weights: Any, means: Any, scales: Any) -> tuple[np.ndarray, ...]:
     if not (np.isfinite(s) & (s > 0)).all():
         raise InputError(f"scales must be positive and finite, got {s.tolist()}")
     return w / w.sum(axis=-1, keepdims=True), m, s
+
+
+def _compiled(z: Tensor, means: Tensor) -> bool:
+    """Tell whether the kernel takes z."""
+    plain = z.device.type == "cpu" == means.device.type and type(z) is Tensor
+    return plain and not (
+        torch.compiler.is_compiling()
+        or torch.compiler.is_exporting()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state()
+    )
+
+
+class _Solved(Function):
+    """F^-1(Phi(z)) of rows (R, n) by the kernel; logits, means and log scales are (F, K)."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, *given: Tensor) -> Tensor:
+        from distfit_nn.nn import mixture_kernel as kernel
+
+        parts = _numbers(*given)
+        _, features, k = parts.shape
+        size = 1 << (k * kernel.NODES - 1).bit_length()
+        table, rows = np.empty((features, 3, size)), z.detach().contiguous()
+        y = torch.empty_like(rows)
+        arrays = rows.numpy(), parts, table, TOLERANCE[z.dtype], y.numpy()
+        column_work.in_parts(
+            lambda *part: kernel.tabulate(parts, table, *part), features, table.size
+        )
+        column_work.in_parts(lambda *part: kernel.solve(*arrays, *part), len(y), y.numel())
+        ctx.save_for_backward(rows, y, *given)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        # Only with create_graph=True are gradients on a graph, too.
+        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
+        by_all: tuple[Tensor, ...] = slopes(gradient, *ctx.saved_tensors)
+        return by_all
+
+
+class _Slopes(Function):
+    """The gradients by z, logits, means and log scales, which have none of their own."""
+
+    @staticmethod
+    def forward(gradient: Tensor, z: Tensor, y: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        from distfit_nn.nn import mixture_kernel as kernel
+
+        parts = _numbers(*given)
+        by_z, g = torch.empty_like(z), gradient.detach().contiguous()
+        arrays = [part.detach().numpy() for part in (z, y, g)]
+
+        def work(*part: int) -> np.ndarray:
+            sums = np.zeros_like(parts)
+            kernel.slopes(*arrays, parts, by_z.numpy(), sums, *part)
+            return sums
+
+        sums = torch.from_numpy(column_work.in_parts(work, len(z), z.numel()))
+        return by_z, *(total.to(part.dtype) for total, part in zip(sums, given, strict=True))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
+        raise RuntimeError("a target can be differentiated once, not twice")
+
+
+def _numbers(logits: Tensor, means: Tensor, log_scales: Tensor) -> np.ndarray:
+    """Return weights, means and scales in float64, (3, F, K)."""
+    wide = [part.detach().double() for part in (logits, means, log_scales)]
+    return torch.stack([wide[0].softmax(dim=-1), wide[1], wide[2].exp()]).numpy()
 
 
 def _density(y: Tensor, parts: Parts) -> Tensor:
