@@ -148,8 +148,20 @@ class _CopulaNorm(ColumnNorm):
             return x.new_empty((0, self.num_features), dtype=torch.float64)
         return self.knots.to(torch.float64 if x.device.type == "cpu" else x.dtype)
 
+    def _rate(self) -> Tensor | float | None:
+        """Return the share of a batch, that of the mean of all batches while these are few.
+
+        So the start counts for nothing from the first batch on.
+        """
+        rate, count = super()._rate(), self.num_batches_tracked
+        if not self.momentum or rate is None or count is None:
+            return rate
+        return (1.0 / count.double()).clamp(min=self.momentum)
+
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
-        if rows == 1:
+        if rows == 1:  # it tells nothing, and so is not counted
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.sub_(1)
             return
         x, batch = statistics
         if self.test_phase == "linear":
@@ -208,9 +220,20 @@ class _CopulaNorm(ColumnNorm):
 
     def _start(self) -> None:
         mean = self.raw_strength.new_zeros(self.num_features)
-        self._start_from(mean, mean + 1)
+        self._be_normal(mean, mean + 1)
 
     def _start_from(self, mean: Tensor, var: Tensor) -> None:
+        """Take over a running mean and variance (C,) as those of normal features.
+
+        They are of as many batches as are counted; of those that the momentum averages, if none
+        is: the first batch does not replace them.
+        """
+        self._be_normal(mean, var)
+        if self.momentum and self.num_batches_tracked is not None:
+            known = math.ceil(1 / self.momentum)
+            self.num_batches_tracked.masked_fill_(self.num_batches_tracked == 0, known)
+
+    def _be_normal(self, mean: Tensor, var: Tensor) -> None:
         """Set the running statistics to those of normal features of some mean and variance (C,).
 
         The scores of their table are (x - mean) / std, from -4 to 4.
@@ -231,7 +254,9 @@ class _CopulaNorm(ColumnNorm):
     def _of_running(self, x: Tensor) -> Tensor:
         weight, bias = self.line(x.dtype)
         if self.test_phase == "linear":
-            return with_line(self._shaped(self._on_line(x)), weight, bias)
+            if self.target is None:
+                return self._on_line(x, weight, bias)
+            return with_line(self.target(self._on_line(x, None, None)), weight, bias)
         fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
         if not fixed and self._token != self._buffers_token():
             self._prepare()
@@ -249,13 +274,15 @@ class _CopulaNorm(ColumnNorm):
         """Return scores as those of the target."""
         return z if self.target is None else self.target(z)
 
-    def _on_line(self, x: Tensor) -> Tensor:
-        """Return the regression of the score on x."""
-        mean, var, score, cov = (
+    def _on_line(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Return weight * z + bias, z being the regression of the score on x, in one pass."""
+        mean, var, term, cov = (
             _present(getattr(self, f"running_{name}")).to(x.dtype) for name in LINE
         )
-        slope = torch.where(var > 0, cov / torch.where(var > 0, var, 1.0), 0.0)
-        return (x - mean[:, None]) * slope[:, None] + score[:, None]
+        factor = cov / var.clamp(min=torch.finfo(x.dtype).tiny)  # a constant feature has cov = 0
+        if weight is not None and bias is not None:
+            factor, term = factor * weight, torch.addcmul(bias, term, weight)
+        return nn.functional.batch_norm(x, mean, torch.ones_like(mean), factor, term, eps=0.0)
 
     def _by_search(self, x: Tensor, some: Tensor | None) -> Tensor:
         """Return the scores of some features of blocks x, or of all, by the table itself."""
@@ -365,15 +392,24 @@ class CopulaNorm1d(_CopulaNorm):
 
     Notes
     -----
-    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C); above the
-    middle knot, `table` has F - 1 for F, which keeps its digits. Shares of a batch at the knots are
-    averaged with the momentum; knots stay where they are unless a column has moved away from them.
-    Until the first batch the table is that of N(0, 1), so that z is x, held at -4 and 4. "linear"
-    has the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead.
+    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C): values x and
+    F there, but F - 1 in the place of F above the middle knot, which keeps its digits. Each batch
+    moves `table` towards its own F at the knots. Knots stay where they are until the scores there
+    are off by about half a standard deviation; then those of that feature are laid anew. "linear"
+    has the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead: mean
+    and variance of x, mean of z, and the covariance of x and z.
 
-    A batch of one row, and a constant feature, give the bias, with gradient 0; one row leaves the
-    running statistics as they are. A NaN, or infinities in more than a tenth of a feature, make
-    that feature NaN, and it has no part in its running statistics.
+    A batch counts in them by the larger of `momentum` and 1 / `num_batches_tracked`: the first
+    replaces the start, the second counts for half. (With a `momentum` of 0 none counts.) Until the
+    first batch, eval mode has z = x, held at -4 and 4, as of N(0, 1). A layer that `convert_norms`
+    puts in BatchNorm's place starts from a normal law of its running mean and variance, and goes on
+    from its count of batches; if that is 0, from 1 / momentum.
+
+    A batch of one row, and a constant feature, give the target of 0 (which is 0 for "normal") on
+    the affine line, with no gradient by x; one row leaves the running statistics as they are, and
+    is not counted. A NaN makes its feature NaN in that batch, as infinities in more than a tenth of
+    it do; the feature's running statistics stay as they were. Gradients can be taken once, not
+    twice.
 
     Raises
     ------

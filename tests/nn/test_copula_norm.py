@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from distfit_nn.errors import InputError
-from distfit_nn.nn import score_table
+from distfit_nn.nn import convert_norms, score_table
 from distfit_nn.nn.copula_norm import CopulaNorm1d, CopulaNorm2d
 from tests import tolerances
 from tests.copula.relative_oracle import KINDS, drawn, share
@@ -117,7 +117,7 @@ def test_eval_is_the_train_phase_of_a_large_batch(strength):
 
 
 def test_eval_is_near_with_momentum():
-    """0.1 averages about 19 batches; what the start leaves, 0.9^60, is in the tails."""
+    """0.1 averages about 19 batches."""
     found = error(trained(5.0, 0.1, 1024, 60))
     assert np.sqrt((found**2).mean()) < tolerances.COPULA_TEST_PHASE, found
 
@@ -146,12 +146,70 @@ def test_the_table_is_the_mean_over_batches():
     np.testing.assert_allclose(layer.table[:, 0], wanted, atol=tolerances.COPULA_SHARE)
 
 
-def test_momentum_is_that_of_batch_norm():
-    x = torch.randn(300, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    layer, whole = (CopulaNorm1d(2, momentum=m, dtype=torch.float64) for m in (0.25, None))
-    start = layer.table.clone()
-    layer(x), whole(x)
-    torch.testing.assert_close(layer.table, 0.75 * start + 0.25 * whole.table)
+def test_the_first_batches_count_alike_and_the_start_for_nothing():
+    """Then the newest counts by the momentum; at knots that stay, tables are averages."""
+    generator = torch.Generator().manual_seed(4)
+    batches = torch.randn(5, 300, 2, dtype=torch.float64, generator=generator)
+    layer = CopulaNorm1d(2, momentum=0.3, dtype=torch.float64)
+    tables = []
+    for x in batches:
+        whole = CopulaNorm1d(2, momentum=None, dtype=torch.float64)
+        whole(x), layer(x)
+        tables.append(whole.table)
+        if len(tables) == 3:
+            torch.testing.assert_close(layer.table, sum(tables) / 3)
+    wanted = 0.7 * (0.7 * sum(tables[:3]) / 3 + 0.3 * tables[3]) + 0.3 * tables[4]
+    torch.testing.assert_close(layer.table, wanted)
+
+
+@pytest.mark.parametrize("phase", ["table", "linear"])
+def test_one_batch_is_enough(phase):
+    x = 100 + 0.1 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(4))
+    layer = CopulaNorm1d(2, test_phase=phase)
+    y = layer(x)
+    assert (layer.eval()(x) - y).square().mean().sqrt() < 2 * tolerances.COPULA_TEST_PHASE
+
+
+@pytest.mark.parametrize("phase", ["table", "linear"])
+def test_a_momentum_of_zero_moves_nothing(phase):
+    layer = CopulaNorm1d(2, momentum=0.0, test_phase=phase)
+    before = [buffer.clone() for buffer in layer.buffers()]
+    layer(3 + torch.randn(100, 2, generator=torch.Generator().manual_seed(4)))
+    for one, two in zip(layer.buffers(), before, strict=True):
+        assert one.ndim == 0 or torch.equal(one, two)
+
+
+@pytest.mark.parametrize("phase", ["table", "linear"])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_one_row_is_not_counted(phase, momentum):
+    generator = torch.Generator().manual_seed(4)
+    one, two = (CopulaNorm1d(2, momentum=momentum, test_phase=phase) for _ in range(2))
+    for _ in range(3):
+        x = torch.randn(50, 2, generator=generator)
+        one(x), two(x), two(x[:1] + 9)
+    assert two.num_batches_tracked == 3
+    for name, buffer in one.named_buffers():
+        assert torch.equal(two.get_buffer(name), buffer)
+
+
+@pytest.mark.parametrize("phase", ["table", "linear"])
+@pytest.mark.parametrize("count", [0, 3, 500])
+def test_what_is_taken_over_is_not_replaced(phase, count):
+    """Of batches that count as many as are known, or else as the momentum averages."""
+    norm = torch.nn.BatchNorm1d(1)
+    norm.running_mean.fill_(7.0)
+    norm.running_var.fill_(4.0)
+    norm.num_batches_tracked.fill_(count)
+    model = torch.nn.Sequential(norm)
+    convert_norms(model, CopulaNorm1d, test_phase=phase)
+    layer = model[0]
+    x = torch.tensor([[5.0], [7.0], [9.0]])
+    wanted = torch.tensor([[-1.0], [0.0], [1.0]])
+    torch.testing.assert_close(layer.eval()(x), wanted, **tolerances.LOOKED_UP)
+    layer.train()(7 + 2 * torch.randn(500, 1, generator=torch.Generator().manual_seed(4)) + 2)
+    share = {0: 0.1, 3: 0.25, 500: 0.1}[count]
+    middle = layer.eval()(torch.tensor([[7.0]])).item()
+    assert -1.5 * share < middle < -0.6 * share
 
 
 def test_knots_follow_a_column_that_moves():
