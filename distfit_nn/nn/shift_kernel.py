@@ -55,37 +55,45 @@ def _cut(log, limit):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def fill(logs, line, rooms):  # type: ignore[no-untyped-def]
+def fill(kind, numbers, rooms):  # type: ignore[no-untyped-def]
     """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH); tell if the plain shift will do.
 
-    That is so where all exponents are 1 and no inner gain is very large. `logs` holds the
-    logarithms of the gains and of the exponent: three of log-shift, two of sqrt-shift; `line`
-    (2, C) weight and bias, or (0, C) nothing.
+    That is so where all exponents are 1 and no inner gain is very large. `kind` is a tuple of three
+    for log-shift, of two for sqrt-shift; as many rows of `numbers` (..., C) are the logarithms of
+    the gains and of the exponent, and the next two, if there are such, weight and bias.
     """
-    plain = True
-    for j in range(len(logs[0])):
-        room, i = rooms[j // WIDTH], j % WIDTH
-        outer = exponential(_cut(logs[0][j], GAIN)) if len(logs) == 3 else 1.0
-        power = exponential(_cut(logs[-1][j], EXPONENT))
-        nearest = of_int_bits(whole(int_bits(single(power)) & whole(-256)))
-        room[HIGH, i], room[LOW, i], room[POWER, i] = nearest, power - np.float64(nearest), power
-        inner = _cut(logs[-2][j], GAIN)
-        room[START, i], room[INNER, i] = power * inner * LOG2_E, exponential(inner) * DOWN
-        weight, bias = (line[0, j], line[1, j]) if len(line) > 0 else (ONE, NO)
-        room[OUTER, i], room[SHIFT, i] = np.float64(weight) * outer, bias
-        plain = plain and power == 1.0 and room[INNER, i] <= ONE
+    count, plain = len(kind), True
+    for tile in range(len(rooms)):
+        t, low = rooms[tile].reshape(-1), tile * WIDTH
+        here = numbers[:, low : min(low + WIDTH, numbers.shape[1])]
+        for j in range(here.shape[1]):
+            outer = exponential(_cut(here[0, j], GAIN)) if len(kind) == 3 else 1.0
+            inner, power = (
+                _cut(here[count - 2, j], GAIN),
+                exponential(_cut(here[count - 1, j], EXPONENT)),
+            )
+            nearest = of_int_bits(whole(int_bits(single(power)) & whole(-256)))
+            t[HIGH * WIDTH + j], t[LOW * WIDTH + j] = nearest, power - np.float64(nearest)
+            t[POWER * WIDTH + j], t[START * WIDTH + j] = power, power * inner * LOG2_E
+            t[INNER * WIDTH + j] = exponential(inner) * DOWN
+            t[OUTER * WIDTH + j], t[SHIFT * WIDTH + j] = outer, NO
+            plain &= (power == 1.0) & (t[INNER * WIDTH + j] <= ONE)
+        if len(here) > count:
+            for j in range(here.shape[1]):
+                t[OUTER * WIDTH + j] *= here[count, j]
+                t[SHIFT * WIDTH + j] = here[count + 1, j]
     return plain
 
 
 @compiled
-def fill_slopes(logs, eps, rooms):  # type: ignore[no-untyped-def]
+def fill_slopes(kind, numbers, eps, rooms):  # type: ignore[no-untyped-def]
     """Write what slopes take, too."""
-    for j in range(len(logs[0])):
+    for j in range(numbers.shape[1]):
         room, i = rooms[j // WIDTH], j % WIDTH
-        power = np.float64(room[POWER, i])
+        power, inner = np.float64(room[POWER, i]), _cut(numbers[len(kind) - 2, j], GAIN)
         least = max(eps, FLOOR) if power < 1.0 else FLOOR
-        t = math.exp(power * (_cut(logs[-2][j], GAIN) + math.log(least)))
-        slope = t / (1.0 + t) if len(logs) == 3 else 0.5 * t / math.sqrt(t + 0.25)
+        t = math.exp(power * (inner + math.log(least)))
+        slope = t / (1.0 + t) if len(kind) == 3 else 0.5 * t / math.sqrt(t + 0.25)
         room[STEEP, i] = room[OUTER, i] * power
         room[LEAST, i], room[FLAT, i] = least, room[STEEP, i] * slope / least
 
@@ -116,16 +124,16 @@ def _plain_row(log, x, t, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def shift_rows(logs, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
+def shift_rows(kind, _numbers, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
     """Write y of rows x (n, C), from `first` to `last`."""
     d = x.shape[1]
     for tile in range(len(rooms)):
         t, here = rooms[tile].reshape(-1), slice(tile * WIDTH, min((tile + 1) * WIDTH, d))
         for i in range(first, last):
             if plain:
-                _plain_row(len(logs) == 3, x[i, here], t, y[i, here])
+                _plain_row(len(kind) == 3, x[i, here], t, y[i, here])
             else:
-                _shift_row(len(logs) == 3, x[i, here], t, y[i, here])
+                _shift_row(len(kind) == 3, x[i, here], t, y[i, here])
 
 
 @inlined
@@ -147,15 +155,15 @@ def _plain_run(log, x, t, k, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def shift_runs(logs, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
+def shift_runs(kind, numbers, plain, rooms, x, y, first, last):  # type: ignore[no-untyped-def]
     """Write y of runs x (N C, L) from `first` to `last`, those of the C features in turn."""
     for i in range(first, last):
-        j = i % len(logs[0])
+        j = i % numbers.shape[1]
         room, k = rooms[j // WIDTH], j % WIDTH
         if plain:
-            _plain_run(len(logs) == 3, x[i], room, k, y[i])
+            _plain_run(len(kind) == 3, x[i], room, k, y[i])
         else:
-            _shift_run(len(logs) == 3, x[i], room, k, y[i])
+            _shift_run(len(kind) == 3, x[i], room, k, y[i])
 
 
 @inlined
@@ -182,7 +190,7 @@ def _slopes_row(log, x, g, t, dx):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def slopes_rows(logs, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
+def slopes_rows(kind, _numbers, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
     """Write the gradient by rows x (n, C), and add the sums of the four terms to `sums` (4, C)."""
     d = x.shape[1]
     for tile in range(len(rooms)):
@@ -191,7 +199,7 @@ def slopes_rows(logs, rooms, x, g, dx, sums, first, last):  # type: ignore[no-un
         for block in range(first, last, BLOCK):
             room[ROWS:] = 0.0
             for i in range(block, min(block + BLOCK, last)):
-                _slopes_row(len(logs) == 3, x[i, low:high], g[i, low:high], t, dx[i, low:high])
+                _slopes_row(len(kind) == 3, x[i, low:high], g[i, low:high], t, dx[i, low:high])
             for k in range(SUMS):
                 for j in range(high - low):
                     sums[k, low + j] += room[ROWS + k, j]
@@ -216,27 +224,27 @@ def _slopes_run(log, x, g, t, k, dx):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def slopes_runs(logs, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
+def slopes_runs(kind, numbers, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
     """As `slopes_rows`, of runs x (N C, L)."""
     for i in range(first, last):
-        j = i % len(logs[0])
+        j = i % numbers.shape[1]
         room, k = rooms[j // WIDTH], j % WIDTH
         for low in range(0, x.shape[1], RUN):
             q = slice(low, low + RUN)
-            found = _slopes_run(len(logs) == 3, x[i, q], g[i, q], room, k, dx[i, q])
+            found = _slopes_run(len(kind) == 3, x[i, q], g[i, q], room, k, dx[i, q])
             for m in range(SUMS):
                 sums[m, j] += found[m]
 
 
 @compiled
-def chain(logs, rooms, sums, found):  # type: ignore[no-untyped-def]
+def chain(kind, numbers, rooms, sums, found):  # type: ignore[no-untyped-def]
     """Write the gradients by weight, bias and the logarithms, of the sums of the four terms."""
-    for j in range(len(logs[0])):
+    for j in range(numbers.shape[1]):
         room, i = rooms[j // WIDTH], j % WIDTH
-        outer = exponential(_cut(logs[0][j], GAIN)) if len(logs) == 3 else 1.0
+        outer = exponential(_cut(numbers[0, j], GAIN)) if len(kind) == 3 else 1.0
         line = np.float64(room[OUTER, i])
         found[0, j], found[1, j] = outer * sums[1, j], sums[0, j]
-        if len(logs) == 3:
+        if len(kind) == 3:
             found[2, j] = line * sums[1, j]
         found[-2, j] = line * room[POWER, i] * sums[2, j]
         found[-1, j] = line * LOG_2 * sums[3, j]

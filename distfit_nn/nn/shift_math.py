@@ -64,6 +64,7 @@ LOG_2, TEN = single(math.log(2.0)), single(10.0)
 ROUNDER = single(1.5 * 2.0**23)  # adding it leaves the nearest whole number in the low bits
 LEAST_POWER, MOST_POWER = single(-126.0), single(127.0)
 QUARTER, PLAIN = single(0.25), single(1e6)  # sqrt(h^2 + 1/4) = h to 1e-13 of it beyond PLAIN
+SIGN = whole(-(2**31))
 MANTISSA, BIAS, ROOT_HALF = whole(23), whole(127), whole(0x3F3504F3)
 
 # log2(1 + s) / s for s from sqrt(1/2) - 1 to sqrt(2) - 1, through it at the Chebyshev points: the
@@ -93,15 +94,11 @@ def _square_root(a):  # type: ignore[no-untyped-def]
 @inlined
 def _log2_of_mantissa(s):  # type: ignore[no-untyped-def]
     """Return log2(1 + s) for s from sqrt(1/2) - 1 to sqrt(2) - 1."""
-    f = L8 * s + L7
-    f = f * s + L6
-    f = f * s + L5
-    f = f * s + L4
-    f = f * s + L3
-    f = f * s + L2
-    f = f * s + L1
-    f = f * s + L0
-    return f * s
+    t = s * s
+    low, high = L1 * s + L0, L5 * s + L4
+    low, high = (L3 * s + L2) * t + low, (L7 * s + L6) * t + high
+    u = t * t
+    return ((L8 * u + high) * u + low) * s
 
 
 @inlined
@@ -121,12 +118,9 @@ def _exp2(first, rest):  # type: ignore[no-untyped-def]
     rest = least if rest < least else rest
     t = (first + rest) + ROUNDER
     r = (first - (t - ROUNDER)) + rest
-    y = E6 * r + E5
-    y = y * r + E4
-    y = y * r + E3
-    y = y * r + E2
-    y = y * r + E1
-    y = y * r + ONE
+    t2 = r * r
+    high = (E6 * r + E5) * t2 + (E4 * r + E3)
+    y = (high * r + E2) * t2 + (E1 * r + ONE)
     return y * of_int_bits(whole(whole(int_bits(t) + BIAS) << MANTISSA))
 
 
@@ -143,15 +137,11 @@ def _softplus(first, rest):  # type: ignore[no-untyped-def]
     """Return log(1 + e) and e, for e = 2^-|first + rest|; with e^v = 2^(first + rest)."""
     above = first + rest > NO
     e = _exp2(-first if above else first, -rest if above else rest)
-    g = G8 * e + G7
-    g = g * e + G6
-    g = g * e + G5
-    g = g * e + G4
-    g = g * e + G3
-    g = g * e + G2
-    g = g * e + G1
-    g = g * e + ONE
-    return g * e, e
+    t = e * e
+    low, high = G1 * e + ONE, G5 * e + G4
+    low, high = (G3 * e + G2) * t + low, (G7 * e + G6) * t + high
+    u = t * t
+    return ((G8 * u + high) * u + low) * e, e
 
 
 @inlined
@@ -217,7 +207,7 @@ def _signed(value, size, x, outer, shift):  # type: ignore[no-untyped-def]
     """Return the value with the sign of x, on its line."""
     value = value if size <= BIGGEST else size  # what is infinite stays so, NaN as well
     value = NO if size == NO else value
-    return outer * (value if x >= NO else -value) + shift
+    return outer * of_int_bits(whole(int_bits(value) ^ whole(int_bits(x) & SIGN))) + shift
 
 
 @inlined

@@ -22,7 +22,7 @@ FLOOR = 1e-30  # |x| below which the slope of an exponent of 1 or more is that a
 PLAIN = 1e8  # sqrt(h^2 + 1/4) is h beyond it
 
 Logs = tuple[Tensor, ...]
-Tables = tuple[tuple[Any, ...], bool, Any]  # logarithms, whether exponents are 1, and room
+Tables = tuple[tuple[int, ...], Any, bool, Any]  # see the kernel's `fill`
 Slopes = tuple[Tensor, Logs, Logs]
 
 
@@ -208,8 +208,8 @@ def _tables(x: Tensor, weight: Tensor | None, bias: Tensor | None, logs: Logs) -
     line = () if weight is None or bias is None else (weight, bias)
     numbers = torch.stack([*logs, *line]).numpy()
     rooms = shift_kernel.rooms(x.shape[1])
-    arrays = tuple(numbers[: len(logs)])
-    return arrays, shift_kernel.fill(arrays, numbers[len(logs) :], rooms), rooms
+    kind = (0,) * len(logs)
+    return kind, numbers, shift_kernel.fill(kind, numbers, rooms), rooms
 
 
 class _Shift(Function):
@@ -263,22 +263,22 @@ def _compiled_slopes(gradient: Tensor, x: Tensor, tables: Tables, eps: float) ->
     """Return the gradients by x, by weight and bias, and by the logarithms."""
     from distfit_nn.nn import shift_kernel
 
-    logs, _, rooms = tables
+    kind, numbers, _, rooms = tables
     rows = column_work.as_rows(x)
     plain, g = (column_work.unfolded(part.detach(), rows) for part in (x, gradient))
     by_x = torch.empty_like(plain)
     slopes = shift_kernel.slopes_rows if rows else shift_kernel.slopes_runs
-    shift_kernel.fill_slopes(logs, eps, rooms)
+    shift_kernel.fill_slopes(kind, numbers, eps, rooms)
     arrays = plain.numpy(), g.numpy(), by_x.numpy()
 
     def work(first: int, last: int) -> Any:
         sums = np.zeros((shift_kernel.SUMS, x.shape[1]))
-        slopes(logs, rooms.copy(), *arrays, sums, first, last)
+        slopes(kind, numbers, rooms.copy(), *arrays, sums, first, last)
         return sums
 
     sums = column_work.in_parts(work, len(by_x), by_x.numel())
-    found = np.empty((2 + len(logs), x.shape[1]), np.float32)
-    shift_kernel.chain(logs, rooms, sums, found)
+    found = np.empty((2 + len(kind), x.shape[1]), np.float32)
+    shift_kernel.chain(kind, numbers, rooms, sums, found)
     by_weight, by_bias, *by_logs = (torch.from_numpy(row) for row in found)
     return column_work.folded(by_x, x, rows), (by_weight, by_bias), tuple(by_logs)
 
