@@ -16,8 +16,7 @@ from torch.nn import functional
 from distfit_nn import _checks
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
-from distfit_nn.transforms import moment_match
-from distfit_nn.transforms.moment_rules import MARGIN, RADIUS
+from distfit_nn.transforms import moment_match, moment_reach
 
 ORDERS = tuple(range(2, 9))
 
@@ -44,6 +43,7 @@ class MomentNorm(ColumnNorm):
         *,
         order: int = 4,
         target: Any = "normal",
+        reach: float | None = moment_reach.REACH,
         feature_dim: int = 1,
         sync: bool = False,
     ) -> None:
@@ -51,6 +51,8 @@ class MomentNorm(ColumnNorm):
         arguments = (num_features, eps, momentum, affine, track_running_stats)
         super().__init__(*arguments, **options, feature_dim=feature_dim, sync=sync)
         self.order = _order(order)
+        moment_reach.checked(reach)
+        self.reach = None if reach is None else float(reach)
         self.target = _target(target, self.num_features, device, dtype)
         shapes = {
             "running_mean": (num_features,),
@@ -67,7 +69,7 @@ class MomentNorm(ColumnNorm):
 
     def extra_repr(self) -> str:
         """Return the arguments."""
-        return f"{super().extra_repr()}, order={self.order}"
+        return f"{super().extra_repr()}, order={self.order}, reach={self.reach}"
 
     # The running law
 
@@ -126,14 +128,12 @@ class MomentNorm(ColumnNorm):
         weight, bias = self.line(x.dtype)
         columns = layout.columns(x)
         if self.target is None:
-            y, found = _matched(columns, self.order, weight, bias, self.eps)
+            y, found = _matched(columns, self.order, weight, bias, self.eps, self.reach)
             y = layout.from_columns(y, x)
         else:
-            scores, found = _matched(columns, self.order, None, None, self.eps)
+            scores, found = _matched(columns, self.order, None, None, self.eps, self.reach)
             y = with_line(self.target(layout.from_columns(scores, x)), weight, bias)
-        # A support no wider than the least one holds any law that reaches less far.
-        reach = torch.where(found.radius > RADIUS, found.radius / MARGIN, 0.0)
-        law = torch.stack([found.mean, found.var, *found.shape, reach])
+        law = torch.stack([found.mean, found.var, *found.shape, found.extreme])
         return y, (law,)
 
     # Test phase
@@ -178,10 +178,14 @@ class MomentNorm(ColumnNorm):
         scale = torch.where(law[1] > 0, law[1].sqrt(), whole)
         shrink = scale / whole
         radius = moment_match.support_radius(law[-1])
-        multipliers, _ = moment_match.solve(law[2:-1], radius)
+        kept = self.running_moments
+        # Without a batch there is a line, which knows no reach.
+        shape = law[2:-1]
+        shape = shape if kept is None else torch.where(running_law.is_known(kept), shape, torch.nan)
+        multipliers, _ = moment_match.solve(shape, radius)
         nodes = lookup.nodes(law[0], scale)
         density = multipliers.to(nodes.device), radius
-        scores, slopes = moment_match.evaluated(nodes, *density, law[0], scale)
+        scores, slopes = moment_match.evaluated(nodes, *density, law[0], scale, self.reach)
         scores, slopes = scores * shrink, slopes * shrink
         if self.target is not None and not self.target.learnable:
             scores, slopes = _carried(self.target, scores, slopes)

@@ -1,7 +1,7 @@
 """Columns of an array carried to normal scores by their moments, by several threads.
 
-    y, kept = forward(x, order, weight, bias, eps)
-    dx, dweight, dbias = backward(kept, gradient, weight, eps)
+    y, kept = forward(x, order, weight, bias, eps, reach)
+    dx, dweight, dbias = backward(kept, gradient, weight, eps, reach)
 
 `x` and `gradient` are (n, d) of float32 or float64, of any strides, n, d >= 1; weight and bias
 float64 (d,). Columns that are contiguous are worked on where they are.
@@ -31,7 +31,7 @@ BATCH = 1 << 16  # values that one task works on
 COLUMN = 1 << 10  # values that take as long as the solution for a column
 WORTH_A_THREAD = 1 << 16  # values for which a second thread is started
 # Cells of a table: more where a column is long, so that they are cheap.
-CELLS, CELLS_LONG, CELLS_DOUBLE = 96, 256, 1024
+CELLS, CELLS_LONG, CELLS_DOUBLE = 96, 256, 2048
 LONG = 512
 
 
@@ -107,7 +107,9 @@ def _along(x: Array) -> bool:
     return x.T.flags.c_contiguous
 
 
-def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tuple[Array, Kept]:
+def forward(
+    x: Array, order: int, weight: Array, bias: Array, eps: float, reach: float
+) -> tuple[Array, Kept]:
     """Return y (n, d), columns contiguous where those of x are, and what the way back needs."""
     n, d = x.shape
     along, size, count = _along(x), order + 1, cells(n, x.dtype)
@@ -133,8 +135,8 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
         moment_match_kernel.prepare(rows, tolerances, rules, work, stats, ends, *solution)
         solve_rest(solution[0], ends, stats[:, moment_match_kernel.SHARE], *solution[1:])
         moment_match_kernel.forward(
-            rows, weight[here], bias[here], eps, constants, room.table, stats, ends, solution[1],
-            table[here], out,
+            rows, weight[here], bias[here], eps, reach, constants, room.table, stats, ends,
+            solution[1], table[here], out,
         )  # fmt: skip
         room.store(out, first, y)
 
@@ -142,7 +144,9 @@ def forward(x: Array, order: int, weight: Array, bias: Array, eps: float) -> tup
     return y, Kept(x, numbers, moments, coefficients, factors, table)
 
 
-def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Array, Array, Array]:
+def backward(
+    kept: Kept, gradient: Array, weight: Array, eps: float, reach: float
+) -> tuple[Array, Array, Array]:
     """Return the gradients by x (n, d), weight and bias (d,) from that by y."""
     x, numbers, moments, coefficients, factors, table = kept
     n, d = x.shape
@@ -161,8 +165,9 @@ def backward(kept: Kept, gradient: Array, weight: Array, eps: float) -> tuple[Ar
         rows, slopes = room.columns(x, first, last, 0), room.columns(gradient, first, last, 1)
         out = dx.T[here] if along else rows
         moment_match_kernel.backward(
-            rows, slopes, weight[here], eps, constants, room.table, numbers[here], moments[here],
-            coefficients[here], factors[here], table[here], dweight[here], dbias[here], out,
+            rows, slopes, weight[here], eps, reach, constants, room.table, numbers[here],
+            moments[here], coefficients[here], factors[here], table[here], dweight[here],
+            dbias[here], out,
         )  # fmt: skip
         room.store(out, first, dx)
 

@@ -4,9 +4,10 @@ Column by column, with z = (x - mean) / std, F1 the density of largest entropy o
 standardised moments m_3, ..., m_k of the column (and mean 0, variance 1), and Phi the normal
 distribution function,
 
-    y = weight * sqrt(var / (var + eps)) * Phi^-1(F1(z)) + bias.
+    y = weight * sqrt(var / (var + eps)) * g(Phi^-1(F1(z))) + bias,
 
-Of order 2 this is batch norm. Phi^-1(F1) is tabulated on the range of the column, as monotone
+with g of `moment_reach`: scores are believed up to +-3 and count by a logarithm beyond. Of order 2
+this is batch norm. g(Phi^-1(F1)) is tabulated on the range of the column, as monotone
 cubics; the gradient is the exact adjoint of the table, by way of the values and of the moments.
 """
 
@@ -24,6 +25,7 @@ from torch.autograd.function import FunctionCtx
 from distfit_nn._checks import whole_number
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.basis import legendre_rule
+from distfit_nn.transforms.moment_reach import REACH, belief, believed, checked
 from distfit_nn.transforms.moment_rules import MARGIN, RADII, RADIUS, WIDER
 
 ORDERS = (2, 8)
@@ -43,6 +45,8 @@ class Moments(NamedTuple):
     """(d,), of the population (divided by n)."""
     shape: Tensor
     """(k - 2, d): the means of z^3, ..., z^k; NaN of a constant."""
+    extreme: Tensor
+    """(d,): max |z|; 0 of a constant."""
     radius: Tensor
     """(d,): half the width of the support, in standard deviations."""
     status: Tensor
@@ -62,6 +66,7 @@ def matched(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    reach: float | None = REACH,
 ) -> tuple[Tensor, Moments]:
     """Carry the columns of x to normal scores by their first moments.
 
@@ -75,6 +80,9 @@ def matched(
         1 and 0 by default.
     eps : float
         Added to the variance.
+    reach : float, optional
+        How far scores Phi^-1(F1(z)) are believed, above 0; beyond it their excess counts by its
+        logarithm. None believes all of them. A column that is standardised only knows no reach.
 
     Returns
     -------
@@ -88,11 +96,12 @@ def matched(
     Raises
     ------
     InputError
-        Another shape, dtype or order.
+        Another shape, dtype, order or reach.
     """
     order = whole_number(order, "order", ORDERS[0])
     if order > ORDERS[1]:
         raise InputError(f"order must be from 2 to 8, got {order}")
+    limit = checked(reach)
     if x.ndim != 2 or 0 in x.shape or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             "x must be float32 or float64 of shape (n, d), n, d >= 1, "
@@ -101,12 +110,12 @@ def matched(
     if x.device.type != "cpu":
         from distfit_nn.transforms.moment_tensors import composed
 
-        return composed(x, order, weight, bias, eps)
+        return composed(x, order, weight, bias, eps, reach)
     line = (
         (x.new_ones(x.shape[1]) if weight is None else weight),
         (x.new_zeros(x.shape[1]) if bias is None else bias),
     )
-    y, numbers = _Matched.apply(x, *line, order, float(eps))
+    y, numbers = _Matched.apply(x, *line, order, float(eps), limit)
     return y, _moments(numbers, order)
 
 
@@ -116,12 +125,13 @@ def _moments(numbers: Tensor, order: int) -> Moments:
 
     columns = numbers.T
     third = kernel.THIRD
-    reach = torch.maximum(columns[kernel.HIGH], -columns[kernel.LOW])
+    extreme = torch.maximum(columns[kernel.HIGH], -columns[kernel.LOW])
     return Moments(
         columns[kernel.MEAN],
         columns[kernel.VAR],
         columns[third : third + order - 2],
-        support_radius(reach),
+        extreme,
+        support_radius(extreme),
         status_of(columns[kernel.SHARE], columns[kernel.MEAN].isfinite()),
     )
 
@@ -135,16 +145,17 @@ def status_of(share: Tensor, finite: Tensor) -> Tensor:
 class _Matched(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, reach: float
     ) -> tuple[Tensor, Tensor]:
         from distfit_nn.transforms import moment_columns
 
         columns = x.detach().numpy()
         if not (columns.flags.c_contiguous or columns.T.flags.c_contiguous):
             columns = np.ascontiguousarray(columns)
-        y, kept = moment_columns.forward(columns, order, _plain(weight), _plain(bias), eps)
+        line = _plain(weight), _plain(bias)
+        y, kept = moment_columns.forward(columns, order, *line, eps, reach)
         _, *parts = (torch.from_numpy(part) for part in kept)
-        ctx.eps = eps
+        ctx.eps, ctx.reach = eps, reach
         ctx.save_for_backward(x, weight, bias, *parts)
         numbers = parts[0].clone()
         ctx.mark_non_differentiable(numbers)
@@ -154,7 +165,7 @@ class _Matched(Function):
     def backward(ctx: Any, gradient: Tensor, _numbers: Tensor) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        return (*slopes(gradient, ctx.eps, *ctx.saved_tensors), None, None)
+        return (*slopes(gradient, ctx.eps, ctx.reach, *ctx.saved_tensors), None, None, None)
 
 
 class _Slopes(Function):
@@ -162,7 +173,13 @@ class _Slopes(Function):
 
     @staticmethod
     def forward(
-        gradient: Tensor, eps: float, x: Tensor, weight: Tensor, bias: Tensor, *parts: Tensor
+        gradient: Tensor,
+        eps: float,
+        reach: float,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *parts: Tensor,
     ) -> tuple[Tensor, ...]:
         from distfit_nn.transforms import moment_columns
 
@@ -170,7 +187,7 @@ class _Slopes(Function):
         if not (columns.flags.c_contiguous or columns.T.flags.c_contiguous):
             columns = np.ascontiguousarray(columns)
         kept = moment_columns.Kept(columns, *(part.numpy() for part in parts))
-        dx, dweight, dbias = moment_columns.backward(kept, slopes, _plain(weight), eps)
+        dx, dweight, dbias = moment_columns.backward(kept, slopes, _plain(weight), eps, reach)
         return (
             torch.from_numpy(dx),
             torch.from_numpy(dweight).to(weight.dtype),
@@ -269,14 +286,21 @@ def solve(shape: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evaluated(
-    nodes: Tensor, multipliers: Tensor, radius: Tensor, loc: Tensor, scale: Tensor
+    nodes: Tensor,
+    multipliers: Tensor,
+    radius: Tensor,
+    loc: Tensor,
+    scale: Tensor,
+    reach: float | None = REACH,
 ) -> tuple[Tensor, Tensor]:
-    """Return Phi^-1(F1(z)) at z = (nodes - loc) / scale, and its slope in the nodes; both (W, d).
+    """Return g(Phi^-1(F1(z))) at z = (nodes - loc) / scale, and its slope in the nodes; both (W, d).
 
     `nodes` (W, d) increase down a column; multipliers (k, d) as `solve` returns them; radius, loc
-    and scale (d,). Beyond |z| = radius / 1.2, farther than any column has values, the map goes on
-    in a straight line. A column with the multipliers of N(0, 1) is standardised.
+    and scale (d,). Beyond |z| = radius / 1.2, farther than any column has values, Phi^-1(F1) goes
+    on in a straight line. `reach` is that of `matched`. A column with the multipliers of N(0, 1) is
+    standardised.
     """
+    limit = checked(reach)
     z = (nodes.double() - loc) / scale
     c, wide = multipliers.double(), radius.double()
     ends = wide / MARGIN
@@ -304,7 +328,8 @@ def evaluated(
         line = value, torch.where(beyond, slopes[side], line[1])
     rest = torch.cat([c[:1], c[2:]])
     normal = (c[1] == -0.5) & (rest == 0).all(dim=0)
-    return torch.where(normal, z, line[0]), torch.where(normal, 1.0, line[1]) / scale
+    shown, steep = believed(line[0], limit), belief(line[0], limit) * line[1]
+    return torch.where(normal, z, shown), torch.where(normal, 1.0, steep) / scale
 
 
 def log_density(z: Tensor, c: Tensor) -> Tensor:

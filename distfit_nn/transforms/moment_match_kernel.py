@@ -1,7 +1,7 @@
 """Columns carried to normal scores by their moments, forward and back, compiled.
 
 Columns are rows here, (m, n) of float32 or float64; what is computed is float64. With z = (x -
-mean) / std, s the table of Phi^-1(F1(z)) and rho = sqrt(var / (var + eps)), y = w rho s + b. With
+mean) / std, s the table of g(Phi^-1(F1(z))) and rho = sqrt(var / (var + eps)), y = w rho s + b. With
 q = dL/dz, by a value itself and by the moments of all,
 
     dL/dx = (q - mean(q) - z mean(q z) + z w rho sum(g s) eps / (var + eps) / n) / std.
@@ -169,7 +169,7 @@ def prepare(rows, tolerances, rules, work, numbers, ranges, moments, coefficient
 
 @compiled
 def forward(  # type: ignore[no-untyped-def]
-    rows, weight, bias, eps, constants, room, numbers, ranges, coefficients, tables, out
+    rows, weight, bias, eps, reach, constants, room, numbers, ranges, coefficients, tables, out
 ):  # fmt: skip
     """Write y (m, n) and the tables, from densities."""
     cells = tables.shape[2] - 1
@@ -181,7 +181,9 @@ def forward(  # type: ignore[no-untyped-def]
             _line(rows[c], stats[MEAN], weight[c] * inverse, np.float64(bias[c]), out[c])
             continue
         start, width = _grid(stats[LOW], stats[HIGH], cells)
-        tabulate(coefficients[c], start, width, ranges[c, 0], constants, room, tables[c])
+        tabulate(
+            coefficients[c], start, width, ranges[c, 0], reach, constants, room, tables[c]
+        )
         rho = math.sqrt(stats[VAR] / total)
         _look_up(
             rows[c], stats[MEAN], stats[INVERSE], start, width, room.cubics,
@@ -288,8 +290,8 @@ def _backward_line(row, gradient, stats, eps, weight, out):  # type: ignore[no-u
 
 @compiled
 def backward(  # type: ignore[no-untyped-def]
-    rows, gradients, weight, eps, constants, room, numbers, moments, coefficients, factors, tables,
-    dweight, dbias, out,
+    rows, gradients, weight, eps, reach, constants, room, numbers, moments, coefficients, factors,
+    tables, dweight, dbias, out,
 ):  # fmt: skip
     """Write the gradients by x (m, n), by weight and by bias (m,)."""
     m, n = rows.shape
@@ -306,7 +308,7 @@ def backward(  # type: ignore[no-untyped-def]
         radius = RADIUS * WIDER ** support(stats[LOW], stats[HIGH])
         rho = math.sqrt(stats[VAR] / total)
         scale = weight[c] * rho
-        recall(coefficients[c], start, width, radius, constants, room, tables[c])
+        recall(coefficients[c], start, width, radius, reach, constants, room, tables[c])
         _collect(rows[c], gradients[c], mean, inverse, start, width, room.sums)
         plain, scored, sloped, moment = _totals(room.cubics, room.sums, start, width)
         adjoint(moments[c], stats[SHARE], factors[c], width, scale, room, tables[c], powers)

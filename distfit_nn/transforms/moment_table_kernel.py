@@ -1,9 +1,10 @@
-"""The map Phi^-1(F1(z)) of one column as a table of monotone cubics, and its adjoint, compiled.
+"""The map g(Phi^-1(F1(z))) of one column as a table of monotone cubics, and its adjoint, compiled.
 
-The table has equal cells of width h from z0 on. Masses follow from p at points: Gauss nodes below
-and above the table, and Simpson's rule on the cells. With T_m the values at the knots and S_m the
-slopes p / phi(T_m), at most three times those of the chords beside (F. N. Fritsch and R. E.
-Carlson, SIAM J. Numer. Anal. 17 (1980) 238-246), the map is
+g is that of `moment_reach`. The table has equal cells of width h from z0 on. Masses follow from p
+at points: Gauss nodes below and above the table, and Simpson's rule on the cells. With s_m the
+scores at the knots, T_m = g(s_m), and S_m the slopes g'(s_m) p / phi(s_m), at most three times
+those of the chords beside (F. N. Fritsch and R. E. Carlson, SIAM J. Numer. Anal. 17 (1980)
+238-246), the map is
 
     T_c + f (h S_c + f (3 D - 2 h S_c - h S_{c+1} + f (h S_c + h S_{c+1} - 2 D))),
 
@@ -28,7 +29,13 @@ from distfit_nn.transforms.moment_solve_kernel import NORMAL, nine_sums, weigh
 # Panels below the table, and above, as shares of the way from there to the end of the support, and
 # Gauss nodes of each: what is next to the table may fall off steeply, and rise at the end.
 SINGLE_TAIL = ((0.0, 0.0625, 0.25, 0.8, 0.97, 1.0), 10)
-DOUBLE_TAIL = ((0.0, 0.0078125, 0.03125, 0.125, 0.4, 0.8, 0.95, 0.99, 0.998, 1.0), 16)
+DOUBLE_TAIL = (
+    (0.0, 0.0078125, 0.03125, 0.0625, 0.125, 0.1875, 0.25, 0.325, 0.4, 0.5, 0.6, 0.7, 0.8, 0.875,
+     0.95, 0.99, 0.998, 1.0),
+    16,
+)  # fmt: skip
+END = 0.8  # from there on, panels are narrow where the density rises at the end
+TIP = 16.0  # the last one holds a rise by exp(16) at the most
 LARGEST = 700.0
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 FAR = 1e-10  # masses below it need another formula for the normal quantile
@@ -43,49 +50,79 @@ F = (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506
      2.04426310338993978564e-15)  # fmt: skip
 
 # Of one thread, for tables of some number of cells. Of points: z, p, Gauss weights (tails only)
-# and coefficients; of knots: masses below and above, slopes, and gradients by values and slopes;
-# cubics of the cells, and sums by cells.
+# and coefficients; of knots: masses below and above, g(s), g'(s) and g''(s) / g'(s), slopes, and
+# gradients by values and slopes; cubics of the cells, and sums by cells.
 Room = namedtuple(
     "Room",
-    ["z", "p", "weights", "share", "below", "above", "spare", "slopes", "by_value", "by_slope",
-     "cubics", "sums", "powers", "right"],
+    ["z", "p", "weights", "share", "below", "above", "spare", "shown", "belief", "bend", "slopes",
+     "by_value", "by_slope", "cubics", "sums", "powers", "right"],
 )  # fmt: skip
-Constants = namedtuple("Constants", ["nodes", "weights"])
+# Nodes and weights of a tail on [0, 1]; how many of them lie before the two last edges that stay
+# and before the panels at the end, where these edges are, and the width of the last panel.
+Constants = namedtuple("Constants", ["nodes", "weights", "near", "far", "stay", "end", "tip"])
 
 
 def new_room(cells: int, constants: Constants) -> Room:
     """Return work arrays for one thread."""
     tail = len(constants.nodes)
     points = [np.empty(2 * tail + 2 * cells + 1) for _ in range(4)]
-    knots = [np.empty(cells + 1) for _ in range(6)]
+    knots = [np.empty(cells + 1) for _ in range(9)]
     sums = np.empty((cells, 4)), np.empty((cells, 4))
     return Room(*[*points, *knots, *sums, np.empty(18), np.empty(9)])
 
 
 @cache
 def constants(double: bool) -> Constants:
-    """Return the rule of the tails on [0, 1]. Read only."""
+    """Return the rule of the tails. Read only."""
     edges, size = DOUBLE_TAIL if double else SINGLE_TAIL
     t, w = basis.legendre_rule(size)
     low, high = np.array(edges[:-1])[:, None], np.array(edges[1:])[:, None]
     nodes, weights = (low + high) / 2 + (high - low) / 2 * t, (high - low) / 2 * w
-    return Constants(nodes.ravel(), weights.ravel())
+    far = edges.index(END)
+    counts = (far - 1) * size, far * size
+    return Constants(nodes.ravel(), weights.ravel(), *counts, edges[far - 1], END, 1 - edges[-2])
 
 
 @inlined
-def _place(start, width, radius, constants, room):  # type: ignore[no-untyped-def]
+def _rise(c, z, outward):  # type: ignore[no-untyped-def]
+    """Return the slope of sum_i c_i z^i at z, outward being 1 or -1."""
+    slope = 0.0
+    for i in range(len(c) - 1, 0, -1):
+        slope = slope * z + i * c[i]
+    return slope * outward
+
+
+@inlined
+def _lay_tail(first, origin, length, rise, constants, room):  # type: ignore[no-untyped-def]
+    """Write the points of a tail from `origin` on, and their weights.
+
+    Where the density rises at the end, the panels there are as narrow as the rise.
+    """
+    z, weights, size = room.z, room.weights, abs(length)
+    narrow = TIP / max(rise * size * constants.tip, TIP)
+    stay, end = constants.stay, 1.0 - (1.0 - constants.end) * narrow
+    wide = (end - stay) / (constants.end - stay)
+    for q in range(constants.near):
+        z[first + q] = origin + length * constants.nodes[q]
+        weights[first + q] = size * constants.weights[q]
+    for q in range(constants.near, constants.far):
+        z[first + q] = origin + length * (stay + (constants.nodes[q] - stay) * wide)
+        weights[first + q] = size * wide * constants.weights[q]
+    for q in range(constants.far, len(constants.nodes)):
+        z[first + q] = origin + length * (1.0 - (1.0 - constants.nodes[q]) * narrow)
+        weights[first + q] = size * narrow * constants.weights[q]
+
+
+@inlined
+def _place(c, start, width, radius, constants, room):  # type: ignore[no-untyped-def]
     """Write the points and their weights."""
-    z, weights = room.z, room.weights
     cells, tail = len(room.sums), len(constants.nodes)
     stop, upper = start + cells * width, tail + 2 * cells + 1
-    low, high = start + radius, radius - stop
-    for q in range(tail):
-        z[q] = start - low * constants.nodes[q]
-        weights[q] = low * constants.weights[q]
-        z[upper + q] = stop + high * constants.nodes[q]
-        weights[upper + q] = high * constants.weights[q]
+    below, above = _rise(c, -radius, -1.0), _rise(c, radius, 1.0)
+    _lay_tail(0, start, -radius - start, below, constants, room)
+    _lay_tail(upper, stop, radius - stop, above, constants, room)
     for q in range(2 * cells + 1):
-        z[tail + q] = start + 0.5 * width * q
+        room.z[tail + q] = start + 0.5 * width * q
 
 
 @inlined
@@ -110,7 +147,7 @@ def _mass(c, tail, p, sixth):  # type: ignore[no-untyped-def]
 @inlined
 def _points(c, start, width, radius, constants, room):  # type: ignore[no-untyped-def]
     """Write the points, their weights and p, but for a factor."""
-    _place(start, width, radius, constants, room)
+    _place(c, start, width, radius, constants, room)
     weigh(c, _top(c, room.z, len(constants.nodes)), room.z, 0, room.p)
 
 
@@ -172,48 +209,63 @@ def _free_slopes(values, tail, p, inverse, free):  # type: ignore[no-untyped-def
 
 
 @inlined
-def _bound(values, free, width, slopes):  # type: ignore[no-untyped-def]
-    """Write the slopes at the knots, at most three times those of the chords beside."""
-    most, last = STEEP / width, len(values) - 1
-    chord = most * (values[1] - values[0])
-    slopes[0] = min(free[0], chord)
-    for m in range(1, last):
-        following = most * (values[m + 1] - values[m])
-        slopes[m] = min(free[m], max(min(chord, following), 0.0))
-        chord = following
-    slopes[last] = min(free[last], chord)
+def _believe(values, reach, room):  # type: ignore[no-untyped-def]
+    """Write g(s), g'(s) and g''(s) / g'(s) of the scores at the knots."""
+    for m in range(len(values)):
+        excess = 2.0 * (abs(values[m]) - reach)
+        room.shown[m], room.belief[m], room.bend[m] = values[m], 1.0, 0.0
+        if excess > 0.0:
+            sign = math.copysign(1.0, values[m])
+            share = 1.0 / (1.0 + excess * excess)
+            room.shown[m] = sign * (reach + 0.5 * math.asinh(excess))
+            room.belief[m] = math.sqrt(share)
+            room.bend[m] = -2.0 * sign * excess * share
 
 
 @inlined
-def _cubics(values, width, room):  # type: ignore[no-untyped-def]
+def _bound(values, free, belief, width, slopes):  # type: ignore[no-untyped-def]
+    """Write the slopes at the knots, at most three times those of the chords beside."""
+    most, last = STEEP / width, len(values) - 1
+    chord = most * (values[1] - values[0])
+    slopes[0] = min(belief[0] * free[0], chord)
+    for m in range(1, last):
+        following = most * (values[m + 1] - values[m])
+        slopes[m] = min(belief[m] * free[m], max(min(chord, following), 0.0))
+        chord = following
+    slopes[last] = min(belief[last] * free[last], chord)
+
+
+@inlined
+def _cubics(values, free, width, reach, room):  # type: ignore[no-untyped-def]
     """Write the coefficients of 1, f, f^2, f^3 of the cells."""
+    shown = room.shown
+    _believe(values, reach, room)
+    _bound(shown, free, room.belief, width, room.slopes)
     for c in range(len(room.cubics)):
-        rise = values[c + 1] - values[c]
+        rise = shown[c + 1] - shown[c]
         left, right = width * room.slopes[c], width * room.slopes[c + 1]
-        room.cubics[c, 0] = values[c]
+        room.cubics[c, 0] = shown[c]
         room.cubics[c, 1] = left
         room.cubics[c, 2] = 3.0 * rise - 2.0 * left - right
         room.cubics[c, 3] = left + right - 2.0 * rise
 
 
 @compiled
-def tabulate(c, start, width, radius, constants, room, table):  # type: ignore[no-untyped-def]
-    """Write values and slopes without bound at the knots (2, knots), and to the room the cubics."""
+def tabulate(c, start, width, radius, reach, constants, room, table):  # type: ignore[no-untyped-def]
+    """Write scores and their slopes at the knots (2, knots), and to the room the cubics."""
     tail, values, free = len(constants.nodes), table[0], table[1]
     _points(c, start, width, radius, constants, room)
     inverse = _masses(width, tail, room)
     _quantiles(room, values)
     _free_slopes(values, tail, room.p, inverse, free)
-    _bound(values, free, width, room.slopes)
-    _cubics(values, width, room)
+    _cubics(values, free, width, reach, room)
 
 
 @compiled
-def recall(c, start, width, radius, constants, room, table):  # type: ignore[no-untyped-def]
-    """Write the cubics to the room again, from values and slopes, and p at the points."""
+def recall(c, start, width, radius, reach, constants, room, table):  # type: ignore[no-untyped-def]
+    """Write the cubics to the room again, from scores and slopes, and p at the points."""
     _points(c, start, width, radius, constants, room)
-    _bound(table[0], table[1], width, room.slopes)
-    _cubics(table[0], width, room)
+    _cubics(table[0], table[1], width, reach, room)
 
 
 @inlined
@@ -233,11 +285,11 @@ def _by_knots(width, scale, room):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _unbound(values, free, width, room):  # type: ignore[no-untyped-def]
+def _unbound(free, width, room):  # type: ignore[no-untyped-def]
     """Move the gradients by slopes that are bound to the values that bind them."""
-    knots = len(values)
+    knots, values = len(free), room.shown
     for m in range(knots):
-        if room.slopes[m] >= free[m]:
+        if room.slopes[m] >= room.belief[m] * free[m]:
             continue
         left = values[m] - values[m - 1] if m > 0 else np.inf
         right = values[m + 1] - values[m] if m + 1 < knots else np.inf
@@ -255,9 +307,10 @@ def _shares(values, free, width, tail, room):  # type: ignore[no-untyped-def]
     share, p, w = room.share, room.p, room.spare
     low, high = 0.0, 0.0
     for m in range(cells + 1):
-        bend = room.by_slope[m] * room.slopes[m]
-        share[tail + 2 * m] = bend
-        w[m] = (room.by_value[m] + bend * values[m]) * free[m] / p[tail + 2 * m]
+        steep = room.by_slope[m] * room.slopes[m]
+        share[tail + 2 * m] = steep
+        by_score = room.by_value[m] * room.belief[m] + steep * (values[m] + room.bend[m])
+        w[m] = by_score * free[m] / p[tail + 2 * m]
         low += w[m] if values[m] < 0.0 else 0.0
         high -= 0.0 if values[m] < 0.0 else w[m]
     upper, sixth = tail + 2 * cells + 1, width / 6.0
@@ -297,7 +350,7 @@ def adjoint(moments, share, factor, width, scale, room, table, out):  # type: ig
     """
     size, keep = len(moments), 1.0 - share
     _by_knots(width, scale, room)
-    _unbound(table[0], table[1], width, room)
+    _unbound(table[1], width, room)
     tail = len(room.p) // 2 - len(room.sums)
     _shares(table[0], table[1], width, tail, room)
     nine_sums(room.share, room.z, 0, room.powers, 0)

@@ -15,13 +15,19 @@ from torch import Tensor
 from distfit_nn.transforms import moment_columns, moment_match
 from distfit_nn.transforms import moment_table_kernel as tables
 from distfit_nn.transforms.moment_match_kernel import FINE
+from distfit_nn.transforms.moment_reach import REACH, belief, believed, checked
 from distfit_nn.transforms.moment_rules import MARGIN
 
 LEAST, LARGEST, STEEP = tables.LEAST, tables.LARGEST, tables.STEEP
 
 
 def composed(
-    x: Tensor, order: int, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    order: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    reach: float | None = REACH,
 ) -> tuple[Tensor, moment_match.Moments]:
     """Return what `moment_match.matched` does, on the device of x."""
     points = x.double()
@@ -36,9 +42,9 @@ def composed(
     powers = [z.pow(r).mean(dim=0) for r in range(3, order + 1)]
     shape = torch.stack(powers) if powers else z[:0]
     low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
-    reach = torch.maximum(high, -low)
-    radius = moment_match.support_radius(reach)
-    fits = varies & (MARGIN * reach <= radius * (1 + 1e-9)) & (len(x) > order > 2)
+    extreme = torch.maximum(high, -low)
+    radius = moment_match.support_radius(extreme)
+    fits = varies & (MARGIN * extreme <= radius * (1 + 1e-9)) & (len(x) > order > 2)
     solution = moment_match.solution_of(
         torch.where(fits, shape.detach(), math.nan), radius, low, high, x.dtype
     )
@@ -53,6 +59,7 @@ def composed(
             radius[some],
             solution.of(some),
             moment_columns.cells(*_size(x)),
+            checked(reach),
         )
         y = y.index_copy(1, some, scores * (safe / (safe + eps)).sqrt()[some])
     y = y if weight is None else y * weight.double()
@@ -60,7 +67,7 @@ def composed(
     nothing = torch.where(varies, 0.0, math.nan)
     status = moment_match.status_of(solution.share, mean.isfinite())
     return y.to(x.dtype), moment_match.Moments(
-        mean.detach(), variance.detach(), shape.detach() + nothing, radius, status
+        mean.detach(), variance.detach(), shape.detach() + nothing, extreme, radius, status
     )
 
 
@@ -69,16 +76,22 @@ def _size(x: Tensor) -> tuple[int, str]:
 
 
 def _scores(
-    z: Tensor, shape: Tensor, radius: Tensor, solution: moment_match.Solution, cells: int
+    z: Tensor,
+    shape: Tensor,
+    radius: Tensor,
+    solution: moment_match.Solution,
+    cells: int,
+    reach: float,
 ) -> Tensor:
-    """Return Phi^-1(F1(z)) by tables, with a gradient in z and the moments."""
+    """Return g(Phi^-1(F1(z))) by tables, with a gradient in z and the moments."""
     known = torch.zeros_like(shape[:1]).expand(2, -1)
     change = torch.cat([known, (1 - solution.share) * (shape - shape.detach())])
     c = solution.multipliers + torch.einsum("dij,jd->id", solution.inverse, change)
     low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
     width = 2.0 ** (torch.ceil(FINE * torch.log2((high - low) / (cells - 2))) / FINE)
     start = width * torch.floor(low / width)
-    values, slopes = _table(c, start, width, radius, cells, cells == moment_columns.CELLS_DOUBLE)
+    grid = start, width, radius, cells
+    values, slopes = _table(c, *grid, cells == moment_columns.CELLS_DOUBLE, reach)
     at = (z - start) / width
     cell = at.detach().long().clamp(0, cells - 1)
     f = at - cell
@@ -89,32 +102,51 @@ def _scores(
     return a + f * (b + f * (e + f * g))
 
 
+def _tail(c: Tensor, origin: Tensor, end: Tensor, double: bool) -> tuple[Tensor, Tensor]:
+    """Return points of a tail and their weights, as `moment_table_kernel` lays them."""
+    rule = tables.constants(double)
+    nodes, weights = (torch.as_tensor(part, device=c.device)[:, None] for part in rule[:2])
+    degrees = torch.arange(1, len(c) + 1, device=c.device)[:, None]
+    rise = moment_match.log_density(end, (degrees * c.detach())) / end * end.sign()
+    length = (end - origin).abs()
+    narrow = tables.TIP / (rise * length * rule.tip).clamp(min=tables.TIP)
+    wide = (1 - (1 - rule.end) * narrow - rule.stay) / (rule.end - rule.stay)
+    middle, last = (nodes > rule.stay) & (nodes < rule.end), nodes > rule.end
+    share = torch.where(middle, rule.stay + (nodes - rule.stay) * wide, nodes)
+    share = torch.where(last, 1 - (1 - nodes) * narrow, share)
+    stretch = torch.where(middle, wide, torch.where(last, narrow, 1.0))
+    return origin + (end - origin) * share, length * stretch * weights
+
+
 def _table(
-    c: Tensor, start: Tensor, width: Tensor, radius: Tensor, cells: int, double: bool
+    c: Tensor,
+    start: Tensor,
+    width: Tensor,
+    radius: Tensor,
+    cells: int,
+    double: bool,
+    reach: float,
 ) -> tuple[Tensor, Tensor]:
     """Return values and slopes at the knots (cells + 1, d)."""
-    constants = tables.constants(double)
-    share, weights = (torch.as_tensor(part, device=c.device)[:, None] for part in constants)
     stop = start + cells * width
     step = torch.arange(2 * cells + 1, device=c.device, dtype=c.dtype)[:, None]
-    parts = (
-        start - (start + radius) * share,
-        start + 0.5 * width * step,
-        stop + (radius - stop) * share,
-    )
+    before, first_weights = _tail(c, start, -radius, double)
+    after, last_weights = _tail(c, stop, radius, double)
+    parts = before, start + 0.5 * width * step, after
     height = [moment_match.log_density(part, c) for part in parts]
     top = height[1].detach().amax(dim=0)
     lower, p, upper = ((part - top).clamp(-LARGEST, LARGEST).exp() for part in height)
-    first = (start + radius) * (weights * lower).sum(dim=0, keepdim=True)
-    last = (radius - stop) * (weights * upper).sum(dim=0, keepdim=True)
+    first = (first_weights * lower).sum(dim=0, keepdim=True)
+    last = (last_weights * upper).sum(dim=0, keepdim=True)
     masses = width / 6 * (p[:-2:2] + 4 * p[1::2] + p[2::2])
     below = torch.cat([first, masses]).cumsum(dim=0)
     above = torch.cat([masses, last]).flip(0).cumsum(dim=0).flip(0)
     total = below[-1] + last[0]
     tail = (torch.minimum(below, above) / total).clamp(min=LEAST)
-    values = torch.special.ndtri(tail) * torch.where(below < above, 1.0, -1.0)
-    half = (0.5 * values.square()).clamp(max=LARGEST)
-    free = p[::2] / total * math.sqrt(2 * math.pi) * half.exp()
+    scores = torch.special.ndtri(tail) * torch.where(below < above, 1.0, -1.0)
+    half = (0.5 * scores.square()).clamp(max=LARGEST)
+    free = p[::2] / total * math.sqrt(2 * math.pi) * half.exp() * belief(scores, reach)
+    values = believed(scores, reach)
     chord = STEEP / width * values.diff(dim=0)
     most = torch.minimum(torch.cat([chord[:1], chord]), torch.cat([chord, chord[-1:]]))
     return values, torch.minimum(free, most.clamp(min=0))

@@ -29,11 +29,13 @@ def columns(n: int, dtype: torch.dtype = torch.float64, names: tuple[str, ...] =
 
 
 def exact(x: Tensor, order: int, radius: Tensor, eps: float = 1e-5) -> Tensor:
-    """The map by definition, column by column, with a gradient."""
+    """The map by definition, column by column, with a gradient; scores are believed up to 3."""
     out = []
     for column, end in zip(x.double().T, radius.tolist(), strict=True):
         z = (column - column.mean()) / column.std(correction=0)
         scores = TensorTransport(fit(z, order, (-end, end)), outside="exact").forward(z)
+        excess = (scores.abs() - 3).clamp(min=0)
+        scores = scores.clamp(-3, 3) + scores.sign() * torch.asinh(2 * excess) / 2
         var = column.var(correction=0)
         out.append(scores * (var / (var + eps)).sqrt())
     return torch.stack(out, dim=1)
@@ -63,6 +65,37 @@ def test_the_map_is_the_exact_one(order: int, n: int, dtype: torch.dtype) -> Non
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("order", [6, 7])
+def test_a_rise_at_the_end_of_the_support_is_seen(order: int, dtype: torch.dtype) -> None:
+    """The last values have scores of 5, where half of what lies beyond is a rise of 1e-3 width."""
+    x = columns(3000, dtype, ("bimodal",))
+    y, moments = matched(x, order)
+    assert (moments.status == OK).all()
+    room = tolerances.moment_table(order, dtype)
+    torch.testing.assert_close(
+        y.double(), exact(x, order, moments.radius), rtol=0, atol=room
+    )
+
+
+@pytest.mark.parametrize("reach", [2.0, None])
+def test_scores_count_by_a_logarithm_beyond_their_reach(reach: float | None) -> None:
+    x = columns(400)
+    plain = matched(x, 4, eps=0.0, reach=None)[0]
+    y = matched(x, 4, eps=0.0, reach=reach)[0]
+    limit = math.inf if reach is None else reach
+    excess = (plain.abs() - limit).clamp(min=0)
+    assert reach is None or (excess > 1).any()
+    expected = plain.clamp(-limit, limit) + plain.sign() * torch.asinh(2 * excess) / 2
+    torch.testing.assert_close(y, expected, rtol=0, atol=tolerances.MOMENT_TABLE["torch.float64"])
+
+
+@pytest.mark.parametrize("reach", [0, -1.0, math.inf, math.nan, "3"])
+def test_reaches_that_there_are_not(reach: object) -> None:
+    with pytest.raises(InputError, match="reach"):
+        matched(torch.zeros(3, 2), 4, reach=reach)  # type: ignore[arg-type]
+
+
 def test_moments_are_those_of_the_batch() -> None:
     x = columns(100)
     _, moments = matched(x, 6)
@@ -71,6 +104,7 @@ def test_moments_are_those_of_the_batch() -> None:
     torch.testing.assert_close(moments.mean, x.mean(0))
     torch.testing.assert_close(moments.var, x.var(0, correction=0))
     torch.testing.assert_close(moments.shape, shape)
+    torch.testing.assert_close(moments.extreme, z.abs().amax(dim=0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -231,7 +265,7 @@ def test_beyond_the_support_the_map_goes_on_straight() -> None:
     multipliers, _ = solve(moments.shape, moments.radius)
     nodes = torch.linspace(-60, 60, 241, dtype=torch.float64)[:, None].expand(-1, 5)
     values, slopes = evaluated(
-        nodes, multipliers, moments.radius, torch.zeros(5).double(), torch.ones(5).double()
+        nodes, multipliers, moments.radius, torch.zeros(5).double(), torch.ones(5).double(), None
     )
     assert values.isfinite().all()
     assert (values.diff(dim=0) >= 0).all()
