@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 compiled = njit(**OPTIONS)
 inlined = njit(**OPTIONS, forceinline=True, fastmath={"contract"})
 summing = njit(**OPTIONS, fastmath={"contract", "reassoc", "nsz"})
 
-WIDTH = 256  # features worked on at a time: what they need lies side by side, within reach
+# Features worked on at a time: what they need lies side by side. It is no power of two: what one
+# feature needs would then be in the same few places of the cache.
+WIDTH = 1040
 BLOCK = 32  # rows summed in single precision before they are added up in double
 RUN = 512  # values along a run that are
 CENTER, FACTOR, OFFSET, LEVEL, SLOPE = range(5)
@@ -58,9 +59,9 @@ def powers_rows(x, center, room, sums, first, last):  # type: ignore[no-untyped-
     """Add the sums of d and d^2, d = x - center, to `sums` (2, C); `room` has 3 WIDTH float64."""
     for low in range(0, x.shape[1], WIDTH):
         high = min(low + WIDTH, x.shape[1])
-        room[WIDTH:] = 0.0
-        for j in range(low, high):
-            room[j - low] = center[j]
+        for j in range(high - low):
+            room[j] = center[low + j]
+            room[WIDTH + j], room[2 * WIDTH + j] = 0.0, 0.0
         for i in range(first, last):
             _add_powers(x[i, low:high], room)
         _add_sums(room, 1, low, high, sums)
@@ -132,7 +133,8 @@ def slopes_rows(x, table, g, dx, room, sums, first, last):  # type: ignore[no-un
         high = min(low + WIDTH, x.shape[1])
         _take(table, low, high, room)
         for block in range(first, last, BLOCK):
-            room[5 * WIDTH :] = 0.0
+            for j in range(high - low):
+                room[5 * WIDTH + j], room[6 * WIDTH + j] = 0.0, 0.0
             for i in range(block, min(block + BLOCK, last)):
                 _slopes_row(x[i, low:high], g[i, low:high], room, dx[i, low:high])
             _add_sums(room, 5, low, high, sums)

@@ -36,16 +36,17 @@ summing = njit(**OPTIONS, fastmath={"contract", "reassoc", "nsz"})
 GAIN, EXPONENT = 20.0, math.log(8.0)  # how far logarithms of gains and exponents go from 0
 FLOOR = 1e-30  # |x| below which the slope of an exponent of 1 or more is that at 0
 
-# What a feature needs, a row each; a tile of features is WIDTH columns, then sums of gradients.
+# What a feature needs, a row each; a tile of features is WIDTH columns.
 OUTER, SHIFT, HIGH, LOW, POWER, START, INNER, STEEP, LEAST, FLAT = range(10)
-ROWS, SUMS, WIDTH = 10, 4, 256
+# It is no power of two: what one feature needs would then be in the same few places of the cache.
+ROWS, SUMS, WIDTH = 10, 4, 1040
 BLOCK = 64  # rows summed in single precision before they are added up in double
 RUN = 1024  # values along a run that are
 
 
 def rooms(count: int) -> NDArray[np.float32]:
-    """Return room for what `count` features need, and behind it for sums of their gradients."""
-    return np.empty((-(-count // WIDTH), ROWS + SUMS, WIDTH), np.float32)
+    """Return room for what `count` features need."""
+    return np.empty((-(-count // WIDTH), ROWS, WIDTH), np.float32)
 
 
 @compiled
@@ -56,7 +57,7 @@ def _cut(log, limit):  # type: ignore[no-untyped-def]
 
 @compiled
 def fill(kind, numbers, rooms):  # type: ignore[no-untyped-def]
-    """Write what y takes to `rooms` (tiles, ROWS + SUMS, WIDTH); tell if the plain shift will do.
+    """Write what y takes to `rooms` (tiles, ROWS, WIDTH); tell if the plain shift will do.
 
     That is so where all exponents are 1 and no inner gain is very large. `kind` is a tuple of three
     for log-shift, of two for sqrt-shift; as many rows of `numbers` (..., C) are the logarithms of
@@ -167,8 +168,8 @@ def shift_runs(kind, numbers, plain, rooms, x, y, first, last):  # type: ignore[
 
 
 @inlined
-def _slopes_row(log, x, g, t, dx):  # type: ignore[no-untyped-def]
-    """Write the gradient by a row x, and add to the sums behind what the features need."""
+def _slopes_row(log, x, g, t, dx, sums):  # type: ignore[no-untyped-def]
+    """Write the gradient by a row x, and add to the sums."""
     wide()
     for j in range(len(x)):
         dx[j], by_bias, by_outer, by_inner, by_power = slopes(
@@ -183,26 +184,32 @@ def _slopes_row(log, x, g, t, dx):  # type: ignore[no-untyped-def]
             t[LEAST * WIDTH + j],
             t[FLAT * WIDTH + j],
         )
-        t[ROWS * WIDTH + j] += by_bias
-        t[(ROWS + 1) * WIDTH + j] += by_outer
-        t[(ROWS + 2) * WIDTH + j] += by_inner
-        t[(ROWS + 3) * WIDTH + j] += by_power
+        sums[j] += by_bias
+        sums[WIDTH + j] += by_outer
+        sums[2 * WIDTH + j] += by_inner
+        sums[3 * WIDTH + j] += by_power
 
 
 @compiled
-def slopes_rows(kind, _numbers, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
-    """Write the gradient by rows x (n, C), and add the sums of the four terms to `sums` (4, C)."""
+def slopes_rows(kind, _numbers, rooms, x, g, dx, room, sums, first, last):  # type: ignore[no-untyped-def]
+    """Write the gradient by rows x (n, C), and add the sums of the four terms to `sums` (4, C).
+
+    `room` has SUMS WIDTH float32.
+    """
     d = x.shape[1]
     for tile in range(len(rooms)):
-        room, t = rooms[tile], rooms[tile].reshape(-1)
+        t = rooms[tile].reshape(-1)
         low, high = tile * WIDTH, min((tile + 1) * WIDTH, d)
         for block in range(first, last, BLOCK):
-            room[ROWS:] = 0.0
+            for k in range(SUMS):
+                room[k * WIDTH : k * WIDTH + high - low] = 0.0
             for i in range(block, min(block + BLOCK, last)):
-                _slopes_row(len(kind) == 3, x[i, low:high], g[i, low:high], t, dx[i, low:high])
+                _slopes_row(
+                    len(kind) == 3, x[i, low:high], g[i, low:high], t, dx[i, low:high], room
+                )
             for k in range(SUMS):
                 for j in range(high - low):
-                    sums[k, low + j] += room[ROWS + k, j]
+                    sums[k, low + j] += room[k * WIDTH + j]
 
 
 @summing
@@ -224,7 +231,7 @@ def _slopes_run(log, x, g, t, k, dx):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def slopes_runs(kind, numbers, rooms, x, g, dx, sums, first, last):  # type: ignore[no-untyped-def]
+def slopes_runs(kind, numbers, rooms, x, g, dx, _room, sums, first, last):  # type: ignore[no-untyped-def]
     """As `slopes_rows`, of runs x (N C, L)."""
     for i in range(first, last):
         j = i % numbers.shape[1]

@@ -273,7 +273,8 @@ def _compiled_slopes(gradient: Tensor, x: Tensor, tables: Tables, eps: float) ->
 
     def work(first: int, last: int) -> Any:
         sums = np.zeros((shift_kernel.SUMS, x.shape[1]))
-        slopes(kind, numbers, rooms.copy(), *arrays, sums, first, last)
+        room = np.empty(shift_kernel.SUMS * shift_kernel.WIDTH, np.float32)
+        slopes(kind, numbers, rooms, *arrays, room, sums, first, last)
         return sums
 
     sums = column_work.in_parts(work, len(by_x), by_x.numel())
