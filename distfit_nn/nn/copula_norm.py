@@ -265,6 +265,9 @@ class _CopulaNorm(ColumnNorm):
             return with_line(self._shaped(self._by_search(x, None)), weight, bias)
         if len(self.rough) == 0 and (self.target is None or holds_target):
             return lookup.look_up(x, self.lookup, weight, bias)
+        held = None if len(self.rough) or self.target is None else self.target.held(self.lookup)
+        if held is not None:
+            return lookup.look_up(x, held, weight, bias)
         z = lookup.look_up(x, self.lookup, None, None)
         if len(self.rough):
             z = z.index_copy(1, self.rough, self._by_search(x, self.rough))

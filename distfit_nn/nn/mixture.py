@@ -7,37 +7,25 @@ the components are a start, and Newton steps find it, on the logarithm of the ma
 that z is on; bisection stands in where they would be longer than the bracket. Gradients follow from
 the equation itself: dy = (phi(z) dz - d_theta F(y)) / p(y).
 
-On the CPU a compiled kernel does it (`mixture_kernel`); elsewhere, under `torch.compile`,
+On the CPU a compiled kernel does it, see `mixture_quantile`; elsewhere, under `torch.compile`,
 `torch.export`, `torch.jit.trace` and the transforms of `torch.func`, torch's own operators do.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
-from distfit_nn.nn import column_work
-from distfit_nn.nn.once import once
+from distfit_nn.nn import lookup, lookup_grid, mixture_quantile
+from distfit_nn.nn.mixture_quantile import Parts
 
-ROOT_2 = math.sqrt(2)
-ROOT_2_PI = math.sqrt(2 * math.pi)
-EDGE = 8.5  # of z: beyond, the quantile goes on with the slope of the widest component
-NODES = 35  # of each component, by operators
-ITERATIONS = 4
-LEAST_DENSITY = 1e-6  # of y relative to that of z: no gradient is larger than 1 / that
 SUM_OF_WEIGHTS = 1e-6
-TOLERANCE = {torch.float32: 3e-8, torch.float64: 1e-15}  # of a mass, relative, in the kernel
 SHORT = 64  # runs of one feature that are shorter are gathered before the kernel takes them
-
-Parts = list[tuple[Tensor, Tensor, Tensor]]  # weight, mean, scale of each component
 
 
 class GaussianMixture(nn.Module):
@@ -104,6 +92,11 @@ class GaussianMixture(nn.Module):
                 self.register_parameter(name, nn.Parameter(tensor))
             else:
                 self.register_buffer(name, tensor, persistent=False)
+        self._held: tuple[Any, Tensor] | None = None  # what a table was made from, and the table
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the table: copies count changes of parameters from 0."""
+        return {**self.__dict__, "_held": None}
 
     @property
     def num_features(self) -> int | None:
@@ -135,19 +128,21 @@ class GaussianMixture(nn.Module):
 
     def pdf(self, t: Any) -> Any:
         """Return the density at t (..., num_features), or of any shape if one serves all."""
-        return self._called(_density, t)
+        return self._called(mixture_quantile.density, t)
 
     def logpdf(self, t: Any) -> Any:
         """Return the logarithm of the density, exact far out, too."""
-        return self._called(_log_density, t)
+        return self._called(mixture_quantile.log_density, t)
 
     def cdf(self, t: Any) -> Any:
         """Return the mass below t."""
-        return self._called(lambda t, parts: _mass(t, parts, torch.full_like(t, -1)), t)
+        return self._called(
+            lambda t, parts: mixture_quantile.mass(t, parts, torch.full_like(t, -1)), t
+        )
 
     def sf(self, t: Any) -> Any:
         """Return the mass above t."""
-        return self._called(lambda t, parts: _mass(t, parts, torch.ones_like(t)), t)
+        return self._called(lambda t, parts: mixture_quantile.mass(t, parts, torch.ones_like(t)), t)
 
     def ppf(self, q: Any) -> Any:
         """Return the point with the mass q below it: NaN unless 0 <= q <= 1."""
@@ -165,7 +160,7 @@ class GaussianMixture(nn.Module):
         dtype = torch.promote_types(t.dtype, torch.promote_types(self.means.dtype, torch.float32))
         columns = 1 if self.num_features is None else self.num_features
         if columns > 1:
-            t = t.expand(torch.broadcast_shapes(t.shape, (columns,)))
+            t = t.expand(np.broadcast_shapes(t.shape, (columns,)))
         rows = t.to(dtype).reshape(-1, columns).T
         result = function(rows, self._parts(dtype)).T.reshape(t.shape)
         return result.to(t.dtype if t.is_floating_point() else dtype)
@@ -186,13 +181,53 @@ class GaussianMixture(nn.Module):
 
     def _quantile(self, z: Tensor) -> Tensor:
         """Return F^-1(Phi(z)) of rows (R, n), those of the features in turn."""
-        if _compiled(z, self.means):
-            y: Tensor = _Solved.apply(z, *self._given())
-            return y
+        if mixture_quantile.compiled(z, self.means):
+            return mixture_quantile.solved(z, self._given())
         parts, features = self._parts(z.dtype), len(self._given()[0])
         turns = z.reshape(-1, features, z.shape[1]).transpose(0, 1)
-        y = _quantile(turns.reshape(features, -1), parts).reshape(turns.shape)
+        y = mixture_quantile.quantile(turns.reshape(features, -1), parts).reshape(turns.shape)
         return y.transpose(0, 1).reshape(z.shape)
+
+    def held(self, packed: Tensor) -> Tensor | None:
+        """Return a layer's table for the test phase with the target of its values, if that may be.
+
+        Parameters
+        ----------
+        packed : Tensor
+            Of `lookup.pack`, with scores as values.
+
+        Returns
+        -------
+        Tensor or None
+            The like of it, kept until `packed` is another or parameters have changed. None where a
+            gradient of the parameters may be asked for, or torch traces: they must be seen then.
+        """
+        given = list(self.parameters())
+        learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
+        if learning or mixture_quantile.is_traced() or any(p.is_inference() for p in given):
+            return None
+        made_from = [
+            (part, 0 if part.is_inference() else part._version) for part in (packed, *given)
+        ]
+        if self._held is None or not _same(made_from, self._held[0]):
+            with torch.inference_mode(False):  # for a table that autograd may keep
+                self._held = made_from, self._carried(packed)
+        return self._held[1]
+
+    def _carried(self, packed: Tensor) -> Tensor:
+        """Return a table with the target of its values."""
+        table = packed.to(torch.float64, copy=True)
+        columns = len(table) // (lookup_grid.HEAD + lookup_grid.TABLE)
+        centre, inverse, shift = table[: lookup_grid.HEAD * columns].reshape(-1, columns)
+        loc, scale = centre - shift / inverse, 1 / inverse
+        x = lookup.nodes(loc, scale)[..., None]
+        with torch.enable_grad():
+            x.requires_grad_()
+            y = self(lookup.look_up(x, table, None, None))
+            (slopes,) = torch.autograd.grad(y.sum(), x)
+        return lookup.pack(
+            loc, scale, y.detach()[..., 0].to(packed.dtype), slopes[..., 0].to(packed.dtype)
+        )
 
     def extra_repr(self) -> str:
         """Return the number of components and of features, and whether they are learnable."""
@@ -200,6 +235,14 @@ class GaussianMixture(nn.Module):
             f"components={self.means.shape[-1]}, num_features={self.num_features}, "
             f"learnable={self.learnable}"
         )
+
+
+def _same(first: list[tuple[Tensor, int]], second: list[tuple[Tensor, int]]) -> bool:
+    """Return whether these are the same tensors, with nothing written to them since."""
+    return len(first) == len(second) and all(
+        one is other and count == counted
+        for (one, count), (other, counted) in zip(first, second, strict=True)
+    )
 
 
 def _checked(weights: Any, means: Any, scales: Any) -> tuple[np.ndarray, ...]:
@@ -220,145 +263,3 @@ def _checked(weights: Any, means: Any, scales: Any) -> tuple[np.ndarray, ...]:
     if not (np.isfinite(s) & (s > 0)).all():
         raise InputError(f"scales must be positive and finite, got {s.tolist()}")
     return w / w.sum(axis=-1, keepdims=True), m, s
-
-
-def _compiled(z: Tensor, means: Tensor) -> bool:
-    """Tell whether the kernel takes z."""
-    plain = z.device.type == "cpu" == means.device.type and type(z) is Tensor
-    return plain and not (
-        torch.compiler.is_compiling()
-        or torch.compiler.is_exporting()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state()
-    )
-
-
-class _Solved(Function):
-    """F^-1(Phi(z)) of rows (R, n) by the kernel; logits, means and log scales are (F, K)."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, *given: Tensor) -> Tensor:
-        from distfit_nn.nn import mixture_kernel as kernel
-
-        parts = _numbers(*given)
-        _, features, k = parts.shape
-        size = 1 << (k * kernel.NODES - 1).bit_length()
-        table, rows = np.empty((features, 3, size)), z.detach().contiguous()
-        y = torch.empty_like(rows)
-        arrays = rows.numpy(), parts, table, TOLERANCE[z.dtype], y.numpy()
-        column_work.in_parts(
-            lambda *part: kernel.tabulate(parts, table, *part), features, table.size
-        )
-        column_work.in_parts(lambda *part: kernel.solve(*arrays, *part), len(y), y.numel())
-        ctx.save_for_backward(rows, y, *given)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        # Only with create_graph=True are gradients on a graph, too.
-        slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
-        by_all: tuple[Tensor, ...] = slopes(gradient, *ctx.saved_tensors)
-        return by_all
-
-
-class _Slopes(Function):
-    """The gradients by z, logits, means and log scales, which have none of their own."""
-
-    @staticmethod
-    def forward(gradient: Tensor, z: Tensor, y: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        from distfit_nn.nn import mixture_kernel as kernel
-
-        parts = _numbers(*given)
-        by_z, g = torch.empty_like(z), gradient.detach().contiguous()
-        arrays = [part.detach().numpy() for part in (z, y, g)]
-
-        def work(*part: int) -> np.ndarray:
-            sums = np.zeros_like(parts)
-            kernel.slopes(*arrays, parts, by_z.numpy(), sums, *part)
-            return sums
-
-        sums = torch.from_numpy(column_work.in_parts(work, len(z), z.numel()))
-        return by_z, *(total.to(part.dtype) for total, part in zip(sums, given, strict=True))
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
-        raise RuntimeError("a target can be differentiated once, not twice")
-
-
-def _numbers(logits: Tensor, means: Tensor, log_scales: Tensor) -> np.ndarray:
-    """Return weights, means and scales in float64, (3, F, K)."""
-    wide = [part.detach().double() for part in (logits, means, log_scales)]
-    return torch.stack([wide[0].softmax(dim=-1), wide[1], wide[2].exp()]).numpy()
-
-
-def _density(y: Tensor, parts: Parts) -> Tensor:
-    terms = [w / s * torch.exp(-((y - m) / s).square() / 2) for w, m, s in parts]
-    return torch.stack(terms).sum(dim=0) / ROOT_2_PI
-
-
-def _log_density(y: Tensor, parts: Parts) -> Tensor:
-    terms = [(w / s).log() - ((y - m) / s).square() / 2 for w, m, s in parts]
-    return torch.stack(terms).logsumexp(dim=0) - math.log(ROOT_2_PI)
-
-
-def _mass(y: Tensor, parts: Parts, side: Tensor) -> Tensor:
-    """Return the mass above y where `side` is 1, below it where that is -1."""
-    terms = [w * torch.erfc(side * (y - m) / (ROOT_2 * s)) for w, m, s in parts]
-    return torch.stack(terms).sum(dim=0) / 2
-
-
-def _quantile(z: Tensor, parts: Parts) -> Tensor:
-    """Return F^-1(Phi(z)), differentiable in z and the parts, once."""
-    inner = z.clamp(-EDGE, EDGE)
-    side = torch.where(z.detach() > 0, 1.0, -1.0).to(z.dtype)
-    with torch.no_grad():
-        y = _solved(inner, parts, side)
-        density = _density(y, parts)
-        normal = torch.exp(-inner.square() / 2) / ROOT_2_PI
-        rate = side / torch.maximum(density, LEAST_DENSITY * normal)
-    excess = _mass(y, parts, side) - torch.erfc(side * inner / ROOT_2) / 2
-    y = y + (excess - excess.detach()) * rate
-    widest = torch.stack([s for _, _, s in parts]).amax(dim=0)
-    y = y + (z - inner) * widest
-    return y if torch.compiler.is_compiling() else once(y)
-
-
-def _solved(z: Tensor, parts: Parts, side: Tensor) -> Tensor:
-    """Return the solution of F(y) = Phi(z), z (features, n), without a graph."""
-    y, low, high = _started(z, parts)
-    wanted = (torch.erfc(side * z / ROOT_2) / 2).log()
-    for _ in range(ITERATIONS):
-        mass = _mass(y, parts, side)
-        gap = (mass.log() - wanted) * side  # falls as y grows, on either side
-        low, high = torch.where(gap > 0, y, low), torch.where(gap > 0, high, y)
-        newton = gap * mass / _density(y, parts)
-        within = (y + newton).clamp(low, high)
-        y = torch.where(newton.abs() < high - low, within, low + (high - low) / 2)
-    return y
-
-
-def _started(z: Tensor, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
-    """Return first guesses of y (features, n), and brackets.
-
-    Nodes in y lie around each component; between the z of two of them stands the cubic by z.
-    """
-    steps = torch.linspace(-EDGE, EDGE, NODES, dtype=z.dtype, device=z.device)
-    nodes = torch.cat([m + s * steps for _, m, s in parts], dim=-1).sort(dim=-1).values
-    masses = [_mass(nodes, parts, torch.full_like(nodes, side)) for side in (-1, 1)]
-    below, above = (torch.special.ndtri(mass) for mass in masses)
-    scores = torch.where(masses[0] < masses[1], below, -above)
-    slopes = torch.exp(-scores.square() / 2) / ROOT_2_PI / _density(nodes, parts)
-
-    place = torch.searchsorted(scores, z.contiguous()).clamp(1, nodes.shape[-1] - 1)
-    table = torch.stack([nodes, scores, slopes], dim=-1)
-    row = torch.arange(len(nodes), device=z.device)[:, None] * torch.ones_like(place)
-    (y0, z0, s0), (y1, z1, s1) = (table[row, at].unbind(-1) for at in (place - 1, place))
-    width, rise = z1 - z0, y1 - y0
-    t = ((z - z0) / width.clamp(min=torch.finfo(z.dtype).tiny)).clamp(0, 1)
-    m0, m1 = (torch.minimum(slope * width, 3 * rise) for slope in (s0, s1))
-    y = y0 + t * (m0 + t * (3 * rise - 2 * m0 - m1 + t * (m0 + m1 - 2 * rise)))
-    return y, y0, y1

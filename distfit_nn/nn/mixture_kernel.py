@@ -18,15 +18,13 @@ import numpy as np
 from numba import njit
 
 from distfit_nn._floats import BIAS, LOG2_E, MANTISSA, bits64, exponential, of_bits64
+from distfit_nn.nn.mixture_quantile import EDGE, LEAST_DENSITY, ROOT_2
 from distfit_nn.nn.shift_math import wide
 
-EDGE = 8.5  # of z: beyond, the quantile goes on with the slope of the widest component
 NODES = 25  # of each component
 MOST_STEPS = 24
-LEAST_DENSITY = 1e-6  # of y relative to that of z: no gradient is larger than 1 / that
 BLOCK = 256  # values worked on at a time
 FARTHEST = 37.0  # of |u|: beyond, exp(-u^2 / 2) is as good as 0
-ROOT_2 = math.sqrt(2)
 PER_ROOT = 1 / math.sqrt(2 * math.pi)
 TINY, HUGE = 1e-300, 1e300
 
@@ -223,9 +221,8 @@ def _start(table, cells, room):  # type: ignore[no-untyped-def]
 @compiled
 def _cut(z, inner):  # type: ignore[no-untyped-def]
     for i in range(len(z)):
-        v = np.float64(z[i])
-        v = EDGE if v > EDGE else v
-        inner[i] = v if v >= -EDGE else -EDGE  # of NaN, too
+        low = EDGE if z[i] > EDGE else np.float64(z[i])
+        inner[i] = low if low >= -EDGE else -EDGE  # of NaN, too
 
 
 @compiled
@@ -333,12 +330,12 @@ def _place(z, y, weights, means, scales, room):  # type: ignore[no-untyped-def]
     """Write the inner z and their quantiles."""
     inner, at = room[INNER], room[AT]
     _cut(z, inner)
-    low, high = np.nan, np.nan
+    low = high = math.nan
     for i in range(len(z)):
         at[i] = np.float64(y[i])
     for i in range(len(z)):
         if z[i] != inner[i]:  # rare
-            if np.isnan(low):
+            if math.isnan(low):
                 low = _at_edge(weights, means, scales, -EDGE)
                 high = _at_edge(weights, means, scales, EDGE)
             at[i] = high if inner[i] > 0 else low

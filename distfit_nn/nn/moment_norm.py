@@ -150,6 +150,9 @@ class MomentNorm(ColumnNorm):
             raise RuntimeError("the test phase was not made ready: call eval()")
         if self.target is None or not self.target.learnable:
             return lookup.look_up(x, table, weight, bias)
+        held = self.target.held(table)
+        if held is not None:
+            return lookup.look_up(x, held, weight, bias)
         return with_line(self.target(lookup.look_up(x, table, None, None)), weight, bias)
 
     @property
