@@ -16,6 +16,19 @@ from tests.nn.cases import CASES, EVERY, PLANES, Case, batch, name_of, trained
 
 every = pytest.mark.parametrize("case", EVERY, ids=name_of)
 
+# What takes seconds for a layer: one of each family at once, all of them among the slow tests.
+FAMILIES = ("log_shift", "kl", "trimmed", "moment4", "copula")
+families = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case, marks=() if case.name in FAMILIES and case.dims == 1 else pytest.mark.slow
+        )
+        for case in EVERY
+    ],
+    ids=name_of,
+)
+
 
 def ready(case: Case, **options: object) -> nn.Module:
     """Return a layer in eval mode that has seen some batches."""
@@ -82,7 +95,7 @@ def test_sequences_with_features_last(case: Case):
     torch.testing.assert_close(last.eval()(x.reshape(6, 8, 3)).reshape(48, 3), layer.eval()(x))
 
 
-@every
+@families
 def test_compiled_in_eval_as_one_graph(case: Case):
     layer, x = ready(case), batch(case, rows=48)
     expected = layer(x)
@@ -103,7 +116,7 @@ def test_compiled_by_inductor(case: Case):
     torch.testing.assert_close(compiled(x), layer(x), **tolerances.LAYER_SINGLE)
 
 
-@every
+@families
 def test_compiled_in_training_it_works(case: Case):
     x = batch(case, rows=48)
     layer, other = case(3), case(3)
@@ -115,8 +128,10 @@ def test_compiled_in_training_it_works(case: Case):
         torch.testing.assert_close(two, one, **tolerances.LAYER_SINGLE)
 
 
-@every
-@pytest.mark.parametrize("strict", [True, False], ids=["strict", "loose"])
+@families
+@pytest.mark.parametrize(
+    "strict", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["strict", "loose"]
+)
 def test_exported_in_eval(case: Case, strict: bool):
     layer, x = ready(case), batch(case, rows=48)
     rows = torch.export.Dim("rows", min=2)
