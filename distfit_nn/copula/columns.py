@@ -17,8 +17,7 @@ strides, n, d >= 1, with `strength` float64 (d,), positive and finite:
 
 Columns may come as blocks (N, d, L), too, contiguous, n = N L; then so do outputs and `dx`.
 Outputs and `dx` are (n, d) of x's dtype, C-contiguous; `dstrength` is float64 (d,); `rows` are the
-scores (d, n). What is kept, x itself, (d, n) int32 or int64 places and (d,) flags, is not changed
-by `soft_slopes`. (The values in order are read anew: to keep them takes as much memory as x.)
+scores (d, n). What is kept is x itself, (d, n) int32 or int64 places and (d,) flags.
 """
 
 from __future__ import annotations
@@ -55,6 +54,7 @@ __all__ = [
 Array = NDArray[Any]
 Order = tuple[Array, NDArray[np.bool_]]  # (m, n) rows, and which of m columns hold a NaN
 T = TypeVar("T")
+Task = Callable[[T, int, int], None]
 
 BATCH = 1 << 16  # values that one task works on: with their keys they stay in the cache
 KEYS = 1 << 15  # values that are sorted at once, or one column
@@ -100,17 +100,11 @@ def write(rows: Array, line: tuple[Array, Array], first: int, tile: Array, x: Ar
         sort_kernel.copy_back(rows, line[0][here], line[1][here], first, tile, x)
 
 
-def in_rooms(
-    n: int,
-    d: int,
-    room: Callable[[int], T],
-    task: Callable[[T, int, int], None],
-    grain: int | None = None,
-) -> None:
+def in_rooms(n: int, d: int, room: Callable[[int], T], task: Task[T], grain: int = 0) -> None:
     """Call task(room(width), first, last) for batches of at most `width` columns.
 
     Several threads share the batches; each has a room of its own, which it uses for all of them.
-    Widths are multiples of `grain`, of what the kernels of soft ranks work best on if not given.
+    Widths are multiples of `grain`, or of what suits soft ranks.
     """
     workers = min(threads(), -(-d // (grain or LANES))) if n * d >= WORTH_A_THREAD else 1
     grain = grain or (TILE if d >= TILE * workers else LANES)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from distfit_nn.copula.chain_kernel import gap
-from distfit_nn.copula.vector_math import compiled, decay
+from distfit_nn.copula.vector_math import compiled, decay, summing
 
 TENTH = 0.1  # the quantiles of the scale are at this share from either end
 WIDTH = 2.5631031310892007  # of a standard normal variable, between these
@@ -172,3 +172,27 @@ def soft_shares(  # type: ignore[no-untyped-def]
             continue
         rate = min(strengths[j] / scales[j], FASTEST) if scales[j] > 0.0 else FASTEST
         shares_of_column(ordered[j], counts[j], rate, knots[j], places, gaps, near, shares[j])
+
+
+@summing
+def _line_sums(x, z):  # type: ignore[no-untyped-def]
+    """Return the sums of d, d^2, z and d z, d = x - x_1."""
+    first, total, squares, score, both = np.float64(x[0]), 0.0, 0.0, 0.0, 0.0
+    for i in range(len(x)):
+        d, s = np.float64(x[i]) - first, np.float64(z[i])
+        total += d
+        squares += d * d
+        score += s
+        both += d * s
+    return total, squares, score, both
+
+
+@compiled
+def line_moments(x, z, out):  # type: ignore[no-untyped-def]
+    """Write mean and variance of rows x (m, n), the mean of z, and the covariance, to (4, m)."""
+    n = x.shape[1]
+    for j in range(len(x)):
+        total, squares, score, both = _line_sums(x[j], z[j])
+        out[0, j], out[2, j] = x[j, 0] + total / n, score / n
+        out[1, j] = max(squares - total * total / n, 0.0) / (n - 1)
+        out[3, j] = (both - total * score / n) / (n - 1)

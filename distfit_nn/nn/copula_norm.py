@@ -23,10 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from distfit_nn import _checks
-from distfit_nn.copula.tensors import relative
-from distfit_nn.copula.tensors.relative import Scores
-from distfit_nn.nn import layout, lookup, score_table
-from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
+from distfit_nn.nn import copula_running, layout, lookup, score_table
+from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
 
 PHASES = ("table", "linear")
 LINE = ("mean", "var", "score", "cov")  # running moments of x and z that make a line
@@ -122,7 +120,7 @@ class _CopulaNorm(ColumnNorm):
         weight, bias = self.line(x.dtype)
         plain = self.target is None and self.test_phase == "table"
         line = (weight, bias) if plain else (None, None)
-        found = _scored(
+        found = copula_running.scored(
             x, self._strength(x.dtype), self._floor(), *line, self._points(x), self.scale_gradient
         )
         if plain:
@@ -165,56 +163,15 @@ class _CopulaNorm(ColumnNorm):
             return
         x, batch = statistics
         if self.test_phase == "linear":
-            self._track_line(x, batch, rate)
-        elif torch.compiler.is_compiling():
-            torch.compiler.disable(self._track_table)(x, batch, rate, rows)
-        else:
-            self._track_table(x, batch, rate, rows)
-
-    def _track_table(self, x: Tensor, batch: Tensor, rate: Tensor | float, rows: int) -> None:
-        """Move the running table towards the shares of a batch."""
-        knots, table = _present(self.knots), _present(self.table)
-        before = table.clone()
-        moved(table, score_table.entries(batch), rate)
-        off = score_table.misplaced(knots, table, rows)
-        if bool(off.any()):
-            self._lay(off.nonzero()[:, 0], before, x, rate)
-
-    def _lay(self, off: Tensor, before: Tensor, x: Tensor, rate: Tensor | float) -> None:
-        """Lay the knots of some columns anew, and move their tables from before the batch."""
-        knots, table = _present(self.knots), _present(self.table)
-        columns = layout.columns(x)[:, off].to(torch.float64)
-        finite = columns.isfinite().all(dim=0)
-        off, columns = off[finite], columns[:, finite]
-        if len(off) == 0:
+            buffers = [_present(getattr(self, f"running_{name}")) for name in LINE]
+            copula_running.track_line(buffers, x, batch, rate)
             return
-        strength, blocks = self._strength(torch.float64)[off], columns[:, :, None]
-        none = columns.new_empty((0, len(off)))
-        found = _scored(blocks, strength, self._floor(), None, None, none)
-        ordered, places = columns.sort(dim=0)
-        scored = found.y[:, :, 0].gather(0, places)
-        batch = score_table.Batch(ordered, scored, strength / found.scale)
-        limit = torch.finfo(knots.dtype).max / 4
-        at = score_table.laid(knots[:, off], before[:, off], batch, rate).clamp(-limit, limit)
-        at = at.to(knots.dtype).to(torch.float64)
-        fresh = _scored(blocks, strength, self._floor(), None, None, at).shares
-        old = score_table.shares(knots[:, off], before[:, off], at)
-        share = torch.as_tensor(rate, dtype=old.dtype, device=old.device)
-        knots[:, off] = at.to(knots.dtype)
-        table[:, off] = score_table.entries(torch.lerp(old, fresh, share)).to(table.dtype)
-
-    def _track_line(self, x: Tensor, z: Tensor, rate: Tensor | float) -> None:
-        """Move the running moments of x and of its scores."""
-        x, z = x.to(torch.float64), z.to(torch.float64)
-        n, axes = x.shape[0] * x.shape[2], (0, 2)
-        mean, score = x.mean(axes), z.mean(axes)
-        away = x - mean[:, None]
-        var = away.square().sum(axes) / (n - 1)
-        cov = (away * (z - score[:, None])).sum(axes) / (n - 1)
-        for name, batch in zip(LINE, (mean, var, score, cov), strict=True):
-            running = _present(getattr(self, f"running_{name}"))
-            largest = torch.finfo(running.dtype).max / 4
-            moved(running, batch.clamp(-largest, largest), rate)
+        kinds = copula_running.Kinds(self._strength(torch.float64), self._floor())
+        running = _present(self.knots), _present(self.table)
+        track = copula_running.track_table
+        if torch.compiler.is_compiling():
+            track = torch.compiler.disable(track)
+        track(*running, x, batch, rate, rows, kinds)
 
     # Test phase
 
@@ -260,16 +217,16 @@ class _CopulaNorm(ColumnNorm):
         fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
         if not fixed and self._token != self._buffers_token():
             self._prepare()
-        holds_target = self.target is not None and not self.target.learnable
-        if self.lookup is None or self.rough is None or (len(self.rough) and holds_target):
+        if self.lookup is None or self.rough is None:
             return with_line(self._shaped(self._by_search(x, None)), weight, bias)
-        if len(self.rough) == 0 and (self.target is None or holds_target):
-            return lookup.look_up(x, self.lookup, weight, bias)
-        held = None if len(self.rough) or self.target is None else self.target.held(self.lookup)
+        few = len(self.rough) > 0
+        if not few and (self.target is None or not self.target.learnable):
+            return lookup.look_up(x, self.lookup, weight, bias)  # it holds the target
+        held = None if few or self.target is None else self.target.held(self.lookup)
         if held is not None:
             return lookup.look_up(x, held, weight, bias)
         z = lookup.look_up(x, self.lookup, None, None)
-        if len(self.rough):
+        if few:
             z = z.index_copy(1, self.rough, self._by_search(x, self.rough))
         return with_line(self._shaped(z), weight, bias)
 
@@ -334,27 +291,6 @@ def _present(buffer: Tensor | None) -> Tensor:
     return buffer
 
 
-def _scored(
-    x: Tensor,
-    strength: Tensor,
-    floor: float,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    knots: Tensor,
-    through: bool = False,
-) -> Scores:
-    """Return weight * z + bias of blocks x (N, C, L), and more of them: see `relative`."""
-    if torch.compiler.is_compiling():
-        whole: Scores = torch.compiler.disable(_scored)(
-            x, strength, floor, weight, bias, knots, through
-        )
-        return whole
-    if x.device.type == "cpu":
-        return relative.compiled(x, strength, floor, weight, bias, knots, through)
-    found = relative.composed(layout.columns(x), strength, floor, weight, bias, knots, through)
-    return found._replace(y=layout.from_columns(found.y, x))
-
-
 class CopulaNorm1d(_CopulaNorm):
     """Copula normalisation of inputs (N, C) or (N, C, L), in the place of BatchNorm1d.
 
@@ -366,7 +302,8 @@ class CopulaNorm1d(_CopulaNorm):
 
     where own is (q90 - q10) / 2.563, and the standard deviation where that is 0. Scores do not
     change with location and scale of the feature, go up with x, and are bounded by
-    Phi^{-1}(1 - 1 / (2 n)): an outlier counts as the largest value, no more.
+    Phi^{-1}(1 - 1 / (2 n)): among more than ten values, a single outlier counts as the largest or
+    least value, no more.
 
     Parameters
     ----------
@@ -379,8 +316,8 @@ class CopulaNorm1d(_CopulaNorm):
     momentum, affine, track_running_stats, device, dtype, feature_dim, sync
         As in `base.ColumnNorm`.
     strength : float, default 5.0
-        The start of g, positive: about 5 standard deviations make a step of the sigmoid. As it
-        grows the soft ranks become ranks; 50 is for ranks that ignore monotone drift.
+        The start of g, positive: at 5 a sigmoid goes from 0.08 to 0.92 within one scale. As it
+        grows the soft ranks become ranks; at 50 a monotone change of a feature hardly matters.
     learn_strength : bool, default True
         Whether g is learned, for each feature. The parameter is `raw_strength` (C,), with
         g = softplus(raw_strength); `strength` reads g.
@@ -397,10 +334,10 @@ class CopulaNorm1d(_CopulaNorm):
     -----
     The table has 65 knots for each feature, the buffers `knots` and `table` (65, C): values x and
     F there, but F - 1 in the place of F above the middle knot, which keeps its digits. Each batch
-    moves `table` towards its own F at the knots. Knots stay where they are until the scores there
-    are off by about half a standard deviation; then those of that feature are laid anew. "linear"
-    has the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead: mean
-    and variance of x, mean of z, and the covariance of x and z.
+    moves `table` towards its own F at the knots. Knots stay where they are until the score at one
+    of them is off by about half or more; then those of that feature are laid anew. "linear" has
+    the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead: mean and
+    variance of x, mean of z, and the covariance of x and z.
 
     A batch counts in them by the larger of `momentum` and 1 / `num_batches_tracked`: the first
     replaces the start, the second counts for half. (With a `momentum` of 0 none counts.) Until the

@@ -186,19 +186,21 @@ def cubic(x: Tensor, y: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
 def through(x: Tensor, y: Tensor, slope: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """Return Hermite's cubic through points (K, d) with slopes, and its slope: see `cubic`."""
-    rows = x.T.contiguous()
-    upper = torch.searchsorted(rows, at.detach().T.contiguous(), right=True).T
-    upper = upper.clamp(1, len(x) - 1)
+    x, y, slope, at = (part.T.contiguous() for part in (x, y, slope, at))  # columns as rows
+    upper = torch.searchsorted(x, at.detach(), right=True).clamp(1, x.shape[1] - 1)
     lower = upper - 1
-    start, width = x.gather(0, lower), x.gather(0, upper) - x.gather(0, lower)
+    start = x.gather(1, lower)
+    width = x.gather(1, upper) - start
     some = torch.where(width > 0, width, 1.0)
     t = ((at - start) / some).clamp(0, 1)
-    y0, rise = y.gather(0, lower), y.gather(0, upper) - y.gather(0, lower)
-    m0, m1 = slope.gather(0, lower) * width, slope.gather(0, upper) * width
+    y0 = y.gather(1, lower)
+    rise = y.gather(1, upper) - y0
+    m0, m1 = slope.gather(1, lower) * width, slope.gather(1, upper) * width
     b, c = 3 * rise - 2 * m0 - m1, m0 + m1 - 2 * rise
     value = y0 + t * (m0 + t * (b + t * c))
-    inside = (at >= x[0]) & (at <= x[-1])
-    return value, torch.where(inside, (m0 + t * (2 * b + 3 * t * c)) / some, 0.0)
+    inside = (at >= x[:, :1]) & (at <= x[:, -1:])
+    steep = torch.where(inside, (m0 + t * (2 * b + 3 * t * c)) / some, 0.0)
+    return value.T, steep.T
 
 
 def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
@@ -207,45 +209,70 @@ def fast(knots: Tensor, table: Tensor, shape: Shape | None = None) -> tuple[Tens
     A `lookup` table has its own grid, fine around a centre only. That is where the score rises most
     steeply; of a few scales the best is taken, column by column, by the scores at the knots and
     halfway between, weighted as normal scores are frequent. `shape` maps scores (M, d, 1) to what
-    the table is to hold.
+    the table is to hold; where some columns fail, it holds the scores.
     """
     places, score = knots.to(torch.float64), scores(table)
+    tests = torch.cat([places, (places[1:] + places[:-1]) / 2])
+    true, _ = cubic(places, score, tests)
+    known = places, score, tests, true
     centre, least = _steepest(places)
-    scale = least * SCALES[0]
-    error = _error(places, score, centre, scale)
+    best = _tried(known, centre, least * SCALES[0])
     for factor in SCALES[1:]:
-        bad = (error > FINE**2).nonzero()[:, 0]
+        bad = (best.error > FINE**2).nonzero()[:, 0]
         if len(bad) == 0:
             break
-        other = least[bad] * factor
-        off = _error(places[:, bad], score[:, bad], centre[bad], other)
-        better = off < error[bad]
-        scale[bad[better]], error[bad[better]] = other[better], off[better]
-    packed = _packed(places, score, centre, scale, shape)
-    return packed.to(table.dtype), (error > GOOD**2).nonzero()[:, 0]
-
-
-def _error(knots: Tensor, score: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    """Return the mean square errors (d,) of fast tables of scores."""
-    tests = torch.cat([knots, (knots[1:] + knots[:-1]) / 2])
-    true, _ = cubic(knots, score, tests)
-    weights = torch.exp(-0.5 * true.square())
-    packed = _packed(knots, score, centre, scale, None)
-    found = lookup.look_up(tests[:, :, None], packed, None, None)[:, :, 0]
-    return ((found - true).square() * weights).sum(0) / weights.sum(0)
-
-
-def _packed(
-    knots: Tensor, score: Tensor, centre: Tensor, scale: Tensor, shape: Shape | None
-) -> Tensor:
-    """Return fast tables of scores, or of what `shape` makes of them; held beyond their ends."""
-    at = lookup.nodes(centre, scale)
-    values, rises = cubic(knots, score, at)
-    if shape is not None:
+        some = tuple(part[:, bad] for part in known)
+        best = _better(best, _tried(some, centre[bad], least[bad] * factor), bad)
+    failed = (best.error > GOOD**2).nonzero()[:, 0]
+    packed, values, rises = best.packed, best.values, best.rises
+    if shape is not None and len(failed) == 0:
         values = shape(values[:, :, None])[:, :, 0].to(values.dtype)
-        rises = slopes(at, values)
+        rises = held(slopes(lookup.nodes(centre, best.scale), values))
+        packed = None
+    if packed is None:
+        packed = lookup.pack(centre, best.scale, values, rises)
+    return packed.to(table.dtype), failed
+
+
+class _Fast(NamedTuple):
+    """Fast tables: scales (d,), values and slopes at the nodes, as packed, mean square errors."""
+
+    scale: Tensor
+    values: Tensor
+    rises: Tensor
+    packed: Tensor | None
+    error: Tensor
+
+
+def _tried(known: tuple[Tensor, ...], centre: Tensor, scale: Tensor) -> _Fast:
+    """Return fast tables of some scale, held beyond their ends.
+
+    `known` are knots and their scores, tests and the scores there.
+    """
+    knots, score, tests, true = known
+    values, rises = cubic(knots, score, lookup.nodes(centre, scale))
+    packed = lookup.pack(centre, scale, values, held(rises))
+    found = lookup.look_up(tests[:, :, None], packed, None, None)[:, :, 0]
+    weights = torch.exp(-0.5 * true.square())
+    error = ((found - true).square() * weights).sum(0) / weights.sum(0)
+    return _Fast(scale, values, rises, packed, error)
+
+
+def _better(best: _Fast, other: _Fast, places: Tensor) -> _Fast:
+    """Return the best tables, with others for the columns at some places where these are nearer."""
+    nearer = other.error < best.error[places]
+    if not bool(nearer.any()):
+        return best
+    here = places[nearer]
+    for name in ("scale", "values", "rises", "error"):
+        getattr(best, name)[..., here] = getattr(other, name)[..., nearer]
+    return best._replace(packed=None)
+
+
+def held(rises: Tensor) -> Tensor:
+    """Return slopes, level at the ends."""
     rises[0] = rises[-1] = 0.0
-    return lookup.pack(centre, scale, values, rises)
+    return rises
 
 
 def _steepest(knots: Tensor) -> tuple[Tensor, Tensor]:

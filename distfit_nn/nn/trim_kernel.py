@@ -241,6 +241,6 @@ def slopes(
     return dx, sums
 
 
-def _grain(x: Array) -> int | None:
+def _grain(x: Array) -> int:
     """Return how many columns are worked on at least: of blocks, one, to stay in the cache."""
-    return 1 if x.ndim == 3 else None
+    return 1 if x.ndim == 3 else 0

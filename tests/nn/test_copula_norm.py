@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from distfit_nn.errors import InputError
-from distfit_nn.nn import convert_norms, score_table
+from distfit_nn.nn import convert_norms, copula_running, score_table
 from distfit_nn.nn.copula_norm import CopulaNorm1d, CopulaNorm2d
 from tests import tolerances
 from tests.copula.relative_oracle import KINDS, drawn, share
@@ -277,8 +277,23 @@ def test_linear_is_the_regression_of_scores():
         np.testing.assert_allclose(found[:, j], line(x[:, j]), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_moments_of_a_line_are_those_of_numpy(memory):
+    generator = torch.Generator().manual_seed(3)
+    x = 100 + torch.randn(5, 9, 4, 3, generator=generator)
+    x[:, 3] = 7.0
+    x[0, 4, 0, 0] = 1e30
+    z = (x + torch.randn(x.shape, generator=generator)).contiguous(memory_format=memory)
+    found = copula_running.line_moments(x.flatten(2), z.flatten(2))
+    for j in range(9):
+        a, b = x[:, j].double().numpy().ravel(), z[:, j].double().numpy().ravel()
+        (var, cov), (_, _) = np.cov(a, b)
+        wanted = a.mean(), var, b.mean(), cov
+        np.testing.assert_allclose([part[j] for part in found], wanted, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("target", ["normal", "uniform"])
-def test_a_steep_table_is_searched_where_the_fast_one_would_err(target):
+def test_a_steep_table_is_searched_where_the_fast_one_would_err(target, monkeypatch):
     """Two narrow modes at a high strength: the table itself is used, with its gradient."""
     rng = np.random.default_rng(3)
     x = rng.standard_normal((4096, 3))
@@ -289,6 +304,8 @@ def test_a_steep_table_is_searched_where_the_fast_one_would_err(target):
     wanted = layer(tensor).detach()
     y = layer.eval()(tensor)
     assert layer.rough.tolist() == [1]
+    monkeypatch.setattr(layer, "_by_search", lambda x, some: x[:, some] if len(some) == 1 else None)
+    assert layer(tensor)[:, [0, 2]].equal(y[:, [0, 2]])  # others are not
     off = (y - wanted).square().mean(dim=0).sqrt()
     assert (off < tolerances.COPULA_TEST_PHASE).all()
     (dx,) = torch.autograd.grad(y.sum(), tensor)
