@@ -615,8 +615,8 @@ def normal_scores(n: int) -> float:
 
 
 QUANTILE_MAP = 5e-6
-"""Tables of 2,048 cells in float64: Simpson's rule is off by (h L)^4 / 2,880 of the mass of a cell, L
-being the slope of log p, over a score s: with h = 0.0033 and L = 160 where s is 10, 3e-6."""
+"""Tables of 2,048 cells in float64: Simpson's rule is off by (h L)^4 / 2,880 of the mass of a cell,
+L being the slope of log p, over a score s: with h = 0.0033 and L = 160 where s is 10, 3e-6."""
 
 QUANTILE_MAP_BELIEVED = 5e-7
 """As above, where scores beyond 3 count by a logarithm: its slope at 10 is 1 / 14."""
@@ -690,3 +690,11 @@ MOMENT_SLOPE = 1e-5
 GRADCHECK_MOMENTS = {"eps": 1e-6, "atol": 2e-5, "rtol": 1e-4}
 """Of order 8, whose Hessian has a condition of up to 1e9 in powers of z: a solution that is off by
 the decrement at which Newton ends, squared, 1e-14, moves by 1e-11 or so, over the step of 1e-6."""
+
+
+def mixture_slope(dtype: object = np.float64) -> float:
+    """Gradients of a mixture's quantile, relative to the largest: y rounded by eps, up to 30 times
+    a scale, times the slope of the density's logarithm, up to 8.5 scales; or in a gap between
+    components, where y is known to eps over the density (1e-4 at the least that count), as much
+    again; in float32 also the parameters' rounding, as they are taken for exact by the oracle."""
+    return 2e4 * eps(dtype)

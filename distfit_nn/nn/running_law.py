@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,8 +53,8 @@ def is_known(kept: Tensor) -> Tensor:
 def followed(
     state: tuple[Tensor, Tensor, Tensor],
     batch: Tensor,
-    rate: Tensor,
-    share: Tensor,
+    rate: Tensor | float,
+    share: Tensor | float,
     rows: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,7 +68,7 @@ def followed(
     batch : (k + 1, d)
         Its law, of float64. Columns that are not finite, or beyond the dtype of the state, count
         for nothing.
-    rate, share : Tensor ()
+    rate, share : Tensor () or float
     rows : int
         Of the batch, at least 2.
     eps : float
@@ -75,7 +76,9 @@ def followed(
     """
     mean, var, kept = state
     if batch.device.type != "cpu" or mean.dtype not in (torch.float32, torch.float64):
-        return _followed(state, batch, rate, share, rows, eps)
+        options: dict[str, Any] = {"dtype": torch.float64, "device": batch.device}
+        first, second = (torch.as_tensor(part, **options) for part in (rate, share))
+        return _followed(state, batch, first, second, rows, eps)
     from distfit_nn.nn import running_law_kernel
 
     arrays = [part.contiguous().numpy() for part in (mean, var, kept, batch)]

@@ -1,6 +1,7 @@
 """Columns of an array carried to normal scores by their moments, by several threads.
 
     y, kept = forward(x, order, weight, bias, eps, reach)
+    law, radius, status = told(kept)
     dx, dweight, dbias = backward(kept, gradient, weight, eps, reach)
 
 `x` and `gradient` are (n, d) of float32 or float64, of any strides, n, d >= 1; weight and bias
@@ -142,6 +143,14 @@ def forward(
 
     _in_rooms(n, d, room, task)
     return y, Kept(x, numbers, moments, coefficients, factors, table)
+
+
+def told(kept: Kept) -> tuple[Array, Array, Array]:
+    """Return what `moment_match.Moments` holds."""
+    d, size = kept.moments.shape
+    parts = np.empty((size, d)), np.empty(d), np.empty(d, np.int64)
+    moment_match_kernel.tell(kept.numbers, *parts)
+    return parts
 
 
 def backward(

@@ -39,23 +39,41 @@ LARGEST, LEAST = 700.0, 1e-290  # exponents and masses are cut
 class Moments(NamedTuple):
     """What a batch says of its columns: float64, without graph."""
 
-    mean: Tensor
-    """(d,)"""
-    var: Tensor
-    """(d,), of the population (divided by n)."""
-    shape: Tensor
-    """(k - 2, d): the means of z^3, ..., z^k; NaN of a constant."""
-    extreme: Tensor
-    """(d,): max |z|; 0 of a constant."""
+    law: Tensor
+    """(k + 1, d): mean, variance, the means of z^3, ..., z^k, and max |z|."""
     radius: Tensor
     """(d,): half the width of the support, in standard deviations."""
     status: Tensor
     """(d,) int64: OK; REGULARISED (the moments were drawn towards the normal distribution's);
     AFFINE (no density: the column is standardised); INVALID (NaN or inf: y is NaN)."""
 
+    @property
+    def mean(self) -> Tensor:
+        """(d,)."""
+        return self.law[0]
+
+    @property
+    def var(self) -> Tensor:
+        """(d,), of the population (divided by n)."""
+        return self.law[1]
+
+    @property
+    def shape(self) -> Tensor:
+        """(k - 2, d): the means of z^3, ..., z^k; NaN of a constant."""
+        return self.law[2:-1]
+
+    @property
+    def extreme(self) -> Tensor:
+        """(d,): max |z|; 0 of a constant."""
+        return self.law[-1]
+
 
 def support_radius(extreme: Tensor) -> Tensor:
-    """Return R for the largest |z| of a column: 10, or the least 10 * 1.25^j above 1.2 max|z|."""
+    """Return R for the largest |z| of a column: 10, or the least 10 * 1.25^j above 1.2 max|z|.
+
+    For odd k the density follows the support. It is the same, then, for batches of any size, of any
+    law, that reach less far than 10 / 1.2 standard deviations.
+    """
     steps = torch.log(MARGIN * extreme.double() / RADIUS) / math.log(WIDER)
     return RADIUS * WIDER ** steps.nan_to_num(0.0).ceil().clamp(0, RADII - 1)
 
@@ -88,8 +106,9 @@ def matched(
     -------
     y : (n, d)
         Increasing in each column, of the dtype of x, with gradients in x, weight and bias, once.
-        Float32 is within 1e-4 of the exact map, but for few columns with a spike; float64 within
-        1e-7. Columns of at most k rows, of at most k / 2 distinct values, or whose density is not
+        Float64 is within 1e-7 of the exact map where |y| <= 3, and 1e-6 beyond (without a reach
+        5e-6, at scores of 10); float32 within 3e-4 and, where the density falls or rises steeply,
+        3e-3 beyond. Columns of at most k rows, of at most k / 2 distinct values, or whose density is not
         found, also with moments drawn towards those of N(0, 1), are standardised.
     moments : Moments
 
@@ -115,25 +134,8 @@ def matched(
         (x.new_ones(x.shape[1]) if weight is None else weight),
         (x.new_zeros(x.shape[1]) if bias is None else bias),
     )
-    y, numbers = _Matched.apply(x, *line, order, float(eps), limit)
-    return y, _moments(numbers, order)
-
-
-def _moments(numbers: Tensor, order: int) -> Moments:
-    """Return the moments from what the kernel writes."""
-    from distfit_nn.transforms import moment_match_kernel as kernel
-
-    columns = numbers.T
-    third = kernel.THIRD
-    extreme = torch.maximum(columns[kernel.HIGH], -columns[kernel.LOW])
-    return Moments(
-        columns[kernel.MEAN],
-        columns[kernel.VAR],
-        columns[third : third + order - 2],
-        extreme,
-        support_radius(extreme),
-        status_of(columns[kernel.SHARE], columns[kernel.MEAN].isfinite()),
-    )
+    y, *told = _Matched.apply(x, *line, order, float(eps), limit)
+    return y, Moments(*told)
 
 
 def status_of(share: Tensor, finite: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ class _Matched(Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, reach: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         from distfit_nn.transforms import moment_columns
 
         columns = x.detach().numpy()
@@ -157,12 +159,12 @@ class _Matched(Function):
         _, *parts = (torch.from_numpy(part) for part in kept)
         ctx.eps, ctx.reach = eps, reach
         ctx.save_for_backward(x, weight, bias, *parts)
-        numbers = parts[0].clone()
-        ctx.mark_non_differentiable(numbers)
-        return torch.from_numpy(y), numbers
+        told = [torch.from_numpy(part) for part in moment_columns.told(kept)]
+        ctx.mark_non_differentiable(*told)
+        return torch.from_numpy(y), *told
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _numbers: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, *_told: Tensor) -> tuple[Tensor | None, ...]:
         # Only with create_graph=True are gradients on a graph, too.
         slopes = _Slopes.apply if torch.is_grad_enabled() else _Slopes.forward
         return (*slopes(gradient, ctx.eps, ctx.reach, *ctx.saved_tensors), None, None, None)
@@ -293,7 +295,7 @@ def evaluated(
     scale: Tensor,
     reach: float | None = REACH,
 ) -> tuple[Tensor, Tensor]:
-    """Return g(Phi^-1(F1(z))) at z = (nodes - loc) / scale, and its slope in the nodes; both (W, d).
+    """Return s = g(Phi^-1(F1(z))), z = (nodes - loc) / scale, and its slope in the nodes; (W, d).
 
     `nodes` (W, d) increase down a column; multipliers (k, d) as `solve` returns them; radius, loc
     and scale (d,). Beyond |z| = radius / 1.2, farther than any column has values, Phi^-1(F1) goes

@@ -1,8 +1,8 @@
 """Columns carried to normal scores by their moments, forward and back, compiled.
 
 Columns are rows here, (m, n) of float32 or float64; what is computed is float64. With z = (x -
-mean) / std, s the table of g(Phi^-1(F1(z))) and rho = sqrt(var / (var + eps)), y = w rho s + b. With
-q = dL/dz, by a value itself and by the moments of all,
+mean) / std, s the table of g(Phi^-1(F1(z))) and rho = sqrt(var / (var + eps)), y = w rho s + b.
+With q = dL/dz, by a value itself and by the moments of all,
 
     dL/dx = (q - mean(q) - z mean(q z) + z w rho sum(g s) eps / (var + eps) / n) / std.
 """
@@ -24,7 +24,7 @@ MARGIN, RADII = moment_rules.MARGIN, moment_rules.RADII
 LOG_WIDER = math.log(WIDER)
 FINE = 4.0  # widths of cells are powers of 2^(1/4): knots do not move with every value
 
-# Columns of numbers: of the batch, and gradients.
+# Columns of numbers; from THIRD on they are the means of z^3, ..., z^8.
 MEAN, VAR, INVERSE, LOW, HIGH, SHARE, PASSES, THIRD = range(8)
 NUMBERS = THIRD + 6
 OK, REGULARISED, AFFINE, INVALID = range(4)
@@ -168,6 +168,26 @@ def prepare(rows, tolerances, rules, work, numbers, ranges, moments, coefficient
 
 
 @compiled
+def tell(numbers, laws, radii, statuses):  # type: ignore[no-untyped-def]
+    """Write what `moment_match.Moments` holds of all columns."""
+    last = len(laws) - 1
+    for c in range(len(numbers)):
+        stats = numbers[c]
+        laws[0, c], laws[1, c] = stats[MEAN], stats[VAR]
+        for r in range(3, last + 1):
+            laws[r - 1, c] = stats[THIRD + r - 3]
+        laws[last, c] = max(stats[HIGH], -stats[LOW])
+        step = support(stats[LOW], stats[HIGH])
+        radii[c] = RADIUS * WIDER ** (step if step >= 0 else RADII - 1)
+        if not abs(stats[MEAN]) < np.inf:
+            statuses[c] = INVALID
+        elif not stats[SHARE] < NONE:
+            statuses[c] = AFFINE
+        else:
+            statuses[c] = REGULARISED if stats[SHARE] > 0.0 else OK
+
+
+@compiled
 def forward(  # type: ignore[no-untyped-def]
     rows, weight, bias, eps, reach, constants, room, numbers, ranges, coefficients, tables, out
 ):  # fmt: skip
@@ -181,9 +201,7 @@ def forward(  # type: ignore[no-untyped-def]
             _line(rows[c], stats[MEAN], weight[c] * inverse, np.float64(bias[c]), out[c])
             continue
         start, width = _grid(stats[LOW], stats[HIGH], cells)
-        tabulate(
-            coefficients[c], start, width, ranges[c, 0], reach, constants, room, tables[c]
-        )
+        tabulate(coefficients[c], start, width, ranges[c, 0], reach, constants, room, tables[c])
         rho = math.sqrt(stats[VAR] / total)
         _look_up(
             rows[c], stats[MEAN], stats[INVERSE], start, width, room.cubics,

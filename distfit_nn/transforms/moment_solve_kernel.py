@@ -24,7 +24,7 @@ from distfit_nn.transforms import moment_rules
 # What stands for the share of N(0, 1) in the moments, otherwise: no density, or not tried yet.
 NONE, LEFT = 1.0, -1.0
 NORMAL = (1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0)  # its moments
-PASSES = 24  # over the nodes, of one attempt
+PASSES = 40  # over the nodes, of one attempt
 TRIALS = 10
 ARMIJO = 1e-4
 NOISE = 1e-15

@@ -66,9 +66,8 @@ def composed(
     y = y if bias is None else y + bias.double()
     nothing = torch.where(varies, 0.0, math.nan)
     status = moment_match.status_of(solution.share, mean.isfinite())
-    return y.to(x.dtype), moment_match.Moments(
-        mean.detach(), variance.detach(), shape.detach() + nothing, extreme, radius, status
-    )
+    law = torch.stack([mean.detach(), variance.detach(), *(shape.detach() + nothing), extreme])
+    return y.to(x.dtype), moment_match.Moments(law, radius, status)
 
 
 def _size(x: Tensor) -> tuple[int, str]:

@@ -264,7 +264,7 @@ def test_after_one_batch_it_does_what_training_did(order: int):
 
 @pytest.mark.parametrize("momentum", [None, 0.1])
 def test_it_is_near_a_large_batch_in_training(momentum: float | None):
-    """On average over samples: in one, sampling alone takes a normal column beyond that at times."""
+    """On average over samples: in some, sampling alone takes a normal column beyond that."""
     copies = 8
 
     def drawn(rows: int, seed: int) -> Tensor:

@@ -73,9 +73,7 @@ def test_a_rise_at_the_end_of_the_support_is_seen(order: int, dtype: torch.dtype
     y, moments = matched(x, order)
     assert (moments.status == OK).all()
     room = tolerances.moment_table(order, dtype)
-    torch.testing.assert_close(
-        y.double(), exact(x, order, moments.radius), rtol=0, atol=room
-    )
+    torch.testing.assert_close(y.double(), exact(x, order, moments.radius), rtol=0, atol=room)
 
 
 @pytest.mark.parametrize("reach", [2.0, None])
