@@ -12,6 +12,7 @@ from torch.nn import functional
 from distfit_nn.nn import column_work, layout, lines
 from distfit_nn.nn.base import ColumnNorm, Statistics
 
+# As in the kernel, which only those load that use it.
 FAR = 50.0  # where a penalty begins to grow like a logarithm
 LIMIT = 30.0  # the logarithm of a deviation, in units of that of the first batch, is cut to +-30
 
