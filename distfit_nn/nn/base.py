@@ -89,6 +89,8 @@ class ColumnNorm(nn.Module):
         self.track_running_stats = _checks.flag(track_running_stats, "track_running_stats")
         self.feature_dim = _checks.one_of(feature_dim, (1, -1), "feature_dim")
         self.sync = _checks.flag(sync, "sync")
+        if dtype is not None and not dtype.is_floating_point:
+            raise InputError(f"dtype must be a floating dtype, got {dtype}")
         self._counting = True  # whether batches move the running statistics
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **options)) if affine else None
@@ -231,11 +233,10 @@ def with_line(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def moved(running: Tensor, batch: Tensor, rate: Tensor | float) -> None:
-    """Move running statistics by a share towards those of a batch, where the latter are finite."""
-    before = running.to(batch.dtype)
+    """Move running statistics by a share towards those of a batch, where the result is finite."""
     share = torch.as_tensor(rate, dtype=batch.dtype, device=batch.device)
-    new = torch.lerp(before, batch, share)
-    running.copy_(torch.where(batch.isfinite(), new, before))
+    new = torch.lerp(running.to(batch.dtype), batch, share).to(running.dtype)
+    running.copy_(torch.where(new.isfinite(), new, running))
 
 
 @contextmanager
