@@ -202,14 +202,15 @@ class MomentNorm1d(MomentNorm):
     the distribution function of the density of largest entropy that has the moments 1..k of z, and
     F2 that of the target,
 
-        y = weight * F2^{-1}(Phi(rho g(Phi^{-1}(F1(z))))) + bias,  rho = sigma / sqrt(sigma^2 + eps),
+        y = weight * F2^{-1}(Phi(rho g(Phi^{-1}(F1(z))))) + bias, rho = sigma / sqrt(sigma^2 + eps),
 
     and for the target N(0, 1) simply weight * rho g(Phi^{-1}(F1(z))) + bias. Scores are believed up
     to +-`reach`, where g(s) = s; beyond, their excess e counts by a logarithm, as asinh(2 e) / 2.
     For the outermost scores are mostly noise: a fitted tail is steep and gives 6 and more, though
-    no sample of 20,000 has a normal score much beyond 4. Gradients go through the moments. At order 2 the density is normal and the layer is BatchNorm, in training and in the
-    test phase. At order k a feature that is normal already is standardised, nearly: its sample
-    moments are not quite those of N(0, 1).
+    no sample of 20,000 has a normal score much beyond 4. Gradients go through the moments. At order
+    2 the density is normal and the layer is BatchNorm, in training and in the test phase. At order
+    k a feature that is normal already is standardised, nearly: its sample moments are not quite
+    those of N(0, 1).
 
     Parameters
     ----------

@@ -164,14 +164,15 @@ def test_gradients_are_those_of_the_exact_map(order: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reach", [3.0, 1.0])
 @pytest.mark.parametrize("order", [2, 3, 4, 6])
-def test_operators_of_torch_do_the_same(order: int, dtype: torch.dtype) -> None:
+def test_operators_of_torch_do_the_same(order: int, reach: float, dtype: torch.dtype) -> None:
     x = torch.cat([columns(40, dtype), torch.ones(40, 1, dtype=dtype)], dim=1).requires_grad_()
     weight, bias = line(6, dtype)
     g = torch.randn(40, 6, generator=torch.Generator().manual_seed(4), dtype=dtype)
     results = []
     for function in (matched, composed):
-        y, moments = function(x, order, weight, bias, 1e-3)
+        y, moments = function(x, order, weight, bias, 1e-3, reach)
         results.append((y, *torch.autograd.grad((y * g).sum(), (x, weight, bias)), *moments))
     for ours, theirs in zip(*results, strict=True):
         allowed = tolerances.MOMENT_OPERATORS[str(dtype)]
