@@ -16,8 +16,10 @@ import distfit_nn as dn
 from distfit_nn.errors import InputError
 from distfit_nn.nn.targets import BIMODAL, GaussianMixture
 from tests import tolerances
+from tests.devices import one_thread  # noqa: F401
 
-ROWS, COLUMNS = 20_000, 3
+ROWS, COLUMNS = 5_000, 3
+MANY = 20_000  # rows to compare the phases by
 MIXTURE = ((0.3, 0.7), (-1.0, 2.0), (0.5, 1.0))
 
 
@@ -46,22 +48,22 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 # Six moments do not tell all of a distribution; for a normal column they do.
 SHAPES = {
-    "copula": lambda rng: np.stack(
-        [rng.normal(2, 3, ROWS), rng.gamma(2.0, size=ROWS), rng.uniform(-1, 1, ROWS)], axis=1
+    "copula": lambda rng, rows: np.stack(
+        [rng.normal(2, 3, rows), rng.gamma(2.0, size=rows), rng.uniform(-1, 1, rows)], axis=1
     ),
-    "moment": lambda rng: rng.normal([0, 2, -5], [1, 3, 0.2], (ROWS, COLUMNS)),
+    "moment": lambda rng, rows: rng.normal([0, 2, -5], [1, 3, 0.2], (rows, COLUMNS)),
 }
 
 
-def batch(layer: str, seed: int = 0) -> Tensor:
-    return torch.as_tensor(SHAPES[layer](np.random.default_rng(seed)), dtype=torch.float32)
+def batch(layer: str, seed: int = 0, rows: int = ROWS) -> Tensor:
+    return torch.as_tensor(SHAPES[layer](np.random.default_rng(seed), rows), dtype=torch.float32)
 
 
-def made(layer: str, target: Any, **options: Any) -> nn.Module:
+def made(layer: str, target: Any, rows: int = ROWS, **options: Any) -> nn.Module:
     """Return a layer whose running statistics are those of a batch of the law."""
     norm = LAYERS[layer](target=target, momentum=None, **options)
     with torch.no_grad():
-        norm(batch(layer, 1))
+        norm(batch(layer, 1, rows))
     return norm
 
 
@@ -88,8 +90,8 @@ def test_outputs_have_the_distribution_of_the_target(layer: str, kind: str) -> N
 @pytest.mark.parametrize("kind", ["uniform", "bimodal", "SciPy", "learnable mixture", "one each"])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_test_phase_agrees_with_the_train_phase(layer: str, kind: str) -> None:
-    norm = made(layer, ALL[kind][0])
-    x = batch(layer)
+    norm = made(layer, ALL[kind][0], MANY)
+    x = batch(layer, rows=MANY)
     with torch.no_grad():
         trained = copy.deepcopy(norm)(x)
         tested = norm.eval()(x)
@@ -120,6 +122,65 @@ def test_a_mixture_learns_through_the_layer(layer: str) -> None:
     for name, value in norm.target.named_parameters():
         assert value.shape == (COLUMNS, 2)
         assert (value != before[name]).all()
+
+
+def of_learnable(layer: str, **options: Any) -> nn.Module:
+    target = GaussianMixture(*MIXTURE, learnable=True)
+    return made(layer, target, dtype=torch.float64, **options).eval()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_table_of_a_learnable_target_is_that_of_its_parameters(layer: str) -> None:
+    norm = of_learnable(layer)
+    x = batch(layer, 5)[:200].double()
+    optimizer = torch.optim.SGD(norm.target.parameters(), lr=0.5)
+    before = None
+    for _ in range(2):
+        exact = norm(x)  # element by element: gradients may be asked for
+        with torch.no_grad():
+            tabulated = norm(x)
+        with torch.inference_mode():
+            torch.testing.assert_close(norm(x), tabulated, rtol=0, atol=0)
+        rms = (tabulated - exact).square().mean().sqrt()
+        assert 0 < rms < tolerances.TEST_PHASE_TABLE
+        assert before is None or (tabulated - before).abs().max() > 0.1
+        before = tabulated
+        exact.square().mean().backward()
+        assert all((part.grad != 0).any() for part in norm.target.parameters())
+        optimizer.step()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_table_of_a_learnable_target_follows_the_running_statistics(layer: str) -> None:
+    norm = of_learnable(layer)
+    x = batch(layer, 5)[:200].double()
+    with torch.no_grad():
+        norm(x)
+        other = copy.deepcopy(norm)
+        for _ in range(3):  # as often as the original has changed
+            other.target.means.add_(0.2)
+        for layer_ in (norm, other):
+            layer_.train()(3 * x + 1)
+            tabulated = layer_.eval()(x)
+            with torch.enable_grad():
+                exact = layer_(x).detach()
+            assert (tabulated - exact).square().mean().sqrt() < tolerances.TEST_PHASE_TABLE
+        assert (other(x) - norm(x)).abs().mean() > 0.3
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_learnable_target_that_is_frozen_is_tabulated_with_gradients_too(layer: str) -> None:
+    norm = of_learnable(layer)
+    norm.target.requires_grad_(False)
+    x = batch(layer, 5)[:50].double().requires_grad_()
+    with torch.inference_mode():
+        tabulated = norm(x)
+    y = norm(x)
+    torch.testing.assert_close(y, tabulated, rtol=0, atol=0)
+    y.sum().backward()
+    assert x.grad is not None
+    assert norm.weight.grad is not None
+    assert (x.grad > 0).all()
 
 
 @pytest.mark.parametrize("kind", ["uniform", "bimodal", "SciPy", "learnable mixture"])

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 import distfit_nn as dn
 from distfit_nn.errors import InputError
+from distfit_nn.nn import mixture_quantile
 from distfit_nn.nn.quantile_table import MOST_PARTS, PER_UNIT, TableTarget
 from distfit_nn.nn.targets import BIMODAL, GaussianMixture, as_target
 from tests import tolerances
+from tests.devices import one_thread  # noqa: F401
 
 COLUMNS = 3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
@@ -223,6 +225,74 @@ def test_any_mixture_is_solved_and_rises(seed: int, dtype: torch.dtype) -> None:
     gap = 8 * torch.finfo(dtype).eps * tail / exact.pdf(y.double())
     assert (missed <= room + gap).all()
     assert (y.diff(dim=0) >= -(room + gap)[1:]).all()
+
+
+MIXTURES: dict[str, tuple[list[float], list[float], list[float]]] = {
+    "one": ([1.0], [0.5], [2.0]),
+    "two": ([0.6, 0.4], [-0.7, 1.05], [0.3, 0.726]),
+    "three": ([0.2, 0.5, 0.3], [-3.0, 0.0, 2.0], [0.3, 1.0, 0.1]),
+    "equal": ([0.5, 0.5], [0.0, 0.0], [1.0, 1.0]),
+    "far apart": ([0.3, 0.7], [-20.0, 30.0], [1.0, 0.5]),
+    "narrow": ([0.5, 0.5], [0.0, 0.1], [1.0, 1e-3]),
+    "hardly there": ([1 - 1e-9, 1e-9], [0.0, 3.0], [1.0, 0.2]),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_kernel_agrees_with_operators(
+    name: str, own: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = GaussianMixture(*MIXTURES[name], True, COLUMNS if own else 1, dtype=dtype)
+    if own:
+        with torch.no_grad():
+            mixture.means.add_(0.1 * torch.arange(COLUMNS, dtype=dtype)[:, None])
+    z = torch.randn(5, COLUMNS, 130, generator=seeded(), dtype=torch.float64).to(dtype)
+    z[0, :, :4] = torch.tensor([-9.5, -8.5, 8.5, 9.5], dtype=dtype)
+    pull = torch.randn(z.shape, generator=seeded(), dtype=torch.float64)
+    for part in (z, z[:, :, :3], z.transpose(1, 2).contiguous().transpose(1, 2), z[::2]):
+        found = values_and_slopes(mixture, part, pull)
+        with monkeypatch.context() as patch:
+            patch.setattr(mixture_quantile, "compiled", lambda *_: False)
+            exact = values_and_slopes(copy.deepcopy(mixture).double(), part.double(), pull)
+        room = tolerances.mixture_quantile(NUMPY[dtype])
+        # A mass that is rounded moves y by the mass over the density, of which dz knows.
+        widest = float(mixture.scales.detach().max())
+        spread = widest + float(exact[1].abs().max())
+        torch.testing.assert_close(found[0].double(), exact[0], rtol=room, atol=room * spread)
+        for ours, true in zip(found[1:], exact[1:], strict=True):
+            largest = max(float(true.abs().max()), widest)  # terms of that size may cancel
+            slack = tolerances.mixture_slope(NUMPY[dtype])
+            torch.testing.assert_close(ours.double(), true, rtol=0, atol=slack * largest)
+
+
+def values_and_slopes(mixture: GaussianMixture, z: Tensor, pull: Tensor) -> list[Tensor]:
+    z = z.detach().clone().requires_grad_()
+    y = mixture(z)
+    weighted = (y * pull[: z.shape[0], :, : z.shape[2]].to(y.dtype)).sum()
+    return [y.detach(), *torch.autograd.grad(weighted, (z, *mixture.parameters()))]
+
+
+def test_the_kernel_takes_what_is_empty_or_not_a_number() -> None:
+    mixture = GaussianMixture(*BIMODAL, True, COLUMNS)
+    for shape in ((0, COLUMNS, 1), (4, COLUMNS, 0), (0, COLUMNS, 100)):
+        assert mixture(torch.empty(shape)).shape == shape
+    with torch.no_grad():
+        mixture.means[1] = torch.nan
+        y = mixture(torch.randn(200, COLUMNS, 1))
+    assert y.isnan().all(dim=0).flatten().tolist() == [False, True, False]
+    assert not y[:, [0, 2]].isnan().any()
+
+
+def test_many_values_of_a_mixture_are_shared_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = GaussianMixture(*BIMODAL, True, 6)
+    z = torch.randn(30_000, 6, 1, generator=seeded())
+    pull = torch.ones_like(z, dtype=torch.float64)
+    alone = values_and_slopes(mixture, z, pull)
+    monkeypatch.setattr("distfit_nn.nn.column_work.threads", lambda: 2)
+    for ours, true in zip(values_and_slopes(mixture, z, pull), alone, strict=True):
+        torch.testing.assert_close(ours, true, rtol=1e-6, atol=0)
 
 
 def test_a_mixture_as_a_distribution() -> None:

@@ -9,10 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from tests.devices import one_thread  # noqa: F401
+
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[2] / "analysis" / "benchmarks"
-SAMPLES = 5000
+SAMPLES = 3000
 CHANCE = 10.0  # percent, of ten classes
 
 
