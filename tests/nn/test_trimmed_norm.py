@@ -224,6 +224,20 @@ def test_gradients_in_another_memory_than_x():
         torch.testing.assert_close(other, found[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(600, 130), (40, 33, 100)])
+def test_threads_change_nothing(shape):
+    x, g = sample(shape), sample(shape, 1)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        given_ = x.clone().requires_grad_()
+        y = TrimmedNorm1d(shape[1])(given_)
+        y.backward(g)
+        found.append((y, given_.grad))
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
 def test_the_kernel_is_differentiated_once():
     x = sample((30, 2)).requires_grad_()
     (dx,) = torch.autograd.grad(TrimmedNorm1d(2)(x).square().sum(), x, create_graph=True)
