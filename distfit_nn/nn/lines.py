@@ -70,7 +70,11 @@ def standardised(
         numbers = torch.stack([*start, *(part for part in learned if part is not None)])
     count = x.shape[1]
     table, own, penalty = np.empty((5, count), np.float32), np.empty((6, count)), np.empty(count)
-    first = line_kernel.prepare(numbers.numpy(), *given, table, own, penalty)
+    arrays = numbers.numpy(), *given, table, own, penalty
+    first = line_kernel.prepare(*arrays)
+    if first:  # a batch is standardised by what is kept of it, rounded as that is
+        numbers[:2] = numbers[:2].to(start[0].dtype)
+        line_kernel.prepare(*arrays)
     y: Tensor = _Standardised.apply(x, *learned, table, own)
     return y, torch.from_numpy(penalty), tuple(numbers[:2]) if first else ()
 

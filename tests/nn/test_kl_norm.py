@@ -124,6 +124,12 @@ def test_the_first_batch_is_standardised_and_stays():
         assert torch.equal(layer.state_dict()[name], before[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_first_batch_is_standardised_by_what_is_kept_of_it(dtype):
+    layer, x = KLNorm1d(5, dtype=dtype), 100 + 7 * sample((64, 5))
+    torch.testing.assert_close(layer(x), layer.eval()(x), rtol=0, atol=1e-4)
+
+
 def test_eval_mode_before_any_batch_is_the_affine_part():
     layer = KLNorm1d(3).eval()
     x = sample((4, 3))
