@@ -226,7 +226,9 @@ class ColumnNorm(nn.Module):
 
 
 def with_line(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Return weight * y + bias of blocks (N, C, L), where there are such."""
+    """Return weight * y + bias of blocks (N, C, L), where there are such, in memory of its own."""
+    if weight is None and bias is None:
+        return y.clone()  # y may be kept for its gradient, and what follows may work in place
     if weight is not None:
         y = y * weight[:, None]
     return y if bias is None else y + bias[:, None]

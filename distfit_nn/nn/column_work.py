@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distfit_nn._threads import threads
+from distfit_nn.copula.tensors.memory import alone
 from distfit_nn.nn import layout
 
 WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
@@ -47,7 +48,7 @@ def unfolded(x: Tensor, rows: bool) -> Tensor:
 
 def folded(y: Tensor, x: Tensor, rows: bool) -> Tensor:
     """Return rows or runs as blocks of the shape of x."""
-    return layout.from_columns(y, x) if rows else y.view(x.shape)
+    return alone(layout.from_columns(y, x) if rows else y.view(x.shape))
 
 
 def in_parts(task: Callable[[int, int], Any], count: int, size: int) -> Any:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from distfit_nn.copula.tensors import relative
-from distfit_nn.copula.tensors.relative import Scores, laid
+from distfit_nn.copula.tensors.memory import laid
+from distfit_nn.copula.tensors.relative import Scores
 from distfit_nn.nn import layout, score_table
 from distfit_nn.nn.base import moved
 

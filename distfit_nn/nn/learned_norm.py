@@ -177,7 +177,7 @@ class _WithPenalty(Function):
 
     @staticmethod
     def forward(_ctx: Any, y: Tensor, _penalty: Tensor) -> Tensor:
-        return y.view_as(y)
+        return y.clone()  # a view could not be worked on in place by what follows
 
     @staticmethod
     def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:

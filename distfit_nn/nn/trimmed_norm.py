@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from distfit_nn.copula.tensors.relative import as_blocks, laid
+from distfit_nn.copula.tensors.memory import as_blocks, laid
 from distfit_nn.nn import column_work, layout
 from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
 

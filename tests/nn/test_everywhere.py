@@ -256,10 +256,31 @@ def test_without_an_affine_part(case: Case):
 
 
 @every
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize("layout", ["first", "last", "features_last"])
+def test_what_follows_may_work_in_place(case: Case, training: bool, affine: bool, layout: str):
+    x = batch(case, rows=48)
+    options = {"feature_dim": -1} if layout == "features_last" else {}
+    if layout == "features_last":
+        x = x.movedim(1, -1)
+    elif layout == "last" and case.dims == 2:
+        x = x.contiguous(memory_format=torch.channels_last)
+    layer = trained(case(3, affine=affine, **options), x).train(training)
+    gradients = []
+    for function in (torch.relu, torch.relu_):
+        given = x.clone().requires_grad_()
+        function(copy.deepcopy(layer)(given)).square().sum().backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+@every
 def test_second_derivatives_are_right_or_refused(case: Case):
     x = batch(case, rows=18, dtype=torch.float64).requires_grad_()
     layer = case(3, dtype=torch.float64)
     try:
-        assert torch.autograd.gradgradcheck(layer, (x,), atol=tolerances.LAYER_GRADIENT)
+        right = torch.autograd.gradgradcheck(layer, (x,), atol=tolerances.LAYER_GRADIENT)
     except RuntimeError as error:
-        assert "once" in str(error)
+        right = "once" in str(error)
+    assert right

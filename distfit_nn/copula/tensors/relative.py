@@ -23,6 +23,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
 from distfit_nn.copula.tensors import operators
+from distfit_nn.copula.tensors.memory import as_blocks, laid
 from distfit_nn.copula.tensors.ranks import _lent
 
 TENTH = 0.1
@@ -56,26 +57,6 @@ def compiled(
     strengths positive; knots are (K, d), each column going up, K may be 0.
     """
     return Scores(*_Relative.apply(x, strength, weight, bias, floor, knots, through))
-
-
-def laid(x: Tensor, like: Tensor | None = None) -> Tensor:
-    """Return blocks (N, d, L) as (n, d), if they are in memory, or else as contiguous blocks.
-
-    With `like`, as that is laid, whatever the memory of x.
-    """
-    form = x if like is None else like
-    if form.shape[2] == 1:
-        return x[:, :, 0]
-    if form.stride(1) == 1 and form.stride(0) == form.shape[2] * form.stride(2):
-        return x.transpose(1, 2).reshape(-1, x.shape[1])
-    return x.contiguous()
-
-
-def as_blocks(y: Tensor, x: Tensor) -> Tensor:
-    """Return what `laid` made of blocks like x as such blocks."""
-    if y.ndim == 3:
-        return y
-    return y.view(x.shape[0], x.shape[2], x.shape[1]).transpose(1, 2)
 
 
 class _Relative(Function):
