@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from distfit_nn import _checks
 from distfit_nn.nn import copula_running, layout, lookup, score_table
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.nn.versions import Versions, unchanged, versions
 
 PHASES = ("table", "linear")
 LINE = ("mean", "var", "score", "cov")  # running moments of x and z that make a line
@@ -90,7 +91,7 @@ class _CopulaNorm(ColumnNorm):
         for name in LINE:
             self._register(f"running_{name}", None if tables else (self.num_features,), options)
         self.register_buffer("lookup", None, persistent=False)
-        self._token: object = None  # of the buffers that `lookup` was made from
+        self._made_from: Versions = []  # what `lookup` was made from
         self.register_buffer("rough", None, persistent=False)  # features that `lookup` fails
 
     def _register(self, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]) -> None:
@@ -215,7 +216,7 @@ class _CopulaNorm(ColumnNorm):
                 return self._on_line(x, weight, bias)
             return with_line(self.target(self._on_line(x, None, None)), weight, bias)
         fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-        if not fixed and self._token != self._buffers_token():
+        if not fixed:
             self._prepare()
         if self.lookup is None or self.rough is None:
             return with_line(self._shaped(self._by_search(x, None)), weight, bias)
@@ -253,20 +254,17 @@ class _CopulaNorm(ColumnNorm):
         found, _ = score_table.cubic(knots.to(x.dtype), z, layout.columns(x))
         return layout.from_columns(found, x)
 
-    def _buffers_token(self) -> object:
-        """Return what tells whether the running buffers are those that `lookup` was made from."""
-        both = _present(self.knots), _present(self.table)
-        if any(part.is_inference() for part in both):
-            return self._token
-        return tuple((part.data_ptr(), part._version) for part in both)
-
     def _prepare(self) -> None:
+        """Make the table for look-ups, unless that at hand is of the running table as it is."""
         if self.test_phase != "table" or self.table is None or self.table.is_meta:
             return
+        now = versions(self.knots, self.table)
+        if self.lookup is not None and unchanged(now, self._made_from):
+            return
         shape = None if self.target is None or self.target.learnable else self._shaped
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # for a table that autograd may keep
             self.lookup, self.rough = score_table.fast(_present(self.knots), self.table, shape)
-        self._token = self._buffers_token()
+        self._made_from = now
 
     def extra_repr(self) -> str:
         """Return the arguments."""
