@@ -92,25 +92,34 @@ def _rise(c, z, outward):  # type: ignore[no-untyped-def]
     return slope * outward
 
 
+@simd.fused
+def _lay(rule, first, last, origin, length, at, room_z, room_weights):  # type: ignore[no-untyped-def]
+    """Write origin + length * nodes, and |length| * weights, of the rule from first to last."""
+    nodes, weights, size = rule.nodes, rule.weights, abs(length)
+    for q in range(first, last):
+        room_z[at + q] = origin + length * nodes[q]
+        room_weights[at + q] = size * weights[q]
+
+
 @inlined
-def _lay_tail(first, origin, length, rise, constants, room):  # type: ignore[no-untyped-def]
+def _lay_tail(at, origin, length, rise, rule, room):  # type: ignore[no-untyped-def]
     """Write the points of a tail from `origin` on, and their weights.
 
     Where the density rises at the end, the panels there are as narrow as the rise.
     """
-    z, weights, size = room.z, room.weights, abs(length)
-    narrow = TIP / max(rise * size * constants.tip, TIP)
-    stay, end = constants.stay, 1.0 - (1.0 - constants.end) * narrow
-    wide = (end - stay) / (constants.end - stay)
-    for q in range(constants.near):
-        z[first + q] = origin + length * constants.nodes[q]
-        weights[first + q] = size * constants.weights[q]
-    for q in range(constants.near, constants.far):
-        z[first + q] = origin + length * (stay + (constants.nodes[q] - stay) * wide)
-        weights[first + q] = size * wide * constants.weights[q]
-    for q in range(constants.far, len(constants.nodes)):
-        z[first + q] = origin + length * (1.0 - (1.0 - constants.nodes[q]) * narrow)
-        weights[first + q] = size * narrow * constants.weights[q]
+    narrow = TIP / max(rise * abs(length) * rule.tip, TIP)
+    stay, end = rule.stay, 1.0 - (1.0 - rule.end) * narrow
+    wide = (end - stay) / (rule.end - stay)
+    bend, tip = origin + length * stay * (1.0 - wide), origin + length * (1.0 - narrow)
+    _lay(rule, 0, rule.near, origin, length, at, room.z, room.weights)
+    _lay(rule, rule.near, rule.far, bend, length * wide, at, room.z, room.weights)
+    _lay(rule, rule.far, len(rule.nodes), tip, length * narrow, at, room.z, room.weights)
+
+
+@simd.fused
+def _lay_knots(start, step, points):  # type: ignore[no-untyped-def]
+    for q in range(len(points)):
+        points[q] = start + step * q
 
 
 @inlined
@@ -121,8 +130,7 @@ def _place(c, start, width, radius, constants, room):  # type: ignore[no-untyped
     below, above = _rise(c, -radius, -1.0), _rise(c, radius, 1.0)
     _lay_tail(0, start, -radius - start, below, constants, room)
     _lay_tail(upper, stop, radius - stop, above, constants, room)
-    for q in range(2 * cells + 1):
-        room.z[tail + q] = start + 0.5 * width * q
+    _lay_knots(start, 0.5 * width, room.z[tail:upper])
 
 
 @inlined
@@ -204,22 +212,40 @@ def _quantiles(room, values):  # type: ignore[no-untyped-def]
 def _free_slopes(values, tail, p, inverse, free):  # type: ignore[no-untyped-def]
     """Write p / phi(T) at the knots."""
     for m in range(len(values)):
+        free[m] = p[tail + 2 * m]
+    for m in range(len(values)):
         half = min(0.5 * values[m] * values[m], LARGEST)
-        free[m] = p[tail + 2 * m] * inverse * ROOT_TWO_PI * exponential(half)
+        free[m] *= inverse * ROOT_TWO_PI * exponential(half)
+
+
+@inlined
+def _doubt(m, reach, room):  # type: ignore[no-untyped-def]
+    """Write g(s), g'(s) and g''(s) / g'(s) of a score beyond the reach."""
+    score = room.shown[m]
+    sign, excess = math.copysign(1.0, score), 2.0 * (abs(score) - reach)
+    share = 1.0 / (1.0 + excess * excess)
+    room.shown[m] = sign * (reach + 0.5 * math.asinh(excess))
+    room.belief[m] = math.sqrt(share)
+    room.bend[m] = -2.0 * sign * excess * share
+
+
+@simd.fused
+def _trust(values, shown, belief, bend):  # type: ignore[no-untyped-def]
+    for m in range(len(values)):
+        shown[m], belief[m], bend[m] = values[m], 1.0, 0.0
 
 
 @inlined
 def _believe(values, reach, room):  # type: ignore[no-untyped-def]
-    """Write g(s), g'(s) and g''(s) / g'(s) of the scores at the knots."""
-    for m in range(len(values)):
-        excess = 2.0 * (abs(values[m]) - reach)
-        room.shown[m], room.belief[m], room.bend[m] = values[m], 1.0, 0.0
-        if excess > 0.0:
-            sign = math.copysign(1.0, values[m])
-            share = 1.0 / (1.0 + excess * excess)
-            room.shown[m] = sign * (reach + 0.5 * math.asinh(excess))
-            room.belief[m] = math.sqrt(share)
-            room.bend[m] = -2.0 * sign * excess * share
+    """Write g(s), g'(s) and g''(s) / g'(s) of the scores at the knots, which increase."""
+    low, high = 0, len(values) - 1
+    _trust(values, room.shown, room.belief, room.bend)
+    while low <= high and values[low] < -reach:
+        _doubt(low, reach, room)
+        low += 1
+    while high >= low and values[high] > reach:
+        _doubt(high, reach, room)
+        high -= 1
 
 
 @inlined
@@ -300,17 +326,29 @@ def _unbound(free, width, room):  # type: ignore[no-untyped-def]
         room.by_slope[m] = 0.0
 
 
+@simd.fused
+def _weigh_knots(values, free, tail, room, out):  # type: ignore[no-untyped-def]
+    """Write the gradients by masses; turn those by slopes into those by their logarithms."""
+    p, slopes, belief, bend = room.p, room.slopes, room.belief, room.bend
+    by_value, by_slope = room.by_value, room.by_slope
+    for m in range(len(values)):
+        out[m] = free[m] / p[tail + 2 * m]
+    for m in range(len(values)):
+        steep = by_slope[m] * slopes[m]
+        by_slope[m] = steep
+        out[m] *= by_value[m] * belief[m] + steep * (values[m] + bend[m])
+
+
 @inlined
 def _shares(values, free, width, tail, room):  # type: ignore[no-untyped-def]
     """Write a with dL = sum_j a_j d log p(z_j), but for the change of Z, from that by knots."""
     cells = len(room.sums)
     share, p, w = room.share, room.p, room.spare
     low, high = 0.0, 0.0
+    steep = room.by_slope
+    _weigh_knots(values, free, tail, room, w)
     for m in range(cells + 1):
-        steep = room.by_slope[m] * room.slopes[m]
-        share[tail + 2 * m] = steep
-        by_score = room.by_value[m] * room.belief[m] + steep * (values[m] + room.bend[m])
-        w[m] = by_score * free[m] / p[tail + 2 * m]
+        share[tail + 2 * m] = steep[m]
         low += w[m] if values[m] < 0.0 else 0.0
         high -= 0.0 if values[m] < 0.0 else w[m]
     upper, sixth = tail + 2 * cells + 1, width / 6.0
