@@ -50,18 +50,14 @@ Q9, Q10 = 0.00012359505384428054, 4.859435853870872e-06
 @inlined
 def _mills(a):  # type: ignore[no-untyped-def]
     """Return Phi(-a) exp(a^2 / 2), a >= 0."""
-    p = P9 * a + P8
-    p = p * a + P7
-    p = p * a + P6
+    p = ((P9 * a + P8) * a + P7) * a + P6
     p = p * a + P5
     p = p * a + P4
     p = p * a + P3
     p = p * a + P2
     p = p * a + P1
     p = p * a + P0
-    q = Q10 * a + Q9
-    q = q * a + Q8
-    q = q * a + Q7
+    q = ((Q10 * a + Q9) * a + Q8) * a + Q7
     q = q * a + Q6
     q = q * a + Q5
     q = q * a + Q4
@@ -289,7 +285,7 @@ def _finish(z, widest, room, y):  # type: ignore[no-untyped-def]
 
 # Their gradients
 
-PULL, PLACE = LOW, AT
+PULL = LOW
 
 
 @compiled
@@ -331,8 +327,7 @@ def _place(z, y, weights, means, scales, room):  # type: ignore[no-untyped-def]
     inner, at = room[INNER], room[AT]
     _cut(z, inner)
     low = high = math.nan
-    for i in range(len(z)):
-        at[i] = np.float64(y[i])
+    at[:] = y
     for i in range(len(z)):
         if z[i] != inner[i]:  # rare
             if math.isnan(low):
