@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from distfit_nn.copula.tensors.memory import alone
 from distfit_nn.nn import layout
 
 WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
+PARTS = 4  # of the work, for each thread
 SHORT = 16  # runs that are shorter are worked on as rows
 
 
@@ -54,16 +54,24 @@ def folded(y: Tensor, x: Tensor, rows: bool) -> Tensor:
 def in_parts(task: Callable[[int, int], Any], count: int, size: int) -> Any:
     """Return the sum of task(first, last) over parts of range(count), None where a task gives none.
 
-    Where `size` values are many each part has its thread. The sum is taken in the order of parts.
+    Where `size` values are many, threads take one part after the other: those of torch may still be
+    about, and hold up some of these. The sum is taken in the order of parts.
     """
     workers = min(threads(), count) if size >= WORTH_A_THREAD else 1
     if workers <= 1:
         return task(0, count)
-    edges = [count * i // workers for i in range(workers + 1)]
+    parts = min(PARTS * workers, count)
+    edges = [count * i // parts for i in range(parts + 1)]
+    found: list[Any] = [None] * parts
+    turns = iter(range(parts))
+
+    def work() -> None:
+        for i in turns:
+            found[i] = task(edges[i], edges[i + 1])
+
     with ThreadPoolExecutor(workers - 1) as pool:
-        others = [pool.submit(task, *part) for part in list(pairwise(edges))[1:]]
-        total = task(edges[0], edges[1])
+        others = [pool.submit(work) for _ in range(workers - 1)]
+        work()
         for other in others:
-            found = other.result()
-            total = None if found is None else total + found
-    return total
+            other.result()
+    return None if found[0] is None else sum(found[1:], found[0])
