@@ -1,9 +1,12 @@
-"""How many threads to work in: no more than the user lets Numba and torch have."""
+"""How many threads to work in, no more than the user lets Numba and torch have; and these."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 
 def threads() -> int:
@@ -20,3 +23,23 @@ def threads() -> int:
     if torch.get_num_threads() != allowed:
         torch.set_num_threads(allowed)
     return min(most, allowed)
+
+
+def share(work: Callable[[], object], workers: int) -> None:
+    """Call work() in up to so many threads at once, this one among them.
+
+    Each call is to take of what there is to do until nothing is left; so that those that found no
+    free thread until then are left out. The threads are kept: to start one takes as long as it
+    takes to work on ten thousand values.
+    """
+    others = [_pool(os.getpid()).submit(work) for _ in range(workers - 1)]
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
+
+
+@cache
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; one that was forked has none of its parent's."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="distfit_nn")

@@ -23,13 +23,12 @@ scores (d, n). What is kept is x itself, (d, n) int32 or int64 places and (d,) f
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distfit_nn._threads import threads
+from distfit_nn._threads import share, threads
 from distfit_nn.copula import hard_kernel, rank_kernel, relative_kernel, slope_kernel, sort_kernel
 from distfit_nn.copula.chain_kernel import Work, workspace
 from distfit_nn.copula.logistic_sum import TERMS, logistic_sum
@@ -113,16 +112,12 @@ def in_rooms(n: int, d: int, room: Callable[[int], T], task: Task[T], grain: int
         width = min(width, -(-d // (grain * workers)) * grain)
     starts = iter(range(0, d, width))
 
-    def work(_: int = 0) -> None:
+    def work() -> None:
         mine = room(min(width, d))
         for first in starts:  # whoever is free takes the next
             task(mine, first, min(first + width, d))
 
-    if workers == 1:
-        work()
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(workers)))
+    share(work, workers)
 
 
 def coefficients(dtype: Any, slopes: bool = False) -> tuple[float, ...]:

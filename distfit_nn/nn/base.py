@@ -8,7 +8,8 @@ A layer is told by its class how many dimensions an input has and writes three m
 - ``_track(statistics, rate, rows)`` moves the running statistics by a share `rate` towards them;
 - ``_of_running(x)`` returns what the layer makes of x by the running statistics.
 
-A layer that prepares something for the test phase, such as a table, writes ``_prepare``.
+A layer that prepares something for the test phase, such as a table, writes ``_prepare``, and keeps
+it as a plain attribute: ranks broadcast buffers to each other, and averages of models average them.
 """
 
 from __future__ import annotations
@@ -149,19 +150,22 @@ class ColumnNorm(nn.Module):
         shared = self.sync and self.training and distributed.is_shared()
         whole, own = distributed.union(x) if shared else (x, None)
         y, statistics = self._of_batch(whole)
-        rate = self._rate()
+        rows = whole.shape[0] * whole.shape[2]
+        rate = self._rate(rows)
         if rate is not None and statistics:
             with torch.no_grad():
-                self._track(statistics, rate, whole.shape[0] * whole.shape[2])
+                self._track(statistics, rate, rows)
         return y if own is None else y[own]
 
-    def _rate(self) -> Tensor | float | None:
+    def _rate(self, rows: int) -> Tensor | float | None:
         """Count a batch and return its share in the running statistics; None if it has none.
 
-        What activation checkpointing computes once more, in the backward pass, does not count.
+        One row does not count, nor what activation checkpointing computes once more, in the
+        backward pass.
         """
         count = self.num_batches_tracked
-        if not (self.training and self.track_running_stats and self._counting) or count is None:
+        tracks = self.training and self.track_running_stats and self._counting and rows > 1
+        if not tracks or count is None:
             return None
         if torch._C._current_graph_task_id() != -1:
             return None
@@ -207,6 +211,12 @@ class ColumnNorm(nn.Module):
         """Set training or eval mode; on entering eval mode the test phase is made ready."""
         super().train(mode)
         if not mode and self.track_running_stats:
+            self._prepare()
+        return self
+
+    def _apply(self, *args: Any, **kwargs: Any) -> ColumnNorm:
+        super()._apply(*args, **kwargs)
+        if not self.training and self.track_running_stats:
             self._prepare()
         return self
 

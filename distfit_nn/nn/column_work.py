@@ -7,13 +7,12 @@ each of one feature, the features in turn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distfit_nn._threads import threads
+from distfit_nn._threads import share, threads
 from distfit_nn.copula.tensors.memory import alone
 from distfit_nn.nn import layout
 
@@ -69,9 +68,5 @@ def in_parts(task: Callable[[int, int], Any], count: int, size: int) -> Any:
         for i in turns:
             found[i] = task(edges[i], edges[i + 1])
 
-    with ThreadPoolExecutor(workers - 1) as pool:
-        others = [pool.submit(work) for _ in range(workers - 1)]
-        work()
-        for other in others:
-            other.result()
+    share(work, workers)
     return None if found[0] is None else sum(found[1:], found[0])

@@ -36,8 +36,6 @@ class _CopulaNorm(ColumnNorm):
 
     knots: Tensor | None
     table: Tensor | None
-    lookup: Tensor | None
-    rough: Tensor | None
 
     def __init__(
         self,
@@ -90,9 +88,9 @@ class _CopulaNorm(ColumnNorm):
             self._register(name, shape if tables else None, options)
         for name in LINE:
             self._register(f"running_{name}", None if tables else (self.num_features,), options)
-        self.register_buffer("lookup", None, persistent=False)
+        self.lookup: Tensor | None = None
+        self.rough: Tensor | None = None  # features that `lookup` fails
         self._made_from: Versions = []  # what `lookup` was made from
-        self.register_buffer("rough", None, persistent=False)  # features that `lookup` fails
 
     def _register(self, name: str, shape: tuple[int, ...] | None, options: dict[str, Any]) -> None:
         """Register a buffer, or set it None."""
@@ -147,21 +145,17 @@ class _CopulaNorm(ColumnNorm):
             return x.new_empty((0, self.num_features), dtype=torch.float64)
         return self.knots.to(torch.float64 if x.device.type == "cpu" else x.dtype)
 
-    def _rate(self) -> Tensor | float | None:
+    def _rate(self, rows: int) -> Tensor | float | None:
         """Return the share of a batch, that of the mean of all batches while these are few.
 
         So the start counts for nothing from the first batch on.
         """
-        rate, count = super()._rate(), self.num_batches_tracked
+        rate, count = super()._rate(rows), self.num_batches_tracked
         if not self.momentum or rate is None or count is None:
             return rate
         return (1.0 / count.double()).clamp(min=self.momentum)
 
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
-        if rows == 1:  # it tells nothing, and so is not counted
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.sub_(1)
-            return
         x, batch = statistics
         if self.test_phase == "linear":
             buffers = [_present(getattr(self, f"running_{name}")) for name in LINE]

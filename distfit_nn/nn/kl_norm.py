@@ -129,7 +129,7 @@ class KLNorm1d(LearnedNorm):
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
         if self.form == "learned":
             super()._track(statistics, rate, rows)
-        elif rows > 1 and self.running_mean is not None and self.running_var is not None:
+        elif self.running_mean is not None and self.running_var is not None:
             mean, variance = statistics
             moved(self.running_mean, mean, rate)
             moved(self.running_var, variance * (rows / (rows - 1)), rate)

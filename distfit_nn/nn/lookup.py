@@ -12,7 +12,6 @@ On the CPU a compiled kernel looks up; elsewhere, under `torch.compile`, `torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
-from distfit_nn._threads import threads
+from distfit_nn._threads import share, threads
 from distfit_nn.nn.lookup_grid import (
     CELLS,
     HEAD,
@@ -182,12 +181,13 @@ def _shared(count: int, values: int, work: Callable[[int, int, int], None]) -> N
         return
     workers = min(threads(), count)
     cuts = [count * i // workers for i in range(workers + 1)]
-    others = [Thread(target=work, args=(cuts[i], cuts[i + 1], i)) for i in range(1, workers)]
-    for thread in others:
-        thread.start()
-    work(0, cuts[1], 0)
-    for thread in others:
-        thread.join()
+    turns = iter(range(workers))
+
+    def take() -> None:
+        for i in turns:
+            work(cuts[i], cuts[i + 1], i)
+
+    share(take, workers)
 
 
 def _looked(x: Tensor, packed: Tensor, weight: Tensor, bias: Tensor, way: _Way) -> Tensor:

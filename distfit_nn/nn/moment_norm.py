@@ -16,6 +16,7 @@ from torch.nn import functional
 from distfit_nn import _checks
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.nn.versions import Versions, unchanged, versions
 from distfit_nn.transforms import moment_match, moment_reach
 
 ORDERS = tuple(range(2, 9))
@@ -29,7 +30,6 @@ class MomentNorm(ColumnNorm):
     running_mean: Tensor
     running_var: Tensor
     running_moments: Tensor | None
-    lookup: Tensor | None
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class MomentNorm(ColumnNorm):
         for name, shape in shapes.items():
             kept = track_running_stats and shape is not None
             self.register_buffer(name, torch.empty(shape or (), **options) if kept else None)
-        self.register_buffer("lookup", None, persistent=False)
-        self._made_from: list[tuple[Tensor, int]] = []  # what the table was made from
+        self.lookup: Tensor | None = None
+        self._made_from: Versions = []  # what the table was made from
         if track_running_stats:
             self._start()
 
@@ -103,7 +103,7 @@ class MomentNorm(ColumnNorm):
     @torch.compiler.disable
     def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
         (batch,) = statistics
-        if rows < 2 or self.momentum == 0:
+        if self.momentum == 0:
             return
         kept = self.running_moments
         if kept is None:
@@ -161,9 +161,8 @@ class MomentNorm(ColumnNorm):
 
     def _prepare(self) -> None:
         """Refit the running law and tabulate its map, unless the table at hand is of that."""
-        state = [self.running_mean, self.running_var, self.running_moments]
-        made_from = [(part, _version(part)) for part in state if part is not None]
-        fresh = self.lookup is not None and _same(made_from, self._made_from)
+        made_from = versions(self.running_mean, self.running_var, self.running_moments)
+        fresh = self.lookup is not None and unchanged(made_from, self._made_from)
         if self._is_line or fresh or self.running_mean.is_meta:
             return
         with torch.inference_mode(False), torch.no_grad():  # for a table that autograd may keep
@@ -299,19 +298,6 @@ def _target(target: Any, *arguments: Any) -> Any:
     from distfit_nn.nn import targets
 
     return targets.as_target(target, *arguments)
-
-
-def _version(buffer: Tensor) -> int:
-    """Return how often a buffer has been written to; what inference made does not count that."""
-    return 0 if buffer.is_inference() else buffer._version
-
-
-def _same(first: list[tuple[Tensor, int]], second: list[tuple[Tensor, int]]) -> bool:
-    """Return whether these are the same buffers, with nothing written to them since."""
-    return len(first) == len(second) and all(
-        one is other and count == counted
-        for (one, count), (other, counted) in zip(first, second, strict=True)
-    )
 
 
 def _carried(target: Any, scores: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ does at a gap in the support, becomes a ramp one of the smallest parts wide.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from distfit_nn._threads import threads
+from distfit_nn._threads import share, threads
 from distfit_nn.errors import InputError
 from distfit_nn.nn.once import last
 
@@ -279,19 +278,20 @@ def _look_up(
     tables = places.numpy().reshape(-1), table.detach().numpy().reshape(-1)
     per_unit = inputs.dtype.type(PER_UNIT)
 
-    def work(rows: slice) -> None:
-        kept = slopes[rows] if keep else slopes
-        quantile_kernel.look_up(
-            inputs[rows], of_row[rows], of_column, *tables, per_unit, HALF, out[rows], kept, keep
-        )
-
     workers = min(threads(), m) if z.numel() >= WORTH_A_THREAD else 1
-    if workers == 1:
-        work(slice(None))
-    else:
-        bounds = np.linspace(0, m, workers + 1).astype(int)
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, map(slice, bounds[:-1], bounds[1:])))
+    cuts = [m * i // workers for i in range(workers + 1)]
+    turns = iter(range(workers))
+
+    def work() -> None:
+        for i in turns:
+            rows = slice(cuts[i], cuts[i + 1])
+            kept = slopes[rows] if keep else slopes
+            quantile_kernel.look_up(
+                *(inputs[rows], of_row[rows], of_column),
+                *(*tables, per_unit, HALF, out[rows], kept, keep),
+            )
+
+    share(work, workers)
     return back(y), back(slope) if keep else slope
 
 

@@ -112,12 +112,13 @@ class _Shifts(ColumnNorm):
         return self._in_use("b")
 
     def _trained(self, x: Tensor) -> Tensor:
-        if x.shape[0] * x.shape[2] == 0:
+        rows = x.shape[0] * x.shape[2]
+        if rows == 0:
             raise InputError(
                 f"x must have at least one row of features, got shape {tuple(x.shape)}"
             )
-        self._rate()
-        return self._of_running(x)
+        self._rate(rows)
+        return self._of_running(x)  # which ranks need not share
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Statistics]:
         return self._of_running(x), ()

@@ -92,8 +92,8 @@ class TrimmedNorm1d(ColumnNorm):
             y = with_line(z, *line)
         return y, (mean, variance * (kept / max(kept - 1, 1)))
 
-    def _track(self, statistics: Statistics, rate: Tensor | float, rows: int) -> None:
-        if rows == 1 or self.running_mean is None or self.running_var is None:
+    def _track(self, statistics: Statistics, rate: Tensor | float, _rows: int) -> None:
+        if self.running_mean is None or self.running_var is None:
             return
         mean, variance = statistics  # the variance is NaN where the mean is not finite
         largest = torch.finfo(self.running_var.dtype).max / 4
