@@ -103,10 +103,7 @@ def _lay(rule, first, last, origin, length, at, room_z, room_weights):  # type: 
 
 @inlined
 def _lay_tail(at, origin, length, rise, rule, room):  # type: ignore[no-untyped-def]
-    """Write the points of a tail from `origin` on, and their weights.
-
-    Where the density rises at the end, the panels there are as narrow as the rise.
-    """
+    """Write points and weights of a tail, panels at its end as narrow as a rise that is there."""
     narrow = TIP / max(rise * abs(length) * rule.tip, TIP)
     stay, end = rule.stay, 1.0 - (1.0 - rule.end) * narrow
     wide = (end - stay) / (rule.end - stay)
