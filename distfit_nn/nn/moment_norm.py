@@ -17,7 +17,7 @@ from distfit_nn import _checks
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
 from distfit_nn.nn.versions import Versions, unchanged, versions
-from distfit_nn.transforms import moment_match, moment_reach
+from distfit_nn.transforms import moment_density, moment_law, moment_match, moment_reach
 
 ORDERS = tuple(range(2, 9))
 
@@ -178,15 +178,15 @@ class MomentNorm(ColumnNorm):
         whole = running_law.unit(law[1], self.eps)
         scale = torch.where(law[1] > 0, law[1].sqrt(), whole)
         shrink = scale / whole
-        radius = moment_match.support_radius(law[-1])
+        radius = moment_law.support_radius(law[-1])
         kept = self.running_moments
         # Without a batch there is a line, which knows no reach.
         shape = law[2:-1]
         shape = shape if kept is None else torch.where(running_law.is_known(kept), shape, torch.nan)
-        multipliers, _ = moment_match.solve(shape, radius)
+        multipliers, _ = moment_density.solve(shape, radius)
         nodes = lookup.nodes(law[0], scale)
         density = multipliers.to(nodes.device), radius
-        scores, slopes = moment_match.evaluated(nodes, *density, law[0], scale, self.reach)
+        scores, slopes = moment_density.evaluated(nodes, *density, law[0], scale, self.reach)
         scores, slopes = scores * shrink, slopes * shrink
         if self.target is not None and not self.target.learnable:
             scores, slopes = _carried(self.target, scores, slopes)

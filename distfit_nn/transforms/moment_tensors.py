@@ -12,8 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from distfit_nn.transforms import moment_columns, moment_match
+from distfit_nn.transforms import moment_columns
 from distfit_nn.transforms import moment_table_kernel as tables
+from distfit_nn.transforms.moment_density import Solution, log_density, solution_of
+from distfit_nn.transforms.moment_law import Moments, status_of, support_radius
 from distfit_nn.transforms.moment_match_kernel import FINE
 from distfit_nn.transforms.moment_reach import REACH, belief, believed, checked
 from distfit_nn.transforms.moment_rules import MARGIN
@@ -28,7 +30,7 @@ def composed(
     bias: Tensor | None,
     eps: float,
     reach: float | None = REACH,
-) -> tuple[Tensor, moment_match.Moments]:
+) -> tuple[Tensor, Moments]:
     """Return what `moment_match.matched` does, on the device of x."""
     points = x.double()
     constant = (x == x[:1]).all(dim=0)
@@ -43,11 +45,9 @@ def composed(
     shape = torch.stack(powers) if powers else z[:0]
     low, high = z.detach().amin(dim=0), z.detach().amax(dim=0)
     extreme = torch.maximum(high, -low)
-    radius = moment_match.support_radius(extreme)
+    radius = support_radius(extreme)
     fits = varies & (MARGIN * extreme <= radius * (1 + 1e-9)) & (len(x) > order > 2)
-    solution = moment_match.solution_of(
-        torch.where(fits, shape.detach(), math.nan), radius, low, high, x.dtype
-    )
+    solution = solution_of(torch.where(fits, shape.detach(), math.nan), radius, low, high, x.dtype)
     found = solution.share < 1
     inverse = 1 / (variance + eps).sqrt()
     y = deviation * torch.where(variance + eps > 0, inverse, 0.0)
@@ -65,9 +65,9 @@ def composed(
     y = y if weight is None else y * weight.double()
     y = y if bias is None else y + bias.double()
     nothing = torch.where(varies, 0.0, math.nan)
-    status = moment_match.status_of(solution.share, mean.isfinite())
+    status = status_of(solution.share, mean.isfinite())
     law = torch.stack([mean.detach(), variance.detach(), *(shape.detach() + nothing), extreme])
-    return y.to(x.dtype), moment_match.Moments(law, radius, status)
+    return y.to(x.dtype), Moments(law, radius, status)
 
 
 def _size(x: Tensor) -> tuple[int, str]:
@@ -78,7 +78,7 @@ def _scores(
     z: Tensor,
     shape: Tensor,
     radius: Tensor,
-    solution: moment_match.Solution,
+    solution: Solution,
     cells: int,
     reach: float,
 ) -> Tensor:
@@ -106,7 +106,7 @@ def _tail(c: Tensor, origin: Tensor, end: Tensor, double: bool) -> tuple[Tensor,
     rule = tables.constants(double)
     nodes, weights = (torch.as_tensor(part, device=c.device)[:, None] for part in rule[:2])
     degrees = torch.arange(1, len(c) + 1, device=c.device)[:, None]
-    rise = moment_match.log_density(end, (degrees * c.detach())) / end * end.sign()
+    rise = log_density(end, (degrees * c.detach())) / end * end.sign()
     length = (end - origin).abs()
     narrow = tables.TIP / (rise * length * rule.tip).clamp(min=tables.TIP)
     wide = (1 - (1 - rule.end) * narrow - rule.stay) / (rule.end - rule.stay)
@@ -132,7 +132,7 @@ def _table(
     before, first_weights = _tail(c, start, -radius, double)
     after, last_weights = _tail(c, stop, radius, double)
     parts = before, start + 0.5 * width * step, after
-    height = [moment_match.log_density(part, c) for part in parts]
+    height = [log_density(part, c) for part in parts]
     top = height[1].detach().amax(dim=0)
     lower, p, upper = ((part - top).clamp(-LARGEST, LARGEST).exp() for part in height)
     first = (first_weights * lower).sum(dim=0, keepdim=True)
