@@ -1,6 +1,6 @@
 """MomentNorm: each feature is given the shape of a target, by its first k moments.
 
-In training F1 is that of the batch (`transforms.moment_match`). The test phase knows the law of
+In training F1 is that of the batch (`transforms.moments`). The test phase knows the law of
 recent batches by its moments alone (`running_law`), solves for its density once and looks the map
 up in a table (`lookup`).
 """
@@ -17,11 +17,14 @@ from distfit_nn import _checks
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
 from distfit_nn.nn.versions import Versions, unchanged, versions
-from distfit_nn.transforms import moment_density, moment_law, moment_match, moment_reach
+from distfit_nn.transforms.moments.density import evaluated, solve
+from distfit_nn.transforms.moments.law import support_radius
+from distfit_nn.transforms.moments.match import matched
+from distfit_nn.transforms.moments.reach import REACH, checked
 
 ORDERS = tuple(range(2, 9))
 
-_matched = torch.compiler.disable(moment_match.matched)  # it is Numba's work
+_matched = torch.compiler.disable(matched)  # it is Numba's work
 
 
 class MomentNorm(ColumnNorm):
@@ -43,7 +46,7 @@ class MomentNorm(ColumnNorm):
         *,
         order: int = 4,
         target: Any = "normal",
-        reach: float | None = moment_reach.REACH,
+        reach: float | None = REACH,
         feature_dim: int = 1,
         sync: bool = False,
     ) -> None:
@@ -51,7 +54,7 @@ class MomentNorm(ColumnNorm):
         arguments = (num_features, eps, momentum, affine, track_running_stats)
         super().__init__(*arguments, **options, feature_dim=feature_dim, sync=sync)
         self.order = _order(order)
-        moment_reach.checked(reach)
+        checked(reach)
         self.reach = None if reach is None else float(reach)
         self.target = _target(target, self.num_features, device, dtype)
         shapes = {
@@ -178,15 +181,15 @@ class MomentNorm(ColumnNorm):
         whole = running_law.unit(law[1], self.eps)
         scale = torch.where(law[1] > 0, law[1].sqrt(), whole)
         shrink = scale / whole
-        radius = moment_law.support_radius(law[-1])
+        radius = support_radius(law[-1])
         kept = self.running_moments
         # Without a batch there is a line, which knows no reach.
         shape = law[2:-1]
         shape = shape if kept is None else torch.where(running_law.is_known(kept), shape, torch.nan)
-        multipliers, _ = moment_density.solve(shape, radius)
+        multipliers, _ = solve(shape, radius)
         nodes = lookup.nodes(law[0], scale)
         density = multipliers.to(nodes.device), radius
-        scores, slopes = moment_density.evaluated(nodes, *density, law[0], scale, self.reach)
+        scores, slopes = evaluated(nodes, *density, law[0], scale, self.reach)
         scores, slopes = scores * shrink, slopes * shrink
         if self.target is not None and not self.target.learnable:
             scores, slopes = _carried(self.target, scores, slopes)

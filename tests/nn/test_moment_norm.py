@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from distfit_nn import maxent
 from distfit_nn.errors import InputError
 from distfit_nn.nn import GaussianMixture, MomentNorm1d, MomentNorm2d, running_law
-from distfit_nn.transforms import QuantileMap, moment_law, moment_match
+from distfit_nn.transforms import QuantileMap
+from distfit_nn.transforms.moments.law import OK
+from distfit_nn.transforms.moments.match import matched
 from tests import tolerances
 from tests.devices import one_thread  # noqa: F401
 
@@ -112,7 +114,7 @@ def test_training_is_the_quantile_map(order: int):
         y = MomentNorm1d(4, order=order, eps=0.0)(x).numpy()
         plain = MomentNorm1d(4, order=order, eps=0.0, reach=None)(x).numpy()
     z = ((x - x.mean(dim=0)) / x.std(dim=0, correction=0)).numpy()
-    solved = moment_match.matched(x, order)[1].status == moment_law.OK
+    solved = matched(x, order)[1].status == OK
     assert solved.all()
     for j in range(4):
         density = maxent.fit(z[:, j], order, (-10.0, 10.0))

@@ -14,13 +14,13 @@ import math
 import numpy as np
 
 from distfit_nn.copula.vector_math import compiled, fused, summing
-from distfit_nn.transforms import moment_rules
-from distfit_nn.transforms.moment_solve_kernel import NONE, solve_one
-from distfit_nn.transforms.moment_table_kernel import adjoint, recall, tabulate
+from distfit_nn.transforms.moments import rules as quadrature
+from distfit_nn.transforms.moments.solve_kernel import NONE, solve_one
+from distfit_nn.transforms.moments.table_kernel import adjoint, recall, tabulate
 
 # Compiled code takes globals as constants.
-RADIUS, WIDER = moment_rules.RADIUS, moment_rules.WIDER
-MARGIN, RADII = moment_rules.MARGIN, moment_rules.RADII
+RADIUS, WIDER = quadrature.RADIUS, quadrature.WIDER
+MARGIN, RADII = quadrature.MARGIN, quadrature.RADII
 LOG_WIDER = math.log(WIDER)
 FINE = 4.0  # widths of cells are powers of 2^(1/4): knots do not move with every value
 
@@ -169,7 +169,7 @@ def prepare(rows, tolerances, rules, work, numbers, ranges, moments, coefficient
 
 @compiled
 def tell(numbers, laws, radii, statuses):  # type: ignore[no-untyped-def]
-    """Write what `moment_match.Moments` holds of all columns."""
+    """Write what `match.Moments` holds of all columns."""
     last = len(laws) - 1
     for c in range(len(numbers)):
         stats = numbers[c]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from distfit_nn.maxent.basis import legendre_rule
-from distfit_nn.transforms.moment_law import status_of
-from distfit_nn.transforms.moment_reach import REACH, belief, believed, checked
-from distfit_nn.transforms.moment_rules import MARGIN
+from distfit_nn.transforms.moments.law import status_of
+from distfit_nn.transforms.moments.reach import REACH, belief, believed, checked
+from distfit_nn.transforms.moments.rules import MARGIN
 
 PANEL, EDGES = 8, 201  # Gauss nodes of a panel, and edges of panels besides the nodes of a table
 CHUNK = 64  # panels at a time
@@ -42,9 +42,9 @@ def solution_of(
     `radius`, `low` and `high`, the range of the data, have shape (d,). A column with a NaN among
     its moments has none.
     """
-    from distfit_nn.transforms import moment_rules
-    from distfit_nn.transforms import moment_solve_kernel as kernel
-    from distfit_nn.transforms.moment_patient import solve_rest
+    from distfit_nn.transforms.moments import rules as quadrature
+    from distfit_nn.transforms.moments import solve_kernel as kernel
+    from distfit_nn.transforms.moments.patient import solve_rest
 
     order, d = len(shape) + 2, shape.shape[1]
     known = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)[:, None].expand(3, d)
@@ -58,7 +58,7 @@ def solution_of(
             moments.numpy(),
             ranges,
             kernel.DOUBLE if dtype == torch.float64 else kernel.SINGLE,
-            moment_rules.rules(),
+            quadrature.rules(),
             kernel.new_work(order),
             c.numpy(),
             factors.numpy(),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn.maxent import basis, numba_kernel, rule_kernel, tables
-from distfit_nn.transforms.moment_solve_kernel import LEFT, NONE
+from distfit_nn.transforms.moments.solve_kernel import LEFT, NONE
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ def _bases(order: int) -> tuple[Array, Array]:
 
 
 def solve_rest(moments: Array, ranges: Array, shares: Array, c: Array, factors: Array) -> None:
-    """Solve the columns that are LEFT, as `moment_solve_kernel.solve` does the others.
+    """Solve the columns that are LEFT, as `solve_kernel.solve` does the others.
 
     `ranges` (d, 3) hold half the width of the support, and the range of the data. A column without
     a density keeps NONE.

@@ -6,7 +6,7 @@ distribution function,
 
     y = weight * sqrt(var / (var + eps)) * g(Phi^-1(F1(z))) + bias,
 
-with g of `moment_reach`: scores are believed up to +-3 and count by a logarithm beyond. Of order 2
+with g of `reach`: scores are believed up to +-3 and count by a logarithm beyond. Of order 2
 this is batch norm. g(Phi^-1(F1)) is tabulated on the range of the column, as monotone
 cubics; the gradient is the exact adjoint of the table, by way of the values and of the moments.
 """
@@ -23,8 +23,8 @@ from torch.autograd.function import FunctionCtx
 
 from distfit_nn._checks import whole_number
 from distfit_nn.errors import InputError
-from distfit_nn.transforms.moment_law import Moments
-from distfit_nn.transforms.moment_reach import REACH, checked
+from distfit_nn.transforms.moments.law import Moments
+from distfit_nn.transforms.moments.reach import REACH, checked
 
 ORDERS = (2, 8)
 
@@ -78,7 +78,7 @@ def matched(
             f"got {x.dtype} {tuple(x.shape)}"
         )
     if x.device.type != "cpu":
-        from distfit_nn.transforms.moment_tensors import composed
+        from distfit_nn.transforms.moments.tensors import composed
 
         return composed(x, order, weight, bias, eps, reach)
     line = (
@@ -94,17 +94,17 @@ class _Matched(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, reach: float
     ) -> tuple[Tensor, ...]:
-        from distfit_nn.transforms import moment_columns
+        from distfit_nn.transforms.moments import columns as engine
 
         columns = x.detach().numpy()
         if not (columns.flags.c_contiguous or columns.T.flags.c_contiguous):
             columns = np.ascontiguousarray(columns)
         line = _plain(weight), _plain(bias)
-        y, kept = moment_columns.forward(columns, order, *line, eps, reach)
+        y, kept = engine.forward(columns, order, *line, eps, reach)
         _, *parts = (torch.from_numpy(part) for part in kept)
         ctx.eps, ctx.reach = eps, reach
         ctx.save_for_backward(x, weight, bias, *parts)
-        told = [torch.from_numpy(part) for part in moment_columns.told(kept)]
+        told = [torch.from_numpy(part) for part in engine.told(kept)]
         ctx.mark_non_differentiable(*told)
         return torch.from_numpy(y), *told
 
@@ -128,13 +128,13 @@ class _Slopes(Function):
         bias: Tensor,
         *parts: Tensor,
     ) -> tuple[Tensor, ...]:
-        from distfit_nn.transforms import moment_columns
+        from distfit_nn.transforms.moments import columns as engine
 
         columns, slopes = x.detach().numpy(), gradient.detach().numpy()
         if not (columns.flags.c_contiguous or columns.T.flags.c_contiguous):
             columns = np.ascontiguousarray(columns)
-        kept = moment_columns.Kept(columns, *(part.numpy() for part in parts))
-        dx, dweight, dbias = moment_columns.backward(kept, slopes, _plain(weight), eps, reach)
+        kept = engine.Kept(columns, *(part.numpy() for part in parts))
+        dx, dweight, dbias = engine.backward(kept, slopes, _plain(weight), eps, reach)
         return (
             torch.from_numpy(dx),
             torch.from_numpy(dweight).to(weight.dtype),

@@ -4,7 +4,7 @@ Newton's method on the dual as in `maxent.numba_kernel`, but for densities exp(s
 powers of z, for which a pass over the nodes is shortest: up to order 8 their Hessian has digits to
 spare. Rules for [-R, R] are laid once for all. A column begins on the coarsest; where the next one,
 at the solution of the last, sees the same moments, that one is good enough. What does not converge,
-and what needs a wider support, is left to `moment_patient`.
+and what needs a wider support, is left to `patient`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distfit_nn._floats import exponential
 from distfit_nn.maxent import newton_kernel, simd
 from distfit_nn.maxent.newton_kernel import _factored, direct, dot, factorise
 from distfit_nn.maxent.rule_kernel import compiled, inlined
-from distfit_nn.transforms import moment_rules
+from distfit_nn.transforms.moments import rules as quadrature
 
 # Compiled code takes globals as constants.
 # What stands for the share of N(0, 1) in the moments, otherwise: no density, or not tried yet.
@@ -28,8 +28,8 @@ PASSES = 40  # over the nodes, of one attempt
 TRIALS = 10
 ARMIJO = 1e-4
 NOISE = 1e-15
-LEVELS = len(moment_rules.LEVELS)
-RADIUS = moment_rules.RADIUS
+LEVELS = len(quadrature.LEVELS)
+RADIUS = quadrature.RADIUS
 LARGEST = 700.0
 SHORT = 4  # up to that order, one loop makes a pass
 
@@ -44,7 +44,7 @@ Work = namedtuple("Work", ["system", "target", "p", "sums"])
 
 def new_work(order: int) -> Work:
     """Return work arrays for one thread."""
-    most = len(moment_rules.rules().z)
+    most = len(quadrature.rules().z)
     system = newton_kernel.new_system(order)
     return Work(system, np.empty(order + 1), np.empty(most), np.empty(18))
 

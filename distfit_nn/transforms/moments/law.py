@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distfit_nn.transforms.moment_rules import MARGIN, RADII, RADIUS, WIDER
+from distfit_nn.transforms.moments.rules import MARGIN, RADII, RADIUS, WIDER
 
 OK, REGULARISED, AFFINE, INVALID = range(4)
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from distfit_nn._threads import share, threads
 from distfit_nn.copula import sort_kernel
 from distfit_nn.copula.sort_kernel import TILE
-from distfit_nn.transforms import moment_match_kernel, moment_rules
-from distfit_nn.transforms import moment_solve_kernel as solver
-from distfit_nn.transforms import moment_table_kernel as tables
-from distfit_nn.transforms.moment_patient import solve_rest
+from distfit_nn.transforms.moments import match_kernel
+from distfit_nn.transforms.moments import rules as quadrature
+from distfit_nn.transforms.moments import solve_kernel as solver
+from distfit_nn.transforms.moments import table_kernel as tables
+from distfit_nn.transforms.moments.patient import solve_rest
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -110,12 +111,12 @@ def forward(
     n, d = x.shape
     along, size, count = _along(x), order + 1, cells(n, x.dtype)
     y = np.empty((d, n), x.dtype).T if along else np.empty((n, d), x.dtype)
-    numbers, moments = np.empty((d, moment_match_kernel.NUMBERS)), np.empty((d, size))
+    numbers, moments = np.empty((d, match_kernel.NUMBERS)), np.empty((d, size))
     coefficients, factors = np.empty((d, size)), np.empty((d, size, size))
     ranges = np.empty((d, 3))
     table = np.empty((d, 2, count + 1))
     tolerances = solver.DOUBLE if x.dtype == np.float64 else solver.SINGLE
-    rules = moment_rules.rules()
+    rules = quadrature.rules()
     constants = tables.constants(x.dtype == np.float64)
 
     def room(m: int) -> tuple[_Room, solver.Work]:
@@ -128,9 +129,9 @@ def forward(
         out = y.T[here] if along else rows
         some = (part[here] for part in (numbers, ranges, moments, coefficients, factors))
         stats, ends, *solution = some
-        moment_match_kernel.prepare(rows, tolerances, rules, work, stats, ends, *solution)
-        solve_rest(solution[0], ends, stats[:, moment_match_kernel.SHARE], *solution[1:])
-        moment_match_kernel.forward(
+        match_kernel.prepare(rows, tolerances, rules, work, stats, ends, *solution)
+        solve_rest(solution[0], ends, stats[:, match_kernel.SHARE], *solution[1:])
+        match_kernel.forward(
             rows, weight[here], bias[here], eps, reach, constants, room.table, stats, ends,
             solution[1], table[here], out,
         )  # fmt: skip
@@ -141,10 +142,10 @@ def forward(
 
 
 def told(kept: Kept) -> tuple[Array, Array, Array]:
-    """Return what `moment_match.Moments` holds."""
+    """Return what `match.Moments` holds."""
     d, size = kept.moments.shape
     parts = np.empty((size, d)), np.empty(d), np.empty(d, np.int64)
-    moment_match_kernel.tell(kept.numbers, *parts)
+    match_kernel.tell(kept.numbers, *parts)
     return parts
 
 
@@ -168,7 +169,7 @@ def backward(
         here = slice(first, last)
         rows, slopes = room.columns(x, first, last, 0), room.columns(gradient, first, last, 1)
         out = dx.T[here] if along else rows
-        moment_match_kernel.backward(
+        match_kernel.backward(
             rows, slopes, weight[here], eps, reach, constants, room.table, numbers[here],
             moments[here], coefficients[here], factors[here], table[here], dweight[here],
             dbias[here], out,

@@ -1,6 +1,6 @@
 """The map g(Phi^-1(F1(z))) of one column as a table of monotone cubics, and its adjoint, compiled.
 
-g is that of `moment_reach`. The table has equal cells of width h from z0 on. Masses follow from p
+g is that of `reach`. The table has equal cells of width h from z0 on. Masses follow from p
 at points: Gauss nodes below and above the table, and Simpson's rule on the cells. With s_m the
 scores at the knots, T_m = g(s_m), and S_m the slopes g'(s_m) p / phi(s_m), at most three times
 those of the chords beside (F. N. Fritsch and R. E. Carlson, SIAM J. Numer. Anal. 17 (1980)
@@ -23,7 +23,7 @@ from distfit_nn._floats import exponential
 from distfit_nn.copula.vector_math import normal_quantiles
 from distfit_nn.maxent import basis, simd
 from distfit_nn.maxent.rule_kernel import compiled, inlined
-from distfit_nn.transforms.moment_solve_kernel import NORMAL, nine_sums, weigh
+from distfit_nn.transforms.moments.solve_kernel import NORMAL, nine_sums, weigh
 
 # Compiled code takes globals as constants.
 # Panels below the table, and above, as shares of the way from there to the end of the support, and

@@ -13,10 +13,10 @@ from torch.nn.functional import batch_norm
 
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.fit import fit
-from distfit_nn.transforms.moment_density import evaluated, solve
-from distfit_nn.transforms.moment_law import AFFINE, INVALID, OK
-from distfit_nn.transforms.moment_match import matched
-from distfit_nn.transforms.moment_tensors import composed
+from distfit_nn.transforms.moments.density import evaluated, solve
+from distfit_nn.transforms.moments.law import AFFINE, INVALID, OK
+from distfit_nn.transforms.moments.match import matched
+from distfit_nn.transforms.moments.tensors import composed
 from distfit_nn.transforms.torch_transport import TensorTransport
 from tests import cases, tolerances
 

@@ -1,6 +1,6 @@
 """The moment match by torch's own operators, for devices other than the CPU.
 
-The same table and formulas as in `moment_table_kernel`. Only the moments, k numbers of a column, go
+The same table and formulas as in `table_kernel`. Only the moments, k numbers of a column, go
 to the CPU, where the densities are found; the gradient goes through the solution by the inverse
 Hessian of the dual, dc = H^-1 dm, and through all else by torch itself.
 """
@@ -12,13 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from distfit_nn.transforms import moment_columns
-from distfit_nn.transforms import moment_table_kernel as tables
-from distfit_nn.transforms.moment_density import Solution, log_density, solution_of
-from distfit_nn.transforms.moment_law import Moments, status_of, support_radius
-from distfit_nn.transforms.moment_match_kernel import FINE
-from distfit_nn.transforms.moment_reach import REACH, belief, believed, checked
-from distfit_nn.transforms.moment_rules import MARGIN
+from distfit_nn.transforms.moments import columns as engine
+from distfit_nn.transforms.moments import table_kernel as tables
+from distfit_nn.transforms.moments.density import Solution, log_density, solution_of
+from distfit_nn.transforms.moments.law import Moments, status_of, support_radius
+from distfit_nn.transforms.moments.match_kernel import FINE
+from distfit_nn.transforms.moments.reach import REACH, belief, believed, checked
+from distfit_nn.transforms.moments.rules import MARGIN
 
 LEAST, LARGEST, STEEP = tables.LEAST, tables.LARGEST, tables.STEEP
 
@@ -31,7 +31,7 @@ def composed(
     eps: float,
     reach: float | None = REACH,
 ) -> tuple[Tensor, Moments]:
-    """Return what `moment_match.matched` does, on the device of x."""
+    """Return what `match.matched` does, on the device of x."""
     points = x.double()
     constant = (x == x[:1]).all(dim=0)
     mean = points.mean(dim=0)
@@ -58,7 +58,7 @@ def composed(
             shape[:, some],
             radius[some],
             solution.of(some),
-            moment_columns.cells(*_size(x)),
+            engine.cells(*_size(x)),
             checked(reach),
         )
         y = y.index_copy(1, some, scores * (safe / (safe + eps)).sqrt()[some])
@@ -90,7 +90,7 @@ def _scores(
     width = 2.0 ** (torch.ceil(FINE * torch.log2((high - low) / (cells - 2))) / FINE)
     start = width * torch.floor(low / width)
     grid = start, width, radius, cells
-    values, slopes = _table(c, *grid, cells == moment_columns.CELLS_DOUBLE, reach)
+    values, slopes = _table(c, *grid, cells == engine.CELLS_DOUBLE, reach)
     at = (z - start) / width
     cell = at.detach().long().clamp(0, cells - 1)
     f = at - cell
@@ -102,7 +102,7 @@ def _scores(
 
 
 def _tail(c: Tensor, origin: Tensor, end: Tensor, double: bool) -> tuple[Tensor, Tensor]:
-    """Return points of a tail and their weights, as `moment_table_kernel` lays them."""
+    """Return points of a tail and their weights, as `table_kernel` lays them."""
     rule = tables.constants(double)
     nodes, weights = (torch.as_tensor(part, device=c.device)[:, None] for part in rule[:2])
     degrees = torch.arange(1, len(c) + 1, device=c.device)[:, None]
