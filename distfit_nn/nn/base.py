@@ -49,11 +49,11 @@ class ColumnNorm(nn.Module):
     device, dtype
         Of parameters and buffers.
     feature_dim : {1, -1}, default 1
-        The dimension of the features: 1 as BatchNorm has it, or the last, as in (B, T, D).
+        The dimension of the features: 1, as BatchNorm has it, or the last, as in (B, T, C).
     sync : bool, default False
-        In training, take the statistics of the union of the batches of all ranks of
-        torch.distributed, gradients included. It gathers the batches: each rank does the work of
-        all. Without an initialised process group it does nothing.
+        In training, take the statistics of the batches of all ranks of torch.distributed together,
+        gradients included. Each rank gathers these batches and does the work of all. Without an
+        initialised process group it does nothing.
 
     Raises
     ------
@@ -178,11 +178,14 @@ class ColumnNorm(nn.Module):
             raise InputError(f"x must be a tensor of a floating dtype, got {what}")
         fits = x.ndim >= 1 if self.feature_dim == -1 else x.ndim in self.DIMS
         if not fits or x.shape[self.feature_dim] != self.num_features:
-            dims = "any number of" if self.feature_dim == -1 else " or ".join(map(str, self.DIMS))
-            raise InputError(
-                f"x must have {dims} dimensions with {self.num_features} features in dimension "
-                f"{self.feature_dim}, got shape {tuple(x.shape)}"
-            )
+            raise InputError(f"x must have {self._shape_rule()}, got shape {tuple(x.shape)}")
+
+    def _shape_rule(self) -> str:
+        """Return what the shape of an input must have, in words."""
+        features = f"{self.num_features} feature{'s' * (self.num_features > 1)}"
+        if self.feature_dim == -1:
+            return f"{features} in its last dimension"
+        return f"{' or '.join(map(str, self.DIMS))} dimensions, with {features} in dimension 1"
 
     def line(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
         """Return weight and bias in the dtype of the work."""
@@ -192,7 +195,11 @@ class ColumnNorm(nn.Module):
         return weight.to(dtype), bias.to(dtype)
 
     def reset_running_stats(self) -> None:
-        """Set the running statistics, if there are any, to their start."""
+        """Set the running statistics, if there are any, to their start.
+
+        To take them from other data, or after a change of the weights such as their average, use
+        `distfit_nn.nn.recalibrate`: `torch.optim.swa_utils.update_bn` knows torch's BatchNorm only.
+        """
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.zero_()
             self._start()

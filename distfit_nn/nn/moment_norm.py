@@ -7,15 +7,18 @@ up in a table (`lookup`).
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distfit_nn import _checks
+from distfit_nn.errors import InputError
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.nn.docstrings import completed_by
 from distfit_nn.nn.versions import Versions, unchanged, versions
 from distfit_nn.transforms.moments.density import evaluated, solve
 from distfit_nn.transforms.moments.law import support_radius
@@ -197,8 +200,9 @@ class MomentNorm(ColumnNorm):
         return table.to(torch.promote_types(self.running_var.dtype, torch.float32))
 
 
+@completed_by(ColumnNorm, summary=False)
 class MomentNorm1d(MomentNorm):
-    r"""Carry each feature to a target distribution, of N(0, 1) by default, by its first k moments.
+    """Carry each feature to a target distribution, of N(0, 1) by default, by its first k moments.
 
     With mu and sigma^2 the mean and variance of a feature over the batch, z = (x - mu) / sigma, F1
     the distribution function of the density of largest entropy that has the moments 1..k of z, and
@@ -217,54 +221,63 @@ class MomentNorm1d(MomentNorm):
     Parameters
     ----------
     num_features, eps, momentum, affine, track_running_stats, device, dtype
-        As for `torch.nn.BatchNorm1d`. `momentum=None` gives all batches the same weight.
+        As in `torch.nn.BatchNorm1d`.
     order : int, default 4
         Number of moments, k, from 2 to 8. A batch of at most k rows, a feature without a density of
         these moments (constant, or of at most k/2 distinct values) is standardised only.
-    target : default "normal"
+    target : str, distribution or GaussianMixture, default "normal"
         What y is distributed as before weight and bias: "normal", "uniform", "bimodal", an object
         with `cdf` and `ppf`, a fitted density, or a `GaussianMixture`. See `nn.targets.as_target`.
     reach : float or None, default 3.0
         How far normal scores are believed, above 0; None believes all. A feature that is
         standardised only, as all are at order 2, knows no reach.
     feature_dim : {1, -1}, default 1
-        The dimension of the features: 1, or the last, as in (B, T, D).
+        The dimension of the features: 1, as BatchNorm has it, or the last, as in (B, T, C).
     sync : bool, default False
-        Take the moments of the union of the batches of all ranks of torch.distributed.
+        In training, take the moments of the batches of all ranks of torch.distributed together,
+        gradients included. Each rank gathers these batches and does the work of all.
+
+    Shape
+    -----
+    (N, C) or (N, C, L), and the same back; with `feature_dim=-1` any (..., C). The moments are
+    those over N and L.
 
     Attributes
     ----------
-    running_mean, running_var : (num_features,)
+    weight, bias : (C,), or None without `affine`
+        Parameters of the line, which start at 1 and 0.
+    target : torch.nn.Module or None
+        The map F2^{-1}(Phi(.)); None for "normal".
+    running_mean, running_var : (C,)
         BatchNorm's: moved by `momentum` towards each batch's mean and variance (divided by n - 1).
-    running_moments : (order + 1, num_features), or None at order 2
+    running_moments : (order + 1, C), or None at order 2
         The law of recent batches, the mixture of all batches with the weights that `momentum` gives
-        them: its mean, from running_mean on, and its variance, both in units of
-        sqrt(running_var + eps); E z^i for i = 3..order and max abs(z) of z standardised by that
-        mean and variance. Unlike running_mean and running_var, which start at 0 and 1 and take some
-        1 / momentum batches to forget it, it is that of the batches alone; before the first it is
-        zeros and the test phase standardises by running_mean and running_var.
+        them: its mean, from running_mean on, and its variance, both in units of sqrt(running_var +
+        eps); E z^i for i = 3..order and max abs(z) of z standardised by that mean and variance.
+        Unlike running_mean and running_var, which start at 0 and 1 and take some 1 / momentum
+        batches to forget it, it is that of the batches alone; before the first it is zeros and the
+        test phase standardises by running_mean and running_var.
     num_batches_tracked : ()
-        Number of batches.
+        Number of batches that were counted.
 
     Notes
     -----
-    Shapes are (N, C) or (N, C, L), and back; with `feature_dim=-1` (..., C). One row gives the bias
-    with no gradient, and leaves the running statistics alone. A feature with NaN gives NaN, and its
+    One row gives weight * median of the target + bias (the median of "normal" is 0) with no
+    gradient by x, and leaves the running statistics alone. A feature with NaN gives NaN, and its
     running statistics stay. Where a number exceeds the dtype of the buffers, as that of a feature
-    with an outlier of 1e30 would in float32, these stay, too.
+    with an outlier of 1e30 would in float32, these stay, too. Gradients can be taken once, not
+    twice.
 
     The support of F1 is mu +- 10 sigma, and 1.25 or 1.25^2, ... times as wide where a value lies
     farther out than a 1.2th of that: batches of 128 and of 20,000 rows have the same one otherwise.
 
     The test phase finds the density of the running moments on entering eval mode, on loading a
     state in eval mode, or at the first batch in eval mode after the buffers were changed. What lies
-    beyond the data seen goes on straight.
+    beyond the data seen goes on straight. `torch.optim.swa_utils.update_bn` passes this layer by:
+    use `recalibrate`.
 
-    Raises
-    ------
-    InputError
-        An argument breaks its rule; or, at a call, an input of another shape, an integer one, or an
-        empty one in training.
+    On the CPU the first calls compile, for about 30 s in all, once per machine: what is compiled is
+    kept beside the package.
 
     References
     ----------
@@ -285,16 +298,34 @@ class MomentNorm1d(MomentNorm):
     DIMS: ClassVar[tuple[int, ...]] = (2, 3)
 
 
+@completed_by(MomentNorm1d)
 class MomentNorm2d(MomentNorm):
-    """`MomentNorm1d` for (N, C, H, W): the moments of a channel are those over N, H and W."""
+    """Carry each channel to a target distribution, of N(0, 1) by default, by its first k moments.
+
+    Shape
+    -----
+    (N, C, H, W), and the same back; with `feature_dim=-1` any (..., C). The moments are those over
+    N, H and W.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import MomentNorm2d
+    >>> layer = MomentNorm2d(3, target="uniform", affine=False)
+    >>> y = layer(torch.randn(8, 3, 5, 5))
+    >>> bool(((y > 0) & (y < 1)).all())
+    True
+    """
 
     DIMS: ClassVar[tuple[int, ...]] = (4,)
 
 
 def _order(order: Any) -> int:
     """Return `order` if it is a whole number from 2 to 8."""
-    number = _checks.whole_number(order, "order", ORDERS[0])
-    return int(_checks.one_of(number, ORDERS, "order"))
+    whole = isinstance(order, (int, np.integer)) and not isinstance(order, bool)
+    if not whole or order not in ORDERS:
+        raise InputError(f"order must be a whole number from 2 to 8, got {reprlib.repr(order)}")
+    return int(order)
 
 
 def _target(target: Any, *arguments: Any) -> Any:

@@ -15,6 +15,7 @@ from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.nn import column_work
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.nn.docstrings import completed_by
 
 # As in the kernel, which only those load that use it.
 GAIN, EXPONENT = 20.0, 2.0794415416798357  # logarithms are cut to +-20 and to +-log 8
@@ -26,30 +27,52 @@ Tables = tuple[tuple[int, ...], Any, bool, Any]  # see the kernel's `fill`
 Slopes = tuple[Tensor, Logs, Logs]
 
 
-class _Shifts(ColumnNorm):
+@completed_by(ColumnNorm, summary=False)
+class Shift(ColumnNorm):
     """What both shifts have in common: y = weight * sign(x) * A * F(C log(B |x|)) + bias.
 
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, device, dtype, feature_dim, sync
-        As BatchNorm has them, in any of its layouts. `eps` is the |x| below which an exponent
-        below 1 has the slope at `eps`: at 0 it would be infinite. A shift knows no statistics, so
-        that `momentum`, `track_running_stats` and `sync` change nothing.
+    num_features : int
+        Number of features or channels, C.
+    eps : float, default 1e-5
+        Below this abs(x) an exponent below 1 has the slope at `eps`: at 0 it would be infinite.
+    momentum, track_running_stats, sync
+        Without effect: a shift knows no statistics. They are here as other layers have them.
+    affine, device, dtype
+        As in `torch.nn.BatchNorm1d`.
+    feature_dim : {1, -1}, default 1
+        The dimension of the features: 1, as BatchNorm has it, or the last, as in (B, T, C).
     learnable : bool, default True
         Whether gains and exponents are parameters. If not, they are buffers: the thesis' fixed map.
     shared : bool, default False
         Whether all features have gains and exponents in common.
 
+    Shape
+    -----
+    (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), and the same back; with `feature_dim=-1` any
+    (..., C).
+
     Notes
     -----
-    What is learnt and kept in the state are the logarithms ``log_a``, ``log_b`` and, of log-shift,
-    ``log_c``: gains and exponents stay positive whatever an optimiser does, and a step changes them
-    in proportion to themselves. In use, logarithms of gains are cut to +-20 and those of exponents
-    to +-log 8; one beyond has the gradient of the end it is cut to, and so comes back where the
-    loss asks for it.
+    The map is steep around 0, and so a network with shifts needs smaller learning rates than one
+    with the other layers: plain SGD at 0.3 diverged on MNIST (`SqrtShift`). On small images of
+    digits, SGD with a momentum of 0.9 failed at 0.05 and reached an accuracy of 0.97 at 0.01.
 
-    An infinite x gives an infinite y; its gradient is 0 and it counts as 2^128 in those of
-    parameters. NaN gives NaN in its own entry. Gradients can be taken once, not twice.
+    What is learnt are logarithms: gains and exponents stay positive whatever an optimiser does, and
+    a step changes them in proportion to themselves. In use, logarithms of gains are cut to +-20 and
+    those of exponents to +-log 8; one beyond has the gradient of the end it is cut to, and so comes
+    back where the loss asks for it.
+
+    One row is a batch like any other, but is not counted. An infinite x gives an infinite y; its
+    gradient is 0 and it counts as 2^128 in those of parameters. NaN gives NaN in its own entry.
+    Gradients can be taken once, not twice. Float32 on the CPU goes through a compiled kernel, which
+    the first calls compile, for some seconds, once per machine.
+
+    References
+    ----------
+    S. Bai, The Effect of Pre-ReLU Input Distribution on Deep Neural Network Performance, senior
+    thesis, Carnegie Mellon University, 2017.
     """
 
     DIMS: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
@@ -149,16 +172,34 @@ class _Shifts(ColumnNorm):
         )
 
 
-class LogShift(_Shifts):
-    """Log-shift: y = weight * sign(x) * a log((b |x|)^c + 1) + bias for each feature.
+@completed_by(Shift, summary=False)
+class LogShift(Shift):
+    """Log-shift: y = weight * sign(x) * a log((b abs(x))^c + 1) + bias for each feature.
 
     At the start a, b, c = 3, 5, 1, weight = 1 and bias = 0. With `learnable` False it is the fixed
     logarithm. A large gain at the start matters: with a = b = c = 1 a network trains worse than
     without any layer. The map has a slope, but at 0 no second derivative, and with c < 1 no finite
     slope there: see `eps`.
 
-    Source: S. Bai, The Effect of Pre-ReLU Input Distribution on Deep Neural Network Performance,
-    senior thesis, Carnegie Mellon University, 2017.
+    Attributes
+    ----------
+    weight, bias : (C,), or None without `affine`
+        Parameters of the line.
+    log_a, log_b, log_c : (C,), or (1,) if `shared`
+        Logarithms of gains and exponent: parameters, or buffers without `learnable`.
+    a, b, c : (C,)
+        Gains and exponent as they are used, without graph.
+    num_batches_tracked : (), or None without `track_running_stats`
+        Number of batches that were counted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import LogShift
+    >>> layer = LogShift(2)
+    >>> layer(torch.tensor([[0.0, 0.1], [-1.0, 10.0]])).detach().round(decimals=2)
+    tensor([[ 0.0000,  1.2200],
+            [-5.3800, 11.8000]])
     """
 
     STARTS: ClassVar[dict[str, float]] = {"a": 3.0, "b": 5.0, "c": 1.0}
@@ -169,18 +210,36 @@ class LogShift(_Shifts):
         return self._in_use("c")
 
 
-class SqrtShift(_Shifts):
-    """Sqrt-shift: y = weight * sign(x) * (sqrt((a |x|)^b + 1/4) - 1/2) + bias for each feature.
+@completed_by(Shift, summary=False)
+class SqrtShift(Shift):
+    """Sqrt-shift: y = weight * sign(x) * (sqrt((a abs(x))^b + 1/4) - 1/2) + bias for each feature.
 
     At the start a, b = 20, 1, weight = 1 and bias = 0. With `learnable` False it is the fixed
-    square root. See `LogShift` for the gain, the slope at 0 and the source.
+    square root. A large gain at the start matters, as in `LogShift`. The map has a slope, but at 0
+    no second derivative, and with b < 1 no finite slope there: see `eps`.
+
+    Attributes
+    ----------
+    weight, bias : (C,), or None without `affine`
+        Parameters of the line.
+    log_a, log_b : (C,), or (1,) if `shared`
+        Logarithms of gain and exponent: parameters, or buffers without `learnable`.
+    a, b : (C,)
+        Gain and exponent as they are used, without graph.
+    num_batches_tracked : (), or None without `track_running_stats`
+        Number of batches that were counted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import SqrtShift
+    >>> layer = SqrtShift(2)
+    >>> layer(torch.tensor([[0.0, 0.1], [-1.0, 10.0]])).detach().round(decimals=2)
+    tensor([[ 0.0000,  1.0000],
+            [-4.0000, 13.6500]])
     """
 
     STARTS: ClassVar[dict[str, float]] = {"a": 20.0, "b": 1.0}
-
-
-LogShift.__doc__ = f"{LogShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10), 2)[2]}"
-SqrtShift.__doc__ = f"{SqrtShift.__doc__}\n{(_Shifts.__doc__ or '').split(chr(10), 2)[2]}"
 
 
 def _shifted(

@@ -13,12 +13,14 @@ from torch.nn import functional
 from distfit_nn.copula.tensors.memory import as_blocks, laid
 from distfit_nn.nn import column_work, layout
 from distfit_nn.nn.base import ColumnNorm, Statistics, moved, with_line
+from distfit_nn.nn.docstrings import completed_by
 
 # As in the kernel, which only those load that use it.
 SHARE = 20  # one value of so many is left out at either end
 CUT = 3.0
 
 
+@completed_by(ColumnNorm, summary=False)
 class TrimmedNorm1d(ColumnNorm):
     """y = weight * clip((x - mean_90) / sqrt(var_90 + eps), -3, 3) + bias for each feature.
 
@@ -31,21 +33,51 @@ class TrimmedNorm1d(ColumnNorm):
     The gradient is that of the formula with the values that remain fixed; where y is cut, nothing
     flows through it but through the mean and the variance of the others.
 
+    It is the cheap robust rival that the shaped layers are compared with; it is not in the thesis.
+
     Parameters
     ----------
-    num_features, eps, momentum, affine, track_running_stats, device, dtype, feature_dim, sync
-        As BatchNorm has them. ``running_mean`` and ``running_var`` are those of the central 90%,
-        var with n - 2k - 1 in its denominator.
+    num_features, eps, momentum, affine, track_running_stats, device, dtype
+        As in `torch.nn.BatchNorm1d`.
+    feature_dim : {1, -1}, default 1
+        The dimension of the features: 1, as BatchNorm has it, or the last, as in (B, T, C).
+    sync : bool, default False
+        In training, trim the batches of all ranks of torch.distributed together, gradients
+        included. Each rank gathers these batches and does the work of all.
+
+    Shape
+    -----
+    (N, C) or (N, C, L), and the same back; with `feature_dim=-1` any (..., C). A feature has n = N
+    L values.
+
+    Attributes
+    ----------
+    weight, bias : (C,), or None without `affine`
+        Parameters of the line, which start at 1 and 0.
+    running_mean, running_var : (C,), or None without `track_running_stats`
+        Buffers: BatchNorm's, but of the central 90%, var with n - 2k - 1 in its denominator.
+    num_batches_tracked : (), or None without `track_running_stats`
+        Number of batches that were counted.
 
     Notes
     -----
-    One row gives the bias, with zero gradient, and leaves the running statistics alone. Infinite
-    values are cut to +-3 deviations while they are among those left out; if not, or with a NaN
-    anywhere in it, a feature is NaN, and leaves its running statistics as they were.
+    One row gives the bias, with zero gradient by x, and leaves the running statistics alone.
+    Infinite values are cut to +-3 deviations while they are among those left out; if not, or with a
+    NaN anywhere in it, a feature is NaN, and leaves its running statistics as they were.
+    `torch.optim.swa_utils.update_bn` passes this layer by: use `recalibrate`.
 
     Float32 on the CPU goes through a compiled kernel, whose gradients can be taken once, not twice.
+    The first calls compile it, for some seconds, once per machine.
 
-    It is the cheap robust rival that the shaped layers are compared with; it is not in the thesis.
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import TrimmedNorm1d
+    >>> x = torch.arange(40.0)[:, None]
+    >>> x[39] = 1e6  # an outlier
+    >>> TrimmedNorm1d(1)(x)[-2:].detach().round(decimals=2)
+    tensor([[1.7800],
+            [3.0000]])
     """
 
     running_mean: Tensor | None
@@ -121,8 +153,24 @@ class TrimmedNorm1d(ColumnNorm):
             self.running_var.copy_(variance)
 
 
+@completed_by(TrimmedNorm1d)
 class TrimmedNorm2d(TrimmedNorm1d):
-    __doc__ = TrimmedNorm1d.__doc__
+    """y = weight * clip((x - mean_90) / sqrt(var_90 + eps), -3, 3) + bias for each channel.
+
+    Shape
+    -----
+    (N, C, H, W), and the same back; with `feature_dim=-1` any (..., C). A channel has n = N H W
+    values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import TrimmedNorm2d
+    >>> layer = TrimmedNorm2d(3)
+    >>> bool(layer(torch.randn(8, 3, 5, 5)).abs().max() <= 3)
+    True
+    """
+
     DIMS: ClassVar[tuple[int, ...]] = (4,)
 
 
