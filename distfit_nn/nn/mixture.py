@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.nn import lookup, lookup_grid, mixture_quantile
+from distfit_nn.nn.constants import WithConstants, is_traced
 from distfit_nn.nn.mixture_quantile import Parts
 
 SUM_OF_WEIGHTS = 1e-6
 SHORT = 64  # runs of one feature that are shorter are gathered before the kernel takes them
 
 
-class GaussianMixture(nn.Module):
+class GaussianMixture(WithConstants):
     """The mixture sum_k w_k N(m_k, s_k^2), as a distribution and as a layer's target.
 
     Parameters
@@ -76,8 +77,7 @@ class GaussianMixture(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.learnable = _checks.flag(learnable, "learnable")
+        learnable = _checks.flag(learnable, "learnable")
         w, m, s = _checked(weights, means, scales)
         if num_features is not None:
             count = _checks.positive_int(num_features, "num_features")
@@ -86,12 +86,12 @@ class GaussianMixture(nn.Module):
                     f"num_features must be the number of mixtures, {len(w)}, got {num_features}"
                 )
             w, m, s = (np.broadcast_to(part, (count, part.shape[-1])) for part in (w, m, s))
-        for name, value in (("logits", np.log(w)), ("means", m), ("log_scales", np.log(s))):
+        numbers = {"logits": np.log(w), "means": np.array(m), "log_scales": np.log(s)}
+        super().__init__({} if learnable else numbers, device, dtype)
+        self.learnable = learnable
+        for name, value in numbers.items() if learnable else ():
             tensor = torch.tensor(value, device=device, dtype=dtype or torch.get_default_dtype())
-            if learnable:
-                self.register_parameter(name, nn.Parameter(tensor))
-            else:
-                self.register_buffer(name, tensor, persistent=False)
+            self.register_parameter(name, nn.Parameter(tensor))
         self._held: tuple[Any, Tensor] | None = None  # what a table was made from, and the table
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,9 +154,10 @@ class GaussianMixture(nn.Module):
 
     def _called(self, function: Any, t: Any) -> Any:
         if not isinstance(t, Tensor):
-            values = torch.as_tensor(_checks.to_numpy(t, "t").astype(np.float64))
+            values = torch.from_numpy(_checks.to_numpy(t, "t").astype(np.float64))
             with torch.no_grad():
                 return self._called(function, values.to(self.means.device)).cpu().numpy()
+        self.follow(t)
         dtype = torch.promote_types(t.dtype, torch.promote_types(self.means.dtype, torch.float32))
         columns = 1 if self.num_features is None else self.num_features
         if columns > 1:
@@ -169,6 +170,7 @@ class GaussianMixture(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return F^-1(Phi(z)) of blocks z (N, C, L); NaN stays NaN."""
+        self.follow(z)
         working = z.to(torch.promote_types(z.dtype, torch.float32))
         features = len(self._given()[0])
         run = z.shape[2] if features > 1 else z.shape[1] * z.shape[2]
@@ -204,7 +206,7 @@ class GaussianMixture(nn.Module):
         """
         given = list(self.parameters())
         learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
-        if learning or mixture_quantile.is_traced() or any(p.is_inference() for p in given):
+        if learning or is_traced() or any(p.is_inference() for p in given):
             return None
         made_from = [
             (part, 0 if part.is_inference() else part._version) for part in (packed, *given)

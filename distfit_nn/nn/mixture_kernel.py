@@ -2,8 +2,8 @@
 
 See `mixture` for the equations. Rows z (F, n), float32 or float64, have a mixture each, or are
 parts of one that serves all; the work is float64. With u = (y - m) / s, a component's density is
-w exp(-u^2 / 2) / (s sqrt(2 pi)) and its smaller tail w exp(-u^2 / 2) M(|u|), M being Mills' ratio
-over sqrt(2 pi): one exponential serves both.
+w exp(-u^2 / 2) / (s sqrt(2 pi)) and its smaller tail w exp(-u^2 / 2) M(|u|), see `normal_tail`: one
+exponential serves both.
 
 `table` (F, 3, P) holds places y, their scores and the slopes dy / dscore, P a power of 2, in which
 the search for the cell of z takes no branches.
@@ -12,69 +12,25 @@ the search for the cell of z takes no branches.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-from distfit_nn._floats import BIAS, LOG2_E, MANTISSA, bits64, exponential, of_bits64
+from distfit_nn._floats import BIAS, LOG2_E, MANTISSA, bits64, of_bits64
 from distfit_nn.nn.mixture_quantile import EDGE, LEAST_DENSITY, ROOT_2
+from distfit_nn.nn.normal_tail import OPTIONS, normal_parts
 from distfit_nn.nn.shift_math import wide
 
 NODES = 25  # of each component
 MOST_STEPS = 24
 BLOCK = 256  # values worked on at a time
-FARTHEST = 37.0  # of |u|: beyond, exp(-u^2 / 2) is as good as 0
 PER_ROOT = 1 / math.sqrt(2 * math.pi)
 TINY, HUGE = 1e-300, 1e300
 
 Y, SCORE, SLOPE = range(3)
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 compiled = njit(**OPTIONS, fastmath={"contract"})
-inlined = njit(**OPTIONS, forceinline=True, fastmath={"contract"})
 summing = njit(**OPTIONS, fastmath={"contract", "reassoc", "nsz"})
-
-# M(a) = Phi(-a) exp(a^2 / 2) for a >= 0: the best quotient of polynomials of degrees 9 and 10,
-# found by reweighted least squares; its error is 4e-16 of it. All coefficients are positive.
-P0, P1, P2 = 0.49999999999999983, 0.8017144246872567, 0.6336146941410036
-P3, P4, P5 = 0.3180350243871488, 0.11078339319776494, 0.027685719825799197
-P6, P7, P8 = 0.0049678834435852946, 0.000620046705480254, 4.930729262697799e-05
-P9 = 1.938634421007727e-06
-Q0, Q1, Q2 = 1.0, 2.40131341017731, 2.6832002839134153
-Q3, Q4, Q5 = 1.8422589440057757, 0.8635335782174748, 0.28989823137024034
-Q6, Q7, Q8 = 0.07094231587923305, 0.01257623215824302, 0.001559086039404957
-Q9, Q10 = 0.00012359505384428054, 4.859435853870872e-06
-
-
-@inlined
-def _mills(a):  # type: ignore[no-untyped-def]
-    """Return Phi(-a) exp(a^2 / 2), a >= 0."""
-    p = ((P9 * a + P8) * a + P7) * a + P6
-    p = p * a + P5
-    p = p * a + P4
-    p = p * a + P3
-    p = p * a + P2
-    p = p * a + P1
-    p = p * a + P0
-    q = ((Q10 * a + Q9) * a + Q8) * a + Q7
-    q = q * a + Q6
-    q = q * a + Q5
-    q = q * a + Q4
-    q = q * a + Q3
-    q = q * a + Q2
-    q = q * a + Q1
-    q = q * a + Q0
-    return p / q
-
-
-@inlined
-def _parts(u):  # type: ignore[no-untyped-def]
-    """Return exp(-u^2 / 2), and its product with M(|u|), the smaller tail."""
-    a = min(abs(u), FARTHEST)
-    e = exponential(-0.5 * a * a)
-    return e, e * _mills(a)
-
 
 # The table
 
@@ -119,7 +75,7 @@ def _add_masses(weight, mean, scale, y, below, above, density):  # type: ignore[
     high = weight * inverse * PER_ROOT
     for i in range(len(y)):
         u = (y[i] - mean) * inverse
-        e, tail = _parts(u)
+        e, tail = normal_parts(u)
         below[i] += weight * (tail if u < 0 else 1 - tail)
         above[i] += weight * (1 - tail if u < 0 else tail)
         density[i] += high * e
@@ -139,10 +95,10 @@ def _score(below, above, density, score, slope):  # type: ignore[no-untyped-def]
     for _ in range(2):
         for i in range(len(below)):
             mass = max(min(below[i], above[i]), TINY)
-            e, tail = _parts(score[i])
+            e, tail = normal_parts(score[i])
             score[i] += 2 * (tail - mass) / (tail + mass) * tail / (e * PER_ROOT)
     for i in range(len(below)):
-        e, _ = _parts(score[i])
+        e, _ = normal_parts(score[i])
         slope[i] = min(e * PER_ROOT / max(density[i], TINY), HUGE)
         score[i] = -score[i] if below[i] < above[i] else score[i]
     for i in range(1, len(score)):
@@ -225,7 +181,7 @@ def _cut(z, inner):  # type: ignore[no-untyped-def]
 def _tails(z, tail):  # type: ignore[no-untyped-def]
     wide()
     for i in range(len(z)):
-        _, tail[i] = _parts(z[i])
+        _, tail[i] = normal_parts(z[i])
 
 
 @compiled
@@ -240,7 +196,7 @@ def _sum(weights, means, scales, room):  # type: ignore[no-untyped-def]
         height = weight * inverse * PER_ROOT
         for i in range(len(at)):
             u = (at[i] - mean) * inverse
-            e, tail = _parts(u)
+            e, tail = normal_parts(u)
             mass[i] += weight * (tail if (u > 0) == (inner[i] > 0) else 1 - tail)
             density[i] += height * e
             bend[i] += height * e * u * inverse
@@ -361,7 +317,7 @@ def _share(weight, mean, scale, room, tails, peaks):  # type: ignore[no-untyped-
     height = weight * inverse * PER_ROOT
     for i in range(len(at)):
         u = (at[i] - mean) * inverse
-        e, tail = _parts(u)
+        e, tail = normal_parts(u)
         tails[i] = tail if (u > 0) == (inner[i] > 0) else 1 - tail
         peaks[i] = height * e
         mass[i] += weight * tails[i]
@@ -376,7 +332,7 @@ def _pull(z, g, widest, room, dz):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(z)):
         v, h = np.float64(z[i]), np.float64(g[i])
-        e, _ = _parts(inner[i])
+        e, _ = normal_parts(inner[i])
         normal = e * PER_ROOT
         pull[i] = h / max(density[i], LEAST_DENSITY * normal)
         beyond = v - inner[i]

@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
 from distfit_nn.nn import column_work
+from distfit_nn.nn.constants import is_traced
 from distfit_nn.nn.once import once
 
 ROOT_2 = math.sqrt(2)
@@ -33,16 +34,6 @@ def compiled(z: Tensor, means: Tensor) -> bool:
     """Tell whether the kernel takes z."""
     plain = z.device.type == "cpu" == means.device.type and type(z) is Tensor
     return plain and not is_traced()
-
-
-def is_traced() -> bool:
-    """Tell whether torch traces or transforms what is called."""
-    return bool(
-        torch.compiler.is_compiling()
-        or torch.compiler.is_exporting()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state()
-    )
 
 
 def solved(z: Tensor, given: tuple[Tensor, ...]) -> Tensor:

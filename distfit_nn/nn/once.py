@@ -10,9 +10,15 @@ from torch.autograd import Function
 
 
 class _Last(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(_ctx: Any, gradient: Tensor, _of: Tensor) -> Tensor:
+    def forward(gradient: Tensor, _of: Tensor) -> Tensor:
         return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+        """Keep nothing."""
 
     @staticmethod
     def backward(_ctx: Any, *_gradients: Tensor) -> NoReturn:
@@ -27,10 +33,16 @@ def last(gradient: Tensor, of: Tensor) -> Tensor:
 
 
 class _Once(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:
-        ctx.save_for_backward(y)
+    def forward(y: Tensor) -> Tensor:
         return y.view_as(y)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+        """Keep y."""
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 
 from distfit_nn._threads import share, threads
 from distfit_nn.errors import InputError
+from distfit_nn.nn.constants import WithConstants, is_traced
 from distfit_nn.nn.once import last
 
 Array = NDArray[np.float64]
@@ -170,11 +171,20 @@ def _cubics(curve: _Continued, cells: NDArray[np.int64], parts: int) -> tuple[Ar
     return table, error
 
 
-class TableTarget(nn.Module):
+class TableTarget(WithConstants):
     """F^-1(Phi(z)) of a fixed distribution by its table, for blocks z (N, C, L).
 
-    The table is a buffer that is not saved. It is made anew from float64 whenever the module is
+    The table is no buffer and not saved. It is written anew from float64 whenever the module is
     moved or changes its dtype, and never has a narrower one than float32.
+
+    Parameters
+    ----------
+    cubics : Cubics
+        Of `tabulate`.
+    name : str
+        What the distribution is called in print.
+    device, dtype
+        Of the table.
 
     Attributes
     ----------
@@ -184,38 +194,31 @@ class TableTarget(nn.Module):
         The largest relative error of the table, see the module.
     """
 
+    LEAST = torch.float32
     learnable = False
     table: Tensor
+    places: Tensor
 
     def __init__(
         self,
-        source: Source,
+        cubics: Cubics,
+        name: str,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self._exact = tabulate(source)
-        self.columns, self.error = len(self._exact.places), self._exact.error
-        self.register_buffer("table", torch.empty(0, device=device, dtype=dtype), persistent=False)
-        self.register_buffer("places", torch.empty(0, device=device), persistent=False)
-        self._fill()
-
-    def _fill(self) -> None:
-        """Write the table on the device of the buffer, in its dtype or float32."""
-        device, dtype = self.table.device, torch.promote_types(self.table.dtype, torch.float32)
-        self.table = torch.from_numpy(self._exact.coefficients).to(device=device, dtype=dtype)
-        self.places = torch.from_numpy(self._exact.places).to(device=device).reshape(-1, 2)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TableTarget:
-        super()._apply(fn, recurse)
-        self._fill()
-        return self
+        arrays: dict[str, np.ndarray] = {
+            "table": cubics.coefficients,
+            "places": cubics.places.reshape(-1, 2),
+        }
+        super().__init__(arrays, device, dtype)
+        self.name, self.columns, self.error = name, len(cubics.places), cubics.error
 
     def forward(self, z: Tensor) -> Tensor:
         """Return y of the shape and dtype of z; NaN stays NaN. Differentiable in z, once."""
+        self.follow(z)
         dtype = torch.promote_types(z.dtype, self.table.dtype)
-        table, working = self.table.to(dtype), z.to(dtype)
-        if z.device.type == "cpu" and not torch.compiler.is_compiling():
+        table, working = self.table.to(z.device, dtype), z.to(dtype)
+        if z.device.type == "cpu" and type(z) is Tensor and not is_traced():
             y: Tensor = _LookedUp.apply(working, self.places, table, self.columns)
         else:
             y = self._by_operators(working, table)
@@ -227,7 +230,7 @@ class TableTarget(nn.Module):
         place = (cell + (HALF + 1)).long().clamp(0, CELLS - 1)  # of NaN it may be any
         if self.columns > 1:
             place = place + CELLS * torch.arange(self.columns, device=z.device)[:, None]
-        row, parts = self.places[place].unbind(-1)
+        row, parts = self.places.to(z.device)[place].unbind(-1)
         t = (u - cell) * parts
         part = torch.minimum(t.detach().floor().clamp(min=0), (parts - 1).to(t.dtype))
         t = t - part
@@ -236,8 +239,8 @@ class TableTarget(nn.Module):
         return c0 + t * (c1 + t * (c2 + t * c3))
 
     def extra_repr(self) -> str:
-        """Return how many columns it is for."""
-        return f"columns={'all' if self.columns == 1 else self.columns}"
+        """Return what it is of, and of how many columns if not of all."""
+        return self.name if self.columns == 1 else f"{self.name}, columns={self.columns}"
 
 
 class _LookedUp(Function):

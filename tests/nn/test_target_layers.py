@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import distfit_nn as dn
 from distfit_nn.errors import InputError
@@ -196,6 +197,36 @@ def test_state_of_a_layer_with_a_target(layer: str, kind: str) -> None:
     plain = set(LAYERS[layer](target="normal").state_dict())
     own = {f"target.{name}" for name, _ in norm.target.named_parameters()}
     assert set(norm.state_dict()) == plain | own
+
+
+@pytest.mark.parametrize("target", ["bimodal", stats.laplace()], ids=["bimodal", "Laplace"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_an_average_of_models_has_the_same_target(layer: str, target: Any) -> None:
+    norm = made(layer, target)
+    average = AveragedModel(norm, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for _ in range(3):
+        average.update_parameters(norm)
+    x = batch(layer)[:50]
+    with torch.no_grad():
+        for phase in (True, False):
+            ours, true = (part.train(phase)(x) for part in (average, norm))
+            torch.testing.assert_close(ours, true, rtol=1e-5, atol=1e-5)
+    assert not list(norm.target.buffers())
+
+
+@pytest.mark.parametrize("target", ["bimodal", stats.laplace()], ids=["bimodal", "Laplace"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_made_on_the_meta_device_takes_a_state(layer: str, target: Any) -> None:
+    norm = made(layer, target)
+    with torch.device("meta"):
+        first = LAYERS[layer](target=target)
+    x = batch(layer)[:50]
+    for other in (first, LAYERS[layer](target=target, device="meta")):
+        other.load_state_dict(norm.state_dict(), strict=True, assign=True)
+        with torch.no_grad():
+            for phase in (False, True):
+                ours = other.train(phase)(x)
+                torch.testing.assert_close(ours, copy.deepcopy(norm).train(phase)(x))
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
 import distfit_nn as dn
@@ -371,11 +371,11 @@ def test_what_is_not_finite(name: str) -> None:
 
 
 def test_what_jumps_becomes_a_narrow_ramp() -> None:
-    law = stats.poisson(3)
+    law = stats.rv_histogram((np.array([2.0, 0.0, 5.0, 0.0, 3.0]), np.arange(6.0)), density=False)
     target = as_target(law, 1, dtype=torch.float64)
     z = np.random.default_rng(0).normal(size=3000)
     y = target(torch.as_tensor(z)[:, None, None]).flatten().numpy()
-    steps = stats.norm.ppf(law.cdf(np.arange(40)))
+    steps = stats.norm.ppf([0.2, 0.7])
     away = np.abs(z[:, None] - steps).min(axis=1) > 4 / (PER_UNIT * MOST_PARTS)
     np.testing.assert_allclose(y[away], law.ppf(ndtr(z[away])), atol=1e-6)
 
@@ -420,6 +420,51 @@ def test_narrow_dtypes_leave_the_table_exact(name: str) -> None:
     torch.testing.assert_close(target.to("meta").to_empty(device="cpu").float()(z), before)
 
 
+def test_a_table_is_no_buffer_and_follows_its_input() -> None:
+    target = as_target("bimodal", COLUMNS)
+    z = blocks([-2.0, 0.1, 1.5], torch.float32)
+    before = target(z)
+    assert not list(target.buffers())
+    with torch.device("meta"):
+        made = as_target("bimodal", COLUMNS)
+        fixed = GaussianMixture(*BIMODAL)
+        of_fixed = as_target(fixed, COLUMNS)
+        of_torch = as_target(torch.distributions.Normal(torch.zeros(1, device="cpu"), 1.0), COLUMNS)
+        assert made(torch.empty(4, COLUMNS, 1)).is_meta
+    for one in (made, of_fixed, target.to("meta")):
+        torch.testing.assert_close(one(z), before, rtol=0, atol=0)
+    torch.testing.assert_close(of_torch(z), z, rtol=1e-6, atol=1e-6)
+    true = mixture_oracle(*BIMODAL)(ndtri([0.1, 0.6]))
+    np.testing.assert_allclose(fixed.ppf([0.1, 0.6]), true, rtol=1e-5)
+    with pytest.raises(InputError, match="on the meta device"), torch.device("meta"):
+        as_target(torch.distributions.Normal(0.0, 1.0, validate_args=False), COLUMNS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_fixed_mixture_follows_moves_without_rounding(dtype: torch.dtype) -> None:
+    mixture = GaussianMixture([0.3, 0.7], [-1.1, 2.3], [0.5, 1.5], dtype=torch.float64)
+    assert not list(mixture.buffers())
+    assert mixture.state_dict() == {}
+    moved = copy.deepcopy(mixture).to(dtype).to("meta").to_empty(device="cpu")
+    assert moved.means.dtype == dtype
+    torch.testing.assert_close(moved.double().means, mixture.means, rtol=0, atol=0)
+
+
+PRINTED: dict[str, tuple[Any, str]] = {
+    "bimodal": ("bimodal", "TableTarget(bimodal)"),
+    "of SciPy": (stats.norm(), "TableTarget(scipy norm)"),
+    "one each": (stats.gamma(np.arange(1.0, 4.0)), "TableTarget(scipy gamma, columns=3)"),
+    "of torch": (torch.distributions.Laplace(0.0, 1.0), "TableTarget(torch Laplace)"),
+    "fixed mixture": (GaussianMixture(*BIMODAL), "TableTarget(GaussianMixture)"),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_target_prints_what_it_is_of(name: str) -> None:
+    value, printed = PRINTED[name]
+    assert repr(as_target(value, COLUMNS)) == printed
+
+
 def test_features_of_torch_distributions() -> None:
     law = torch.distributions.Laplace(torch.arange(3.0), 1.0)
     y = as_target(law, COLUMNS, dtype=torch.float64)(blocks([-1.5, 0.5, 4.0]))[:, :, 0]
@@ -432,8 +477,23 @@ def test_compile_and_export() -> None:
     for name in ("bimodal", "learnable mixture"):
         target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float32)
         with torch.no_grad():
-            exported = torch.export.export(target, (z,)).module()
-            torch.testing.assert_close(exported(z), target(z), rtol=1e-5, atol=1e-5)
+            for strict in (False, True):
+                exported = torch.export.export(target, (z,), strict=strict).module()
+                torch.testing.assert_close(exported(z), target(z), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:torch.searchsorted")
+def test_transforms_of_functions() -> None:
+    z = torch.randn(5, COLUMNS, 1, dtype=torch.float64, generator=seeded())
+    for name in ("bimodal", "learnable mixture"):
+        target = as_target(LAWS[name][0], COLUMNS, dtype=torch.float64)
+        slope = torch.func.grad(lambda part, own=target: own(part).sum())(z)
+        exact = torch.autograd.grad(target(z.requires_grad_()).sum(), z)[0]
+        torch.testing.assert_close(slope, exact)
+        z = z.detach()
+        with torch.no_grad():
+            rows = torch.func.vmap(target)(z[:, None])[:, 0]
+            torch.testing.assert_close(rows, target(z))
 
 
 @pytest.mark.slow
@@ -457,6 +517,21 @@ NOT_TARGETS: dict[str, tuple[Any, str]] = {
     "columns of a mixture": (GaussianMixture(*BIMODAL, True, num_features=2), "got 2"),
     "no cdf of torch": (torch.distributions.VonMises(0.0, 1.0), "must have cdf"),
     "no median": (stats.norm(np.nan, 1), "finite median"),
+    "discrete": (stats.poisson(3), "a density, got the discrete scipy poisson"),
+    "a coin": (stats.bernoulli(0.5), "a density, got the discrete scipy bernoulli"),
+    "discrete of torch": (torch.distributions.Poisson(3.0), "the discrete torch Poisson"),
+    "a coin of torch": (torch.distributions.Bernoulli(0.5), "the discrete torch Bernoulli"),
+    "points of one column": (
+        SimpleNamespace(
+            cdf=lambda t: np.stack([ndtr(t[:, 0]), stats.poisson(3).cdf(t[:, 1]), t[:, 2]], axis=1),
+            ppf=lambda q: (
+                np.stack([ndtri(q), stats.poisson(3).ppf(q), q], axis=-1)
+                if np.ndim(q) < 2
+                else np.stack([ndtri(q[:, 0]), stats.poisson(3).ppf(q[:, 1]), q[:, 2]], axis=1)
+            ),
+        ),
+        r"with cdf\(ppf\(q\)\) = q, got .* in column 1",
+    ),
     "no density": (dn.maxent.fit(np.zeros((50, 1)), order=4), "a density in every column"),
 }
 
