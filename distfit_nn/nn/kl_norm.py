@@ -94,10 +94,10 @@ class KLNorm1d(LearnedNorm):
     times: set kl_weight / 4. A GradScaler scales the gradient of the loss but not that of the
     divergence. Or use kl_weight = 0 and add ``penalty(x)`` to the loss in either case.
 
-    One row gives the bias with zero gradient by x, in the learned form until the first batch, and
-    the learned map from then on; it has no divergence. `recalibrate` finds nothing to do in the
-    learned form; of the closed form it replaces `torch.optim.swa_utils.update_bn`, which passes
-    this layer by.
+    One row gives the bias with zero gradient by x (up to rounding in the closed form); after the
+    first batch the learned form takes it by its map, without a divergence. `recalibrate` finds
+    nothing to do in the learned form; of the closed form it replaces
+    `torch.optim.swa_utils.update_bn`, which passes this layer by.
 
     Of the learned form, float32 on the CPU goes through a compiled kernel, whose gradients can be
     taken once, not twice. The first calls compile it, for some seconds, once per machine.
