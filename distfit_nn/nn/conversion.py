@@ -87,6 +87,8 @@ class Conversion:
 
     def __str__(self) -> str:
         head = f"{len(self.converted)} converted, {len(self.left)} left"
+        if not self.converted:
+            head += ": the model is as it was"
         return "\n".join([head, *(f"  {row}" for row in self.rows)])
 
     __repr__ = __str__

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import re
 import sys
+import warnings
 import weakref
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -21,6 +23,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.nn import fused
 from distfit_nn.nn.base import ColumnNorm
 from distfit_nn.nn.conversion import Conversion, Row
+from distfit_nn.nn.learned_norm import LearnedNorm
 from distfit_nn.nn.trimmed_norm import TrimmedNorm1d
 
 _PARAMETERS = ("weight", "bias")
@@ -42,6 +45,8 @@ _HOOKS = (
 )
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OF = "running mean and variance were those of"
+_OF_TABLE = "running mean and variance are about those of its table, clipped to its outermost knots"
+_NONE = "no running statistics to go on from: recalibrate"
 _FORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INPUTS = {1: (2, 3), 2: (4,), 3: (5,)}  # how many dimensions those take
 _ANY_DIMS = (2, 3, 4, 5)  # those of a SyncBatchNorm
@@ -87,13 +92,19 @@ def convert_norms(
         `layer` is no such class, an option is not one of its arguments or breaks its rule, or a
         name matches no norm. The model is then as it was.
 
+    Warns
+    -----
+    UserWarning
+        There are norms, but none could be converted.
+
     Notes
     -----
     A layer keeps the very parameters weight and bias of its norm, hooks and their handles, names,
     order, eps, momentum, device, dtype, train or eval mode, and the count of batches. Running mean
     and variance go on where both have them; a layer that keeps other statistics starts from those
-    of a normal law of that mean and variance, which the row says. A norm under several names stays
-    one. If both parameters of a norm are frozen, so are those that its layer adds.
+    of a normal law of that mean and variance, which the row says. From the table of a `CopulaNorm`
+    BatchNorm gets its approximate mean and variance. A norm under several names stays one. If both
+    parameters of a norm are frozen, so are those that its layer adds.
 
     Left as they are and reported: BatchNorm3d, lazy and parametrized norms, LayerNorm over several
     dimensions, and norms of a class that computes something else (a forward, parameters, buffers or
@@ -109,9 +120,13 @@ def convert_norms(
         if isinstance(target, str):
             rows.append(Row(paths, type(norm).__name__, note=target))
             continue
-        new[norm] = target(**_arguments(norm, target, copy.deepcopy(options)))
+        place = _place(norm, model)
+        new[norm] = target(**_arguments(norm, target, place | copy.deepcopy(options)))
         kept, note = _carry_over(norm, new[norm])
         rows.append(_row(paths, norm, new[norm], kept, note))
+    if rows and not new:
+        reasons = "; ".join(dict.fromkeys(row.note for row in rows))
+        warnings.warn(f"no norm was converted, {len(rows)} left: {reasons}", stacklevel=2)
     _put_in(model, new)
     return Conversion(new.get(model, model), tuple(rows))
 
@@ -245,23 +260,41 @@ def sibling(layer: type[nn.Module], dims: int) -> type[nn.Module] | None:
     return getattr(sys.modules[layer.__module__], f"{parts[1]}{dims}d", None)
 
 
+def _place(norm: nn.Module, model: nn.Module) -> dict[str, Any]:
+    """Return device and dtype of a norm; if it has no tensor, those of the model."""
+    for tensor in (*norm.parameters(), *norm.buffers(), *model.parameters()):
+        if tensor.is_floating_point():
+            return {"device": tensor.device, "dtype": tensor.dtype}
+    return {}
+
+
 def _arguments(norm: Any, target: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments for the layer that takes a norm's place."""
     affine = norm.weight is not None or norm.bias is not None
-    tensors = (norm.weight, norm.bias, getattr(norm, "running_mean", None))
-    like = next((tensor for tensor in tensors if tensor is not None), None)
-    place = {} if like is None else {"device": like.device, "dtype": like.dtype}
     if issubclass(target, nn.LayerNorm):
         own = {"normalized_shape": norm.num_features, "elementwise_affine": affine}
-        return {**own, "eps": norm.eps, **place, **options}
+        return {**own, "eps": norm.eps, **options}
     if isinstance(norm, nn.LayerNorm):
         own = {"num_features": norm.normalized_shape[0], "feature_dim": -1}
-        return {**own, "eps": norm.eps, "affine": affine, **place, **options}
+        return {**own, "eps": norm.eps, "affine": affine, **options}
     tracks = norm.num_batches_tracked is not None or _statistics(norm) is not None
+    tracks = getattr(norm, "asked_to_track", tracks)  # of a layer that learns them
     own = {"num_features": norm.num_features, "momentum": norm.momentum, "eps": norm.eps}
     if isinstance(norm, nn.SyncBatchNorm):
         own["sync"] = True
-    return {**own, "affine": affine, "track_running_stats": tracks, **place, **options}
+    return {**own, "affine": affine, "track_running_stats": tracks, **options}
+
+
+def _notes_of_eps(norm: Any, new: Any) -> list[str]:
+    """Say where the eps of a norm is more than a layer has by default."""
+    own = inspect.signature(type(new)).parameters.get("eps")
+    if not isinstance(new, ColumnNorm) or own is None or not own.default < new.eps == norm.eps:
+        return []
+    least = f"{math.sqrt(new.eps):.0e}".replace("e-0", "e-")
+    return [
+        f"eps is that of the norm, {new.eps:g}, by default {own.default:g}: features of scale "
+        f"below {least} are flattened as BatchNorm does (eps= overrides)"
+    ]
 
 
 def _carry_over(norm: nn.Module, new: nn.Module) -> tuple[tuple[str, ...], str]:
@@ -292,7 +325,8 @@ def _carry_statistics(norm: nn.Module, new: Any) -> tuple[list[str], str]:
         new.num_batches_tracked.copy_(count)
         kept.append("num_batches_tracked")
     if before is None:
-        return kept, "no running statistics to go on from: recalibrate"
+        first = isinstance(new, LearnedNorm)
+        return kept, "starts from the first batch in training" if first else _NONE
     if hasattr(new, "_start_from"):
         if not _untouched(count, *before):
             new._start_from(*before)
@@ -303,13 +337,15 @@ def _carry_statistics(norm: nn.Module, new: Any) -> tuple[list[str], str]:
         return kept, "running mean and variance have no counterpart"
     for name, value in zip(_STATISTICS, before, strict=True):
         new._buffers[name] = value.detach().clone()
-    return [*_STATISTICS, *kept], ""
+    return [*_STATISTICS, *kept], "" if getattr(norm, "knots", None) is None else _OF_TABLE
 
 
 def _statistics(norm: Any) -> tuple[Tensor, Tensor] | None:
     """Return the mean and variance by which a norm goes in eval mode, if it knows them."""
     if isinstance(getattr(norm, "sigma", None), Tensor):
         return norm.mu, (norm.sigma.square() - norm.eps).clamp(min=0)
+    if getattr(norm, "knots", None) is not None:
+        return tuple(norm._mean_and_var())
     mean, var = (getattr(norm, name, None) for name in _STATISTICS)
     return (mean, var) if isinstance(mean, Tensor) and isinstance(var, Tensor) else None
 
@@ -335,6 +371,7 @@ def _row(
     if isinstance(norm, nn.LayerNorm) != isinstance(new, nn.LayerNorm):
         over = "each row" if isinstance(new, nn.LayerNorm) else "each feature"
         notes = [f"statistics are of {over} now"]
+    notes += _notes_of_eps(norm, new)
     return Row(paths, type(norm).__name__, type(new).__name__, kept, added, "; ".join(notes))
 
 

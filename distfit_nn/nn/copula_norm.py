@@ -199,9 +199,17 @@ class _CopulaNorm(ColumnNorm):
                 return
             level = score_table.levels(torch.float64, mean.device)
             _present(self.knots).copy_(mean + std * level)
-            share = torch.special.ndtr(-level.abs())
-            start = torch.where(level > 0, -share, share)
+            start = score_table.normal_entries(mean.device)
             _present(self.table).copy_(start.expand(-1, self.num_features))
+
+    def _mean_and_var(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance (C,) of features that the running table tells of, about."""
+        knots, table = _present(self.knots), _present(self.table)
+        strength = self._strength(torch.float64).detach()
+        found = score_table.mean_and_var(knots, table, strength, self.eps)
+        largest = torch.finfo(knots.dtype).max
+        mean, var = (part.clamp(-largest, largest).to(knots.dtype) for part in found)
+        return mean, var
 
     def _of_running(self, x: Tensor) -> Tensor:
         weight, bias = self.line(x.dtype)

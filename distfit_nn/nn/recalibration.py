@@ -29,7 +29,9 @@ def recalibrate(
     """Set the running statistics of every norm of a model to those of unlabelled data.
 
     For inputs that have moved since training, such as those of a new sensor, and after a change of
-    the weights (averaging, pruning, quantisation).
+    the weights (averaging, pruning, quantisation). Use it in place of
+    ``torch.optim.swa_utils.update_bn``, which knows only torch's own BatchNorm and leaves the
+    layers of this package as they are.
 
     Parameters
     ----------
@@ -54,8 +56,10 @@ def recalibrate(
     Raises
     ------
     InputError
-        The loader is empty or a single tensor, no norm of the model has running statistics, or a
-        batch is of another kind. After any error all statistics are as they were.
+        The loader is empty or a single tensor, no norm of the model has running statistics, a
+        batch is of another kind, or no batch told a norm anything: each was of one row, or held
+        values that are not finite in every feature. After any error all statistics are as they
+        were.
 
     Notes
     -----
@@ -63,7 +67,7 @@ def recalibrate(
     torch's BatchNorm change. Parameters, gradients and modes stay; dropout is off. The learned mu
     and sigma of a `KLNorm1d` are parameters, and the maps `LogShift` and `SqrtShift` have no
     statistics: nothing happens to them. A batch of one value a feature has no variance and is
-    passed through.
+    passed through. A norm that the model does not call keeps its statistics.
     """
     if isinstance(loader, Tensor):
         raise InputError("loader must give batches, got a tensor; [x] is a loader of one batch")
@@ -74,11 +78,12 @@ def recalibrate(
         raise InputError("model must have a norm with running statistics, got none")
     place = _place(model) if device is None else device
     rows = 0
-    with _statistics_only(model, norms), torch.no_grad():
+    with _statistics_only(model, norms) as before, _calls(norms) as called, torch.no_grad():
         for norm in norms:
             norm.momentum = momentum
             if momentum is None:
                 norm.reset_running_stats()
+        start = [_copied(norm) for norm in norms]
         for batch in loader:
             x = _input(batch, forward is not None)
             rows += len(x)
@@ -88,6 +93,14 @@ def recalibrate(
                 forward(model, batch)
         if rows == 0:
             raise InputError("loader must give at least one row, got none")
+        idle = {
+            norm: old
+            for norm, first, old in zip(norms, start, before, strict=True)
+            if _is_idle(norm, first, fresh=momentum is None)
+        }
+        _check_moved(model, norms, called, idle)
+        for norm, old in idle.items():
+            _restore(norm, old)
     return rows
 
 
@@ -103,6 +116,8 @@ def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
     ----------
     model : torch.nn.Module
         Its norms: the layers of this package and torch's BatchNorm. Others take no notice.
+        One row by itself tells nothing: for it, a layer of this package gives a constant (the
+        bias; what its target has for 0 on the affine line), and BatchNorm raises.
 
     Yields
     ------
@@ -133,6 +148,58 @@ def _statistics(norm: nn.Module) -> dict[str, Tensor]:
     return {name: b for name, b in buffers if name not in norm._non_persistent_buffers_set}
 
 
+def _copied(norm: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in _statistics(norm).items()}
+
+
+def _restore(norm: nn.Module, statistics: dict[str, Tensor]) -> None:
+    for name, value in statistics.items():
+        norm.get_buffer(name).copy_(value)
+
+
+@contextmanager
+def _calls(norms: list[Any]) -> Iterator[set[nn.Module]]:
+    """Collect which of the norms are called."""
+    called: set[nn.Module] = set()
+    with ExitStack() as stack:
+        for norm in norms:
+            hook = norm.register_forward_pre_hook(lambda *_, norm=norm: called.add(norm))
+            stack.callback(hook.remove)
+        yield called
+
+
+def _is_idle(norm: nn.Module, start: dict[str, Tensor], fresh: bool) -> bool:
+    """Tell whether no batch has moved a norm's statistics from a start, `fresh` if just reset.
+
+    Where statistics only move on, they may be those of the data already.
+    """
+    now = _statistics(norm)
+    if torch.equal(now["num_batches_tracked"], start["num_batches_tracked"]):
+        return True
+    told = [
+        value.isfinite() & (value != start[name]) if fresh else value.isfinite()
+        for name, value in now.items()
+        if name != "num_batches_tracked"
+    ]
+    return not any(bool(part.any()) for part in told)
+
+
+def _check_moved(
+    model: nn.Module, norms: list[Any], called: set[nn.Module], idle: Iterable[nn.Module]
+) -> None:
+    """Raise `InputError` for a norm that was called in vain, and if none was called."""
+    still = set(idle)
+    vain = [name for name, norm in model.named_modules() if norm in still & called]
+    if vain:
+        listed = ", ".join(name or "(the model)" for name in vain[:4])
+        raise InputError(
+            "loader must give each norm a batch of two or more rows with finite values, got none "
+            f"that moved the statistics of {listed}{', ...' if len(vain) > 4 else ''}"
+        )
+    if len(still) == len(norms):
+        raise InputError("model must call a norm with running statistics, got no call of one")
+
+
 def _place(model: nn.Module) -> torch.device:
     tensors = (*model.parameters(), *model.buffers())
     return tensors[0].device
@@ -157,11 +224,14 @@ def _input(batch: Any, by_caller: bool) -> Tensor:
 
 
 @contextmanager
-def _statistics_only(model: nn.Module, norms: list[Any]) -> Iterator[None]:
-    """Put norms in training mode and all else in eval mode; undo it, and all on an error."""
+def _statistics_only(model: nn.Module, norms: list[Any]) -> Iterator[list[dict[str, Tensor]]]:
+    """Put norms in training mode and all else in eval mode; undo it, and all on an error.
+
+    Yields the statistics of the norms as they were.
+    """
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
-    before = [{name: b.clone() for name, b in _statistics(norm).items()} for norm in norms]
+    before = [_copied(norm) for norm in norms]
     handles = [
         norm.register_forward_pre_hook(_needs_variance)
         for norm in norms
@@ -172,11 +242,10 @@ def _statistics_only(model: nn.Module, norms: list[Any]) -> Iterator[None]:
             module.training = False
         for norm in norms:
             norm.training = True
-        yield
+        yield before
     except BaseException:
         for norm, buffers in zip(norms, before, strict=True):
-            for name, value in buffers.items():
-                norm._buffers[name].copy_(value)
+            _restore(norm, buffers)
         raise
     finally:
         for handle in handles:

@@ -14,6 +14,7 @@ All functions take columns side by side: (K, d), or (n, d) for batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from distfit_nn.nn import lookup
 KNOTS = 65
 SPAN = 4.0  # of scores
 BOUND = 5.0  # no score is beyond, whatever is left of a share by rounding
+DECILE = 1.2815515655446004  # the score of a share of 0.9
 OUTER = 0.5  # steps of scores at either end of a batch that tell how its tails go on
 FASTEST = 8.0  # a tail gets wider by this factor, at most, from one such step to the next
 SAME = 1e-5  # scores that are told apart by rounding only
@@ -39,6 +41,13 @@ Shape = Callable[[Tensor], Tensor]
 def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the scores (K, 1) at which knots are laid."""
     return torch.linspace(-SPAN, SPAN, KNOTS, dtype=dtype, device=device)[:, None]
+
+
+def normal_entries(device: torch.device) -> Tensor:
+    """Return what a table holds (K, 1), in float64, if its knots are at these scores exactly."""
+    level = levels(torch.float64, device)
+    share = torch.special.ndtr(-level.abs())
+    return torch.where(level > 0, -share, share)
 
 
 def upper(dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -157,6 +166,45 @@ def laid(knots: Tensor, table: Tensor, batch: Batch, rate: Tensor | float) -> Te
 def shares(knots: Tensor, table: Tensor, at: Tensor) -> Tensor:
     """Return the shares of a table at any points (M, d), in float64."""
     return torch.special.ndtr(cubic(knots.to(torch.float64), scores(table), at)[0])
+
+
+def mean_and_var(
+    knots: Tensor, table: Tensor, strength: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (d,) of the law whose soft shares a table holds, in float64.
+
+    A table is the distribution function of t = x + scale / g * L with L logistic, of variance
+    pi^2 / 3; values beyond the outermost knots count as these. With k = pi^2 / (3 g^2) and s the
+    robust scale of t, scale^2 is about (s^2 + eps) / (1 + k) where k is small, and
+    var x = var t - k scale^2: within some per cent for g from 2 on, up to thrice for 0.5.
+
+    A table of `normal_entries` is no average of soft shares: its mean and variance are exact.
+    """
+    wide = knots.to(torch.float64)
+    level = levels(torch.float64, knots.device).expand(wide.shape)
+    centre, length = wide[KNOTS // 2], (wide[-1] - wide[0]) / (2 * SPAN)
+    unit = torch.where(length > 0, length, 1.0)
+    wide = (wide - centre) / unit
+    mean, var = _moments(wide, table, level)
+    deciles = wide.new_tensor([[-DECILE], [DECILE]]).expand(2, wide.shape[1])
+    low, high = between(scores(table), wide, deciles)
+    k = math.pi**2 / 3 / strength.to(torch.float64).square()
+    var = (var - k / (1 + k) * (((high - low) / (2 * DECILE)) ** 2 + eps / unit**2)).clamp(min=0)
+    exact = (table == normal_entries(table.device).to(table.dtype)).all(dim=0)
+    mean, var = torch.where(exact, 0.0, mean), torch.where(exact, 1.0, var)
+    return centre + length * mean, length.square() * var
+
+
+def _moments(knots: Tensor, table: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (d,) of the law of a table, uniform within a quarter of a step."""
+    steps = torch.linspace(-SPAN, SPAN, 4 * KNOTS - 3, dtype=knots.dtype, device=knots.device)
+    at = between(level, knots, steps[:, None].expand(-1, knots.shape[1]))
+    share = shares(knots, table, at)
+    mass, first, last = share.diff(dim=0), at[:-1], at[1:]
+    mean = (mass * (first + last)).sum(0) / 2 + share[0] * at[0] + (1 - share[-1]) * at[-1]
+    a, b = first - mean, last - mean
+    ends = share[0] * (at[0] - mean) ** 2 + (1 - share[-1]) * (at[-1] - mean) ** 2
+    return mean, (mass * (a * a + a * b + b * b)).sum(0) / 3 + ends
 
 
 def slopes(x: Tensor, y: Tensor) -> Tensor:

@@ -145,6 +145,46 @@ def test_a_batch_of_one_row_is_passed_through(norm: Any) -> None:
             torch.testing.assert_close(model.state_dict()[name], value)
 
 
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm is not Plain1d])
+@pytest.mark.parametrize(
+    "useless", [torch.ones(1, 4), torch.full((8, 4), torch.nan)], ids=["one row", "NaN"]
+)
+def test_a_norm_that_no_batch_moved_is_an_error(norm: Any, useless: Tensor) -> None:
+    model = network(norm)
+    before = copy.deepcopy(model)
+    with pytest.raises(InputError, match=r"rows with finite values.* of 0, 3"):
+        dnn.recalibrate(model, [useless, useless])
+    assert same(model, before)
+    if norm is nn.BatchNorm1d or len(useless) == 1:
+        with pytest.raises(InputError, match="statistics of 0, 3"):
+            dnn.recalibrate(model, [useless], momentum=0.1)
+        assert same(model, before)
+    x = batches(1)[0]
+    assert torch.equal(model(x), before(x))
+    assert not model[0]._forward_pre_hooks
+    assert dnn.recalibrate(model, [useless[:1].nan_to_num(), *batches()]) == 321
+
+
+@norms
+def test_a_norm_that_is_not_called_keeps_its_statistics(norm: Any) -> None:
+    model = network(norm)
+    before = copy.deepcopy(model)
+    dnn.recalibrate(model, batches(), forward=lambda model, x: model[0](x))
+    assert not same(model[0], before[0])
+    assert same(model[3], before[3])
+    assert not model[3]._forward_pre_hooks
+    after = copy.deepcopy(model)
+    with pytest.raises(InputError, match="model must call a norm"):
+        dnn.recalibrate(model, batches(), forward=lambda model, x: model[1](x))
+    assert same(model, after)
+
+
+def test_statistics_that_are_those_of_the_data_already_may_move_on() -> None:
+    model = nn.BatchNorm1d(2)
+    dnn.recalibrate(model, [torch.ones(4, 2)])
+    assert dnn.recalibrate(model, [torch.ones(4, 2)], momentum=0.5) == 4
+
+
 @pytest.mark.parametrize(
     ("model", "loader", "options", "message"),
     [
