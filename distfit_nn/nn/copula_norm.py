@@ -1,17 +1,6 @@
 """Copula normalisation: each feature by the normal scores of its soft ranks in the batch.
 
-With x_1, ..., x_n a feature's values in a batch,
-
-    y_i = weight * T(z_i) + bias,   z_i = Phi^{-1}((1/n) sum_j sigmoid(g (x_i - x_j) / scale)),
-
-scale being the feature's robust scale (q90 - q10) / 2.563, its standard deviation where that is 0,
-and T the identity or the map to another target. The strength g = softplus(raw_strength) is
-learnable for each feature. The scale counts as a constant: no gradient goes through it.
-
-The test phase is a running table of F(t) = E sigmoid(g (t - X) / scale) (`score_table`), or, as the
-thesis had it, the regression of z on x.
-
-Source: S. Bai's senior thesis (2017), copula transform; the scale and the table are this library's.
+The test phase is a running table (`score_table`) or, as in the thesis, the regression of z on x.
 """
 
 from __future__ import annotations
@@ -25,14 +14,15 @@ from torch import Tensor, nn
 from distfit_nn import _checks
 from distfit_nn.nn import copula_running, layout, lookup, score_table
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
+from distfit_nn.nn.docstrings import completed_by
 from distfit_nn.nn.versions import Versions, unchanged, versions
 
 PHASES = ("table", "linear")
 LINE = ("mean", "var", "score", "cov")  # running moments of x and z that make a line
 
 
-class _CopulaNorm(ColumnNorm):
-    """What the copula norms have in common."""
+class CopulaNorm(ColumnNorm):
+    """What `CopulaNorm1d` and `CopulaNorm2d` have in common; see there."""
 
     knots: Tensor | None
     table: Tensor | None
@@ -269,10 +259,11 @@ class _CopulaNorm(ColumnNorm):
         self._made_from = now
 
     def extra_repr(self) -> str:
-        """Return the arguments."""
+        """Return the arguments, but the strength at the start: state is told by `strength`."""
         return (
-            f"{super().extra_repr()}, strength={self.start_strength:g}, "
-            f"learn_strength={self.learn_strength}, test_phase={self.test_phase!r}"
+            f"{super().extra_repr()}, learn_strength={self.learn_strength}, "
+            f"test_phase={self.test_phase!r}"
+            + (", scale_gradient=True" if self.scale_gradient else "")
         )
 
 
@@ -291,38 +282,41 @@ def _present(buffer: Tensor | None) -> Tensor:
     return buffer
 
 
-class CopulaNorm1d(_CopulaNorm):
+@completed_by(ColumnNorm, summary=False)
+class CopulaNorm1d(CopulaNorm):
     """Copula normalisation of inputs (N, C) or (N, C, L), in the place of BatchNorm1d.
 
     In training, and without running statistics in eval mode too, with x_1, ..., x_n the values of a
-    feature in the batch (n = N L),
+    feature in the batch,
 
         y_i = weight * T(z_i) + bias,   z_i = Phi^{-1}(s_i / n),
         s_i = sum_j sigmoid(g (x_i - x_j) / scale),   scale = sqrt(own^2 + eps),
 
-    where own is (q90 - q10) / 2.563, and the standard deviation where that is 0. Scores do not
-    change with location and scale of the feature, go up with x, and are bounded by
-    Phi^{-1}(1 - 1 / (2 n)): among more than ten values, a single outlier counts as the largest or
-    least value, no more.
+    where own is (q90 - q10) / 2.563, and the standard deviation where that is 0. T is the identity,
+    or the map to another target. Scores do not change with location and scale of the feature, go up
+    with x, and are bounded by Phi^{-1}(1 - 1 / (2 n)): among more than ten values, a single outlier
+    counts as the largest or least value, no more.
 
     Parameters
     ----------
-    num_features : int
-        Number of features or channels, C.
+    num_features, momentum, affine, track_running_stats, device, dtype
+        As in `torch.nn.BatchNorm1d`; early batches count for more than `momentum`, see Notes.
     eps : float, default 1e-10
-        Added to the square of the scale. It is smaller than BatchNorm's, as the scale only sets
-        which differences count: features of units of 1e-4 keep their shape, while those of 1e-6,
-        rounding noise as a rule, are not blown up.
-    momentum, affine, track_running_stats, device, dtype, feature_dim, sync
-        As in `base.ColumnNorm`.
+        Added to the square of the scale: features of units of 1e-4 keep their shape, while those of
+        1e-6, rounding noise as a rule, are not blown up.
+    feature_dim : {1, -1}, default 1
+        The dimension of the features: 1, as BatchNorm has it, or the last, as in (B, T, C).
+    sync : bool, default False
+        In training, rank the batches of all ranks of torch.distributed together, gradients
+        included. Each rank gathers these batches and does the work of all.
     strength : float, default 5.0
         The start of g, positive: at 5 a sigmoid goes from 0.08 to 0.92 within one scale. As it
         grows the soft ranks become ranks; at 50 a monotone change of a feature hardly matters.
     learn_strength : bool, default True
-        Whether g is learned, for each feature. The parameter is `raw_strength` (C,), with
-        g = softplus(raw_strength); `strength` reads g.
+        Whether g is learned, for each feature.
     target : str, distribution or GaussianMixture, default "normal"
-        What the scores are mapped to, see `targets.as_target`.
+        What y is distributed as before weight and bias: "normal", "uniform", "bimodal", an object
+        with `cdf` and `ppf`, a fitted density, or a `GaussianMixture`. See `nn.targets.as_target`.
     test_phase : {"table", "linear"}, default "table"
         What stands for the batch in eval mode: a running table of F(t) = E sigmoid(g (t - X) /
         scale), hence z = Phi^{-1}(F(x)), held beyond its ends at scores of about -4 and 4; or the
@@ -330,45 +324,76 @@ class CopulaNorm1d(_CopulaNorm):
     scale_gradient : bool, default False
         Whether gradients go through the scale. Otherwise it counts as a constant.
 
+    Shape
+    -----
+    (N, C) or (N, C, L), or with `feature_dim=-1` any (..., C), and the same back.
+
+    Attributes
+    ----------
+    weight, bias : (C,), or None without `affine`
+        Parameters of the line, which start at 1 and 0.
+    raw_strength : (C,)
+        Parameter: g = softplus(raw_strength), which `strength` reads.
+    target : torch.nn.Module or None
+        The map T; None for "normal".
+    knots, table : (65, C)
+        Buffers of "table": values x of each feature, and F there, but F - 1 in the place of F above
+        the middle knot, which keeps its digits.
+    running_mean, running_var, running_score, running_cov : (C,)
+        Buffers of "linear": mean and variance of x, mean of z, and the covariance of x and z.
+    num_batches_tracked : ()
+        Number of batches that were counted.
+
     Notes
     -----
-    The table has 65 knots for each feature, the buffers `knots` and `table` (65, C): values x and
-    F there, but F - 1 in the place of F above the middle knot, which keeps its digits. Each batch
-    moves `table` towards its own F at the knots. Knots stay where they are until the score at one
-    of them is off by about half or more; then those of that feature are laid anew. "linear" has
-    the buffers `running_mean`, `running_var`, `running_score` and `running_cov` instead: mean and
-    variance of x, mean of z, and the covariance of x and z.
-
-    A batch counts in them by the larger of `momentum` and 1 / `num_batches_tracked`: the first
+    Each batch moves `table` towards its own F at the knots. Knots stay where they are until the
+    score at one of them is off by about half or more; then those of that feature are laid anew. The
+    k-th batch counts in the running statistics by the larger of `momentum` and 1 / k: the first
     replaces the start, the second counts for half. (With a `momentum` of 0 none counts.) Until the
-    first batch, eval mode has z = x, held at -4 and 4, as of N(0, 1). A layer that `convert_norms`
-    puts in BatchNorm's place starts from a normal law of its running mean and variance, and goes on
-    from its count of batches; if that is 0, from 1 / momentum.
+    first, eval mode has z = x, held at -4 and 4, as of N(0, 1). A layer that `convert_norms` puts
+    in BatchNorm's place starts from a normal law of its running mean and variance, and goes on from
+    its count of batches; if that is 0, from 1 / momentum. `torch.optim.swa_utils.update_bn` passes
+    this layer by: use `recalibrate`.
 
-    A batch of one row, and a constant feature, give the target of 0 (which is 0 for "normal") on
-    the affine line, with no gradient by x; one row leaves the running statistics as they are, and
-    is not counted. A NaN makes its feature NaN in that batch, as infinities in more than a tenth of
-    it do; the feature's running statistics stay as they were. Gradients can be taken once, not
-    twice.
+    A batch of one row, and a constant feature, give weight * median of the target + bias (the
+    median of "normal" is 0), with no gradient by x; one row leaves the running statistics as they
+    are, and is not counted. A NaN makes its feature NaN in that batch, as infinities in more than a
+    tenth of it do; the feature's running statistics stay as they were. Gradients can be taken once,
+    not twice.
 
-    Raises
-    ------
-    InputError
-        An argument breaks its rule; or, at a call, an input of another shape, an integer one, or an
-        empty one in training.
+    On the CPU the first calls compile, for about 10 s; the result is kept beside the package.
 
     References
     ----------
-    S. Bai, senior thesis (2017), for the copula transform with soft ranks and its regression.
+    S. Bai, The Effect of Pre-ReLU Input Distribution on Deep Neural Network Performance, senior
+    thesis, Carnegie Mellon University, 2017. The scale and the table are this library's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import CopulaNorm1d
+    >>> layer = CopulaNorm1d(3, strength=50.0)
+    >>> x = torch.distributions.Gamma(0.5, 1.0).sample((512, 3))  # all positive, most near 0
+    >>> bool((layer(x) < 0).float().mean().sub(0.5).abs() < 0.05)
+    True
     """
 
-    DIMS: ClassVar[tuple[int, ...]] = (2, 3)
 
-
-class CopulaNorm2d(_CopulaNorm):
+@completed_by(CopulaNorm1d)
+class CopulaNorm2d(CopulaNorm):
     """Copula normalisation of inputs (N, C, H, W), in the place of BatchNorm2d.
 
-    Each channel is one column of N H W values; all else is as in `CopulaNorm1d`.
+    Shape
+    -----
+    (N, C, H, W), or with `feature_dim=-1` any (..., C), and the same back; n = N H W.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from distfit_nn.nn import CopulaNorm2d
+    >>> layer = CopulaNorm2d(3)
+    >>> layer(torch.randn(8, 3, 5, 5)).shape
+    torch.Size([8, 3, 5, 5])
     """
 
     DIMS: ClassVar[tuple[int, ...]] = (4,)
