@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfit_nn.nn.convert import convert_norms
     from distfit_nn.nn.copula_norm import CopulaNorm1d, CopulaNorm2d
-    from distfit_nn.nn.insert import insert_norms
+    from distfit_nn.nn.exchange.convert import convert_norms
+    from distfit_nn.nn.exchange.insert import insert_norms
     from distfit_nn.nn.kl_norm import KLNorm1d, KLNorm2d, MLENorm1d
     from distfit_nn.nn.moment_norm import MomentNorm1d, MomentNorm2d
     from distfit_nn.nn.recalibration import batch_statistics, recalibrate
@@ -30,8 +30,8 @@ _HOME = {
     "TrimmedNorm1d": "trimmed_norm",
     "TrimmedNorm2d": "trimmed_norm",
     "batch_statistics": "recalibration",
-    "convert_norms": "convert",
-    "insert_norms": "insert",
+    "convert_norms": "exchange.convert",
+    "insert_norms": "exchange.insert",
     "recalibrate": "recalibration",
 }
 

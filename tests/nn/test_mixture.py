@@ -15,8 +15,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from distfit_nn.errors import InputError
-from distfit_nn.nn import mixture_quantile
-from distfit_nn.nn.targets import BIMODAL, GaussianMixture, as_target
+from distfit_nn.nn.targets import BIMODAL, GaussianMixture, as_target, mixture_quantile
 from tests import tolerances
 from tests.devices import one_thread  # noqa: F401
 from tests.nn.target_cases import COLUMNS, NUMPY, blocks, seeded

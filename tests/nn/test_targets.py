@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import distfit_nn as dn
 from distfit_nn.errors import InputError
-from distfit_nn.nn.quantile_table import MOST_PARTS, PER_UNIT, TableTarget
 from distfit_nn.nn.targets import BIMODAL, GaussianMixture, as_target
+from distfit_nn.nn.targets.quantile_table import MOST_PARTS, PER_UNIT, TableTarget
 from tests import tolerances
 from tests.devices import one_thread  # noqa: F401
 from tests.nn.target_cases import COLUMNS, blocks, mixture_oracle, seeded

@@ -12,11 +12,11 @@ from torch import nn
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
-from distfit_nn.nn import fused, relu_graph, relus
 from distfit_nn.nn.base import ColumnNorm
-from distfit_nn.nn.conversion import Conversion, Row
-from distfit_nn.nn.convert import check_options, checked_layer, chosen, sibling
-from distfit_nn.nn.relus import Relu
+from distfit_nn.nn.exchange import fused, relu_graph, relus
+from distfit_nn.nn.exchange.conversion import Conversion, Row
+from distfit_nn.nn.exchange.convert import check_options, checked_layer, chosen, sibling
+from distfit_nn.nn.exchange.relus import Relu
 
 _FROM_EXAMPLE = ("num_features", "device", "dtype")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from distfit_nn.nn.quantile_table import FAR
+from distfit_nn.nn.targets.quantile_table import FAR
 
 
 @njit(cache=True, nogil=True)

@@ -24,8 +24,8 @@ from torch.autograd import Function
 
 from distfit_nn._threads import share, threads
 from distfit_nn.errors import InputError
-from distfit_nn.nn.constants import WithConstants, is_traced
-from distfit_nn.nn.once import last
+from distfit_nn.nn.targets.constants import WithConstants, is_traced
+from distfit_nn.nn.targets.once import last
 
 Array = NDArray[np.float64]
 
@@ -264,7 +264,7 @@ def _look_up(
     z: Tensor, places: Tensor, table: Tensor, columns: int, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """Return y and, if told to keep them, slopes of blocks z (N, C, L), dense as z is."""
-    from distfit_nn.nn import quantile_kernel
+    from distfit_nn.nn.targets import quantile_kernel
 
     plane, back, by_row = _as_plane(z)
     m, w = plane.shape

@@ -17,9 +17,9 @@ import numpy as np
 from numba import njit
 
 from distfit_nn._floats import BIAS, LOG2_E, MANTISSA, bits64, of_bits64
-from distfit_nn.nn.mixture_quantile import EDGE, LEAST_DENSITY, ROOT_2
-from distfit_nn.nn.normal_tail import OPTIONS, normal_parts
 from distfit_nn.nn.shift_math import wide
+from distfit_nn.nn.targets.mixture_quantile import EDGE, LEAST_DENSITY, ROOT_2
+from distfit_nn.nn.targets.normal_tail import OPTIONS, normal_parts
 
 NODES = 25  # of each component
 MOST_STEPS = 24

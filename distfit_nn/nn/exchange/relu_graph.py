@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from distfit_nn.capture import sites
 from distfit_nn.errors import InputError
-from distfit_nn.nn.relus import Relu
+from distfit_nn.nn.exchange.relus import Relu
 
 
 def traced(model: nn.Module, relus: list[Relu], example: Any) -> tuple[fx.GraphModule, list[str]]:

@@ -20,9 +20,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from distfit_nn.errors import InputError
-from distfit_nn.nn import fused
 from distfit_nn.nn.base import ColumnNorm
-from distfit_nn.nn.conversion import Conversion, Row
+from distfit_nn.nn.exchange import fused
+from distfit_nn.nn.exchange.conversion import Conversion, Row
 from distfit_nn.nn.learned_norm import LearnedNorm
 from distfit_nn.nn.trimmed_norm import TrimmedNorm1d
 

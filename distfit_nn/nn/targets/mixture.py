@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
-from distfit_nn.nn import lookup, lookup_grid, mixture_quantile
-from distfit_nn.nn.constants import WithConstants, is_traced
-from distfit_nn.nn.mixture_quantile import Parts
+from distfit_nn.nn import lookup, lookup_grid
+from distfit_nn.nn.targets import mixture_quantile
+from distfit_nn.nn.targets.constants import WithConstants, is_traced
+from distfit_nn.nn.targets.mixture_quantile import Parts
 
 SUM_OF_WEIGHTS = 1e-6
 SHORT = 64  # runs of one feature that are shorter are gathered before the kernel takes them

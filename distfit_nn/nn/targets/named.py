@@ -17,8 +17,8 @@ from torch.distributions import Distribution
 from distfit_nn._checks import positive_int
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.density import TensorDensity
-from distfit_nn.nn.mixture import GaussianMixture
-from distfit_nn.nn.quantile_table import EDGE, Source, TableTarget, tabulate
+from distfit_nn.nn.targets.mixture import GaussianMixture
+from distfit_nn.nn.targets.quantile_table import EDGE, Source, TableTarget, tabulate
 from distfit_nn.targets import arrays, tensors
 
 __all__ = ["BIMODAL", "GaussianMixture", "UniformTarget", "as_target"]

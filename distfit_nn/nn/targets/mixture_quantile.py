@@ -16,8 +16,8 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
 from distfit_nn.nn import column_work
-from distfit_nn.nn.constants import is_traced
-from distfit_nn.nn.once import once
+from distfit_nn.nn.targets.constants import is_traced
+from distfit_nn.nn.targets.once import once
 
 ROOT_2 = math.sqrt(2)
 ROOT_2_PI = math.sqrt(2 * math.pi)
@@ -47,7 +47,7 @@ class _Solved(Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, *given: Tensor) -> Tensor:
-        from distfit_nn.nn import mixture_kernel as kernel
+        from distfit_nn.nn.targets import mixture_kernel as kernel
 
         parts = _numbers(*given)
         _, features, k = parts.shape
@@ -75,7 +75,7 @@ class _Slopes(Function):
 
     @staticmethod
     def forward(gradient: Tensor, z: Tensor, y: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        from distfit_nn.nn import mixture_kernel as kernel
+        from distfit_nn.nn.targets import mixture_kernel as kernel
 
         parts = _numbers(*given)
         by_z, g = torch.empty_like(z), gradient.detach().contiguous()
