@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.nn.functional import batch_norm
 
 from distfit_nn.errors import InputError
 from distfit_nn.maxent.tensors.fit import fit
+from distfit_nn.transforms.moments import rules
 from distfit_nn.transforms.moments.density import evaluated, solve
 from distfit_nn.transforms.moments.law import AFFINE, INVALID, OK
 from distfit_nn.transforms.moments.match import matched
@@ -292,3 +295,18 @@ def test_orders_that_there_are_not(order: int) -> None:
 def test_inputs_that_are_not_columns(x: Tensor) -> None:
     with pytest.raises(InputError, match="float32 or float64"):
         matched(x, 4)
+
+
+@pytest.mark.parametrize("order", [4, 6, 8])
+@pytest.mark.parametrize("function", [matched, composed])
+def test_gradients_are_bounded(order: int, function: Callable[..., Any]):
+    """Spikes have moments at the edge of what a density can have."""
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(16, 100, generator=generator)
+    x = torch.where(torch.rand(16, 100, generator=generator) < 0.9, 0.01 * z, z).requires_grad_()
+    y, told = function(x, order, None, None, 1e-5)
+    gradient = torch.randn(16, 100, generator=generator)
+    (slopes,) = torch.autograd.grad(y, x, gradient)
+    rate = slopes.double().norm(dim=0) / gradient.double().norm(dim=0) * told.var.sqrt()
+    assert slopes.isfinite().all()
+    assert rate.max() <= rules.STEEPEST * (1 + 16 * tolerances.eps(np.float32))

@@ -22,6 +22,7 @@ from distfit_nn.transforms.moments.table_kernel import adjoint, recall, tabulate
 RADIUS, WIDER = quadrature.RADIUS, quadrature.WIDER
 MARGIN, RADII = quadrature.MARGIN, quadrature.RADII
 LOG_WIDER = math.log(WIDER)
+STEEPEST = quadrature.STEEPEST
 FINE = 4.0  # widths of cells are powers of 2^(1/4): knots do not move with every value
 
 # Columns of numbers; from THIRD on they are the means of z^3, ..., z^8.
@@ -306,6 +307,27 @@ def _backward_line(row, gradient, stats, eps, weight, out):  # type: ignore[no-u
     return moment * inverse, plain
 
 
+@summing
+def _squares(row):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(row)):
+        t = np.float64(row[i])
+        total += t * t
+    return total
+
+
+@compiled
+def _bound(slopes, gradient, rate):  # type: ignore[no-untyped-def]
+    """Shorten a gradient that is more than STEEPEST * rate times as long as that by y."""
+    size, given = _squares(slopes), _squares(gradient)
+    limit = STEEPEST * rate * math.sqrt(given)
+    if size <= limit * limit or not math.isfinite(given):
+        return
+    factor = limit / math.sqrt(size) if math.isfinite(size) else 0.0
+    for i in range(len(slopes)):
+        slopes[i] = factor * slopes[i] if factor > 0.0 else 0.0
+
+
 @compiled
 def backward(  # type: ignore[no-untyped-def]
     rows, gradients, weight, eps, reach, constants, room, numbers, moments, coefficients, factors,
@@ -339,4 +361,5 @@ def backward(  # type: ignore[no-untyped-def]
             rows[c], gradients[c], mean, inverse, start, width, room.cubics, scale,
             powers[: len(powers) - 1], out[c],
         )  # fmt: skip
+        _bound(out[c], gradients[c], abs(weight[c]) / math.sqrt(total))
         dweight[c], dbias[c] = rho * scored, plain

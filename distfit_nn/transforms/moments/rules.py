@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 
 RADIUS = 10.0  # of the support, in standard deviations
 WIDER, MARGIN, RADII = 1.25, 1.2, 13  # steps of wider supports, each at least MARGIN max|z|
+# A gradient of a column by x is at most that many times as long as weight / std times that by y. Of
+# batch norm it is never longer; of columns far from spikes at most 60 times. Where moments are at
+# the edge of what a density can have, it has no bound.
+STEEPEST = 100.0
 CORE = 4.0  # where the middle panel ends
 # Nodes of the middle panel and of each other one, level by level.
 LEVELS = ((32, 12), (48, 16), (96, 28), (192, 48))

@@ -18,7 +18,7 @@ from distfit_nn.transforms.moments.density import Solution, log_density, solutio
 from distfit_nn.transforms.moments.law import Moments, status_of, support_radius
 from distfit_nn.transforms.moments.match_kernel import FINE
 from distfit_nn.transforms.moments.reach import REACH, belief, believed, checked
-from distfit_nn.transforms.moments.rules import MARGIN
+from distfit_nn.transforms.moments.rules import MARGIN, STEEPEST
 
 LEAST, LARGEST, STEEP = tables.LEAST, tables.LARGEST, tables.STEEP
 
@@ -32,7 +32,7 @@ def composed(
     reach: float | None = REACH,
 ) -> tuple[Tensor, Moments]:
     """Return what `match.matched` does, on the device of x."""
-    points = x.double()
+    points = x.double() if x.dtype != torch.float64 else x.view_as(x)  # for its own gradient
     constant = (x == x[:1]).all(dim=0)
     mean = points.mean(dim=0)
     mean = mean + torch.where(constant, points[0] - mean, 0.0).detach()
@@ -64,10 +64,30 @@ def composed(
         y = y.index_copy(1, some, scores * (safe / (safe + eps)).sqrt()[some])
     y = y if weight is None else y * weight.double()
     y = y if bias is None else y + bias.double()
+    if y.requires_grad and points.requires_grad:
+        _bound(points, y, inverse.detach() * (1 if weight is None else weight.detach().abs()))
     nothing = torch.where(varies, 0.0, math.nan)
     status = status_of(solution.share, mean.isfinite())
     law = torch.stack([mean.detach(), variance.detach(), *(shape.detach() + nothing), extreme])
     return y.to(x.dtype), Moments(law, radius, status)
+
+
+def _bound(points: Tensor, y: Tensor, rate: Tensor) -> None:
+    """Shorten gradients of columns that are more than STEEPEST * rate times as long as those by y.
+
+    `rate` is (d,). A gradient that is not finite, of one that is, becomes 0.
+    """
+    given: list[Tensor] = []
+
+    def shorten(slopes: Tensor) -> Tensor:
+        by_y = given.pop()
+        size, limit = slopes.norm(dim=0), STEEPEST * rate * by_y
+        factor = torch.where(size > limit, limit / size, 1.0)
+        lost = ~size.isfinite() & by_y.isfinite()
+        return torch.where(lost, 0.0, slopes * factor)
+
+    y.register_hook(lambda slopes: given.append(slopes.double().norm(dim=0)))
+    points.register_hook(shorten)
 
 
 def _size(x: Tensor) -> tuple[int, str]:
