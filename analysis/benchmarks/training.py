@@ -309,6 +309,25 @@ def draw(figures: dict[str, Any]) -> Figure:
     return figure
 
 
+def beside_others(figures: dict[str, Any], date: str) -> dict[str, Any]:
+    """Return the rows of layers with their date, and of other layers those of the last results.
+
+    These stay where data, network and rates are the same: so one layer can be trained anew.
+    """
+    rows = {name: {**row, "date": date} for name, row in figures["layers"].items()}
+    path = machine.RESULTS / "training.json"
+    if set(rows) == set(LAYERS) or not path.exists():
+        return rows
+    last = json.loads(path.read_text("utf-8"))
+    if last["figures"]["settings"] != json.loads(json.dumps(figures["settings"])):
+        return rows
+    before = {
+        name: {"date": last["machine"]["date"], **row}
+        for name, row in last["figures"]["layers"].items()
+    }
+    return {name: (before | rows)[name] for name in LAYERS if name in before or name in rows}
+
+
 def replaced(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name, then give it its own."""
     path.parent.mkdir(exist_ok=True)
@@ -356,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(figures)
     if options.dry:
         return
+    figures["layers"] = beside_others(figures, described["date"])
     text = json.dumps({"machine": described, "figures": figures}, indent=1) + "\n"
     replaced(machine.RESULTS / "training.json", lambda path: path.write_text(text, "utf-8"))
     figure = draw(figures)
