@@ -15,6 +15,7 @@ from distfit_nn import _checks
 from distfit_nn.nn import copula_running, layout, lookup, score_table
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
 from distfit_nn.nn.docstrings import completed_by
+from distfit_nn.nn.targets import as_target
 from distfit_nn.nn.versions import Versions, unchanged, versions
 
 PHASES = ("table", "linear")
@@ -63,7 +64,7 @@ class CopulaNorm(ColumnNorm):
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         raw = torch.empty(num_features, **options)
         self.raw_strength = nn.Parameter(raw, requires_grad=self.learn_strength)
-        self.target = _target(target, num_features, device, dtype)
+        self.target: Any = as_target(target, num_features, device, dtype)
         self._register_running(options)
         self.reset_parameters()
 
@@ -265,14 +266,6 @@ class CopulaNorm(ColumnNorm):
             f"test_phase={self.test_phase!r}"
             + (", scale_gradient=True" if self.scale_gradient else "")
         )
-
-
-def _target(target: Any, num_features: int, device: Any, dtype: Any) -> Any:
-    if isinstance(target, str) and target == "normal":
-        return None
-    from distfit_nn.nn import targets
-
-    return targets.as_target(target, num_features, device, dtype)
 
 
 def _present(buffer: Tensor | None) -> Tensor:

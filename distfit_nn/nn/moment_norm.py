@@ -19,6 +19,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.nn import layout, lookup, running_law
 from distfit_nn.nn.base import ColumnNorm, Statistics, with_line
 from distfit_nn.nn.docstrings import completed_by
+from distfit_nn.nn.targets import as_target
 from distfit_nn.nn.versions import Versions, unchanged, versions
 from distfit_nn.transforms.moments.density import evaluated, solve
 from distfit_nn.transforms.moments.law import support_radius
@@ -59,7 +60,7 @@ class MomentNorm(ColumnNorm):
         self.order = _order(order)
         checked(reach)
         self.reach = None if reach is None else float(reach)
-        self.target = _target(target, self.num_features, device, dtype)
+        self.target: Any = as_target(target, self.num_features, device, dtype)
         shapes = {
             "running_mean": (num_features,),
             "running_var": (num_features,),
@@ -326,12 +327,6 @@ def _order(order: Any) -> int:
     if not whole or order not in ORDERS:
         raise InputError(f"order must be a whole number from 2 to 8, got {reprlib.repr(order)}")
     return int(order)
-
-
-def _target(target: Any, *arguments: Any) -> Any:
-    from distfit_nn.nn import targets
-
-    return targets.as_target(target, *arguments)
 
 
 def _carried(target: Any, scores: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from distfit_nn.nn import lookup, lookup_grid
 from distfit_nn.nn.targets import mixture_quantile
 from distfit_nn.nn.targets.constants import WithConstants, is_traced
 from distfit_nn.nn.targets.mixture_quantile import Parts
+from distfit_nn.nn.versions import Versions, unchanged, versions
 
 SUM_OF_WEIGHTS = 1e-6
 SHORT = 64  # runs of one feature that are shorter are gathered before the kernel takes them
@@ -93,7 +94,9 @@ class GaussianMixture(WithConstants):
         for name, value in numbers.items() if learnable else ():
             tensor = torch.tensor(value, device=device, dtype=dtype or torch.get_default_dtype())
             self.register_parameter(name, nn.Parameter(tensor))
-        self._held: tuple[Any, Tensor] | None = None  # what a table was made from, and the table
+        self._held: tuple[Versions, Tensor] | None = (
+            None  # what a table was made from, and the table
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the table: copies count changes of parameters from 0."""
@@ -209,10 +212,8 @@ class GaussianMixture(WithConstants):
         learning = torch.is_grad_enabled() and any(part.requires_grad for part in given)
         if learning or is_traced() or any(p.is_inference() for p in given):
             return None
-        made_from = [
-            (part, 0 if part.is_inference() else part._version) for part in (packed, *given)
-        ]
-        if self._held is None or not _same(made_from, self._held[0]):
+        made_from = versions(packed, *given)
+        if self._held is None or not unchanged(made_from, self._held[0]):
             with torch.inference_mode(False):  # for a table that autograd may keep
                 self._held = made_from, self._carried(packed)
         return self._held[1]
@@ -238,14 +239,6 @@ class GaussianMixture(WithConstants):
             f"components={self.means.shape[-1]}, num_features={self.num_features}, "
             f"learnable={self.learnable}"
         )
-
-
-def _same(first: list[tuple[Tensor, int]], second: list[tuple[Tensor, int]]) -> bool:
-    """Return whether these are the same tensors, with nothing written to them since."""
-    return len(first) == len(second) and all(
-        one is other and count == counted
-        for (one, count), (other, counted) in zip(first, second, strict=True)
-    )
 
 
 def _checked(weights: Any, means: Any, scales: Any) -> tuple[np.ndarray, ...]:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
-from distfit_nn._threads import share, threads
 from distfit_nn.errors import InputError
+from distfit_nn.nn import column_work
 from distfit_nn.nn.targets.constants import WithConstants, is_traced
 from distfit_nn.nn.targets.once import last
 
@@ -37,7 +37,6 @@ MOST_PARTS = 1 << 11
 TOLERANCE = 3e-7
 LARGEST = 2.0**120  # of a value: cubics of such values are finite in float32
 FAR = 2.0**24  # cells from 0: beyond, a line is held, so that infinities stay numbers
-WORTH_A_THREAD = 1 << 17  # values below which a second thread takes longer to start than to work
 
 
 class Source(NamedTuple):
@@ -281,20 +280,15 @@ def _look_up(
     tables = places.numpy().reshape(-1), table.detach().numpy().reshape(-1)
     per_unit = inputs.dtype.type(PER_UNIT)
 
-    workers = min(threads(), m) if z.numel() >= WORTH_A_THREAD else 1
-    cuts = [m * i // workers for i in range(workers + 1)]
-    turns = iter(range(workers))
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        kept = slopes[rows] if keep else slopes
+        quantile_kernel.look_up(
+            *(inputs[rows], of_row[rows], of_column),
+            *(*tables, per_unit, HALF, out[rows], kept, keep),
+        )
 
-    def work() -> None:
-        for i in turns:
-            rows = slice(cuts[i], cuts[i + 1])
-            kept = slopes[rows] if keep else slopes
-            quantile_kernel.look_up(
-                *(inputs[rows], of_row[rows], of_column),
-                *(*tables, per_unit, HALF, out[rows], kept, keep),
-            )
-
-    share(work, workers)
+    column_work.in_parts(work, m, z.numel())
     return back(y), back(slope) if keep else slope
 
 
