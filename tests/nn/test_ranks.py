@@ -18,6 +18,7 @@ from tests.nn.cases import CASES, PLANES, Case, batch, name_of
 
 NAMES = ("log_shift", "kl", "kl_closed", "trimmed", "moment2", "moment4", "copula", "copula_linear")
 SHARED = [case for case in CASES if case.name in NAMES] + PLANES
+DDP_CASES = [c for c in CASES if c.name in ("moment4", "copula", "copula_bimodal")]
 SPLIT = 5, 3  # rows of each rank, in eighths
 
 
@@ -60,8 +61,21 @@ def work(rank: int, port: int, folder: str) -> None:
     x = parts(batch(CASES[8], rows=96))[rank]
     wrapped(x).square().mean().backward()
     results["ddp"] = [p.grad for p in model.parameters()]
+    results["after eval"] = [after_eval_on_one_rank(case, rank) for case in DDP_CASES]
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
+
+
+def after_eval_on_one_rank(case: Case, rank: int) -> torch.Tensor:
+    """Train after only one rank has been in eval mode: what it made ready there is its own."""
+    wrapped = DistributedDataParallel(torch.nn.Sequential(torch.nn.Linear(3, 3), case(3)))
+    x = parts(batch(case, rows=96))[rank]
+    wrapped(x).square().mean().backward()
+    if rank == 0:
+        wrapped.module.eval()(x)
+        wrapped.module.train()
+    y: torch.Tensor = wrapped(x).detach()
+    return y
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +114,8 @@ def test_distributed_data_parallel(results):
     """Both ranks hold the gradient of the mean of their losses."""
     for first, second in zip(results[0]["ddp"], results[1]["ddp"], strict=True):
         torch.testing.assert_close(first, second)
+
+
+def test_one_rank_may_evaluate(results):
+    """Buffers that one rank alone has would end the processes."""
+    assert all(y.isfinite().all() for rank in results for y in rank["after eval"])
