@@ -297,15 +297,15 @@ def test_inputs_that_are_not_columns(x: Tensor) -> None:
         matched(x, 4)
 
 
-@pytest.mark.parametrize("order", [4, 6, 8])
+@pytest.mark.parametrize("order", [6, 8])
 @pytest.mark.parametrize("function", [matched, composed])
 def test_gradients_are_bounded(order: int, function: Callable[..., Any]):
     """Spikes have moments at the edge of what a density can have."""
     generator = torch.Generator().manual_seed(3)
-    z = torch.randn(16, 100, generator=generator)
-    x = torch.where(torch.rand(16, 100, generator=generator) < 0.9, 0.01 * z, z).requires_grad_()
+    z = torch.randn(1024, 100, generator=generator)
+    x = torch.where(torch.rand(1024, 100, generator=generator) < 0.9, 0.01 * z, z).requires_grad_()
     y, told = function(x, order, None, None, 1e-5)
-    gradient = torch.randn(16, 100, generator=generator)
+    gradient = torch.randn(1024, 100, generator=generator)
     (slopes,) = torch.autograd.grad(y, x, gradient)
     rate = slopes.double().norm(dim=0) / gradient.double().norm(dim=0) * told.var.sqrt()
     assert slopes.isfinite().all()
