@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -17,13 +18,14 @@ from distfit_nn.maxent.problem import check_order
 from distfit_nn.stats import summary
 from distfit_nn.stats.accumulator import ColumnSummary
 from distfit_nn.stats.findings import Findings
-from distfit_nn.stats.summary import LEAST_ORDER, Place
+from distfit_nn.stats.summary import LEAST_ORDER, Place, Recording
 from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
 
 if TYPE_CHECKING:
     from distributed import Client
 
 FORMAT, VERSION = "distfit_nn.analysis", 1
+Ends = dict[tuple[str, str], tuple[int, int]]  # layer and site to the first and last recording
 
 
 class Analysis(Findings):
@@ -137,19 +139,36 @@ def analyze(
         memory=memory_size(memory_limit),
     )
     summarise_entry = _summariser(client)
-    recordings = [
-        summary.recording(summarise_entry(entry, settings, progress), place_of(entry), order)
-        for entry in read(source, unit_axis=unit_axis)
-    ]
+    recordings: list[Recording] = []
+    ends: Ends = {}
+    for entry in read(source, unit_axis=unit_axis):
+        found = summarise_entry(entry, settings, progress)
+        _append(recordings, ends, summary.recording(found, place_of(entry), order))
     name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Analysis(name, order, created, tuple(recordings))
 
 
+def _append(recordings: list[Recording], ends: Ends, new: Recording) -> None:
+    """Append a recording; of each layer only the first and the last step keep their rows."""
+    recordings.append(new)
+    place, key = len(recordings) - 1, (new.layer, new.site)
+    in_order = sorted({place, *ends.get(key, ())}, key=lambda at: recordings[at].step)
+    for middle in in_order[1:-1]:
+        recordings[middle] = replace(recordings[middle], sample=None)
+    ends[key] = (in_order[0], in_order[-1])
+
+
 def place_of(entry: Entry) -> Place:
     """Return where and when the values of an entry were recorded."""
     return Place(
-        entry.layer, entry.site, entry.step, entry.activation, entry.rows_seen, entry.names
+        entry.layer,
+        entry.site,
+        entry.step,
+        entry.activation,
+        entry.rows_seen,
+        entry.names,
+        entry.ids,
     )
 
 

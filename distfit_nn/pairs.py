@@ -133,4 +133,6 @@ def _difference(pair: Pair) -> str:
         )
     if before.names and after.names and before.names != after.names:
         return "has units of other names, or in another order, after"
+    if before.ids != after.ids:
+        return "has other units of the layer after: not all were recorded, nor the same ones"
     return ""

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import distfit_nn as dn
+from distfit_nn.capture.store import StoreWriter
 from distfit_nn.errors import FileError, InputError
 
 
@@ -108,3 +109,19 @@ def test_a_sparse_tensor_is_a_clear_error():
     torch = pytest.importorskip("torch")
     with pytest.raises(InputError, match="x must be a plain tensor of real numbers"):
         dn.maxent.fit(torch.eye(3).to_sparse())
+
+
+def test_rows_are_kept_of_the_first_and_the_last_step_only(tmp_path):
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "run") as writer:
+        for step in (20, 0, 10, 30):
+            writer.add(rng.normal(size=(1500, 2)), layer="fc", site="values", step=step)
+    kept = {one.step: one.sample for one in dn.analyze(tmp_path / "run").recordings}
+    assert {step for step, rows in kept.items() if rows is not None} == {0, 30}
+    assert kept[0].shape == (1000, 2)
+
+
+def test_kept_rows_are_rows_of_the_data():
+    x = np.random.default_rng(0).normal(size=(3000, 3))
+    (recording,) = dn.analyze(x).recordings
+    assert {tuple(row) for row in recording.sample} <= {tuple(row) for row in x}

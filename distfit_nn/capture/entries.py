@@ -58,6 +58,8 @@ class Entry:
         Number of rows before sampling; at least `rows`.
     names : tuple of str, or None
         Names of the units: the columns of a DataFrame or of a ``.csv`` file; None elsewhere.
+    ids : tuple of int, or None
+        Numbers of the units in their layer, where not all of them were recorded.
     """
 
     layer: str
@@ -67,6 +69,7 @@ class Entry:
     pieces: tuple[Piece, ...]
     rows_seen: int
     names: tuple[str, ...] | None = None
+    ids: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.maxent import Density
@@ -21,13 +21,15 @@ from distfit_nn.stats.unit_table import divergences, unit_table
 
 UNIT_BINS, POOLED_BINS = 32, 96
 LEAST_ORDER = 4  # moments that the tables need, whatever the order of the densities
+KEPT_ROWS, KEPT_BYTES = 1000, 1 << 24  # of a recording's sample of rows
 
 
 class Place(NamedTuple):
     """Where and when values were recorded.
 
     `activation` is the function that takes them, None if not known; the rows are a sample of
-    `rows_seen`, None for all; `names` are those of the units, where they have any.
+    `rows_seen`, None for all; `names` are those of the units, where they have any; `ids` their
+    numbers, where not all units of the layer were recorded.
     """
 
     layer: str = "x"
@@ -36,6 +38,7 @@ class Place(NamedTuple):
     activation: str | None = None
     rows_seen: int | None = None
     names: tuple[str, ...] | None = None
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,9 @@ class Recording:
     histogram, density : per unit
     pooled : Moments
         Of all units' values together; with `pooled_histogram` and `pooled_density`.
+    sample : array (k, units), or None
+        Some rows, for what needs the units together or single values: up to 1,000 and 16 MiB. None
+        where no row was kept. `analyze` keeps those of a layer's first and last step.
     """
 
     layer: str
@@ -67,6 +73,7 @@ class Recording:
     pooled: Moments
     pooled_histogram: Histogram
     pooled_density: Density
+    sample: NDArray[Any] | None = None
 
 
 def summarise(values: ArrayLike, place: Place | None = None, *, order: int = 6) -> Recording:
@@ -90,7 +97,7 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
             "layer": place.layer,
             "site": place.site,
             "step": place.step,
-            "unit": np.arange(len(units)),
+            "unit": np.arange(len(units)) if place.ids is None else np.array(place.ids),
             "name": pd.Series(place.names, range(len(units)), dtype=object),
         }
     )
@@ -107,7 +114,20 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
         pooled=pooled,
         pooled_histogram=histogram(pooled_sketch, POOLED_BINS),
         pooled_density=density_of(pooled, pooled_sketch, order),
+        sample=_kept(found.sample.values),
     )
+
+
+def _kept(values: NDArray[Any]) -> NDArray[Any] | None:
+    """Return as many of the rows as a recording may keep: the same ones of as many rows."""
+    rows, units = values.shape
+    most = min(KEPT_ROWS, KEPT_BYTES // (units * values.itemsize))
+    if rows == 0 or most == 0:
+        return None
+    if rows <= most:
+        return values
+    chosen = np.random.default_rng(rows).choice(rows, most, replace=False)
+    return values[np.sort(chosen)]
 
 
 def layer_row(recording: Recording) -> dict[str, Any]:
