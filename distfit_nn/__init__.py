@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from distfit_nn import copula, errors, maxent, nn, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
+    from distfit_nn.capture.verify import Verification, verify
     from distfit_nn.comparison import Comparison, compare
+    from distfit_nn.gate import CheckResult, check
 
 __all__ = [
     "Analysis",
+    "CheckResult",
     "Comparison",
+    "Verification",
     "__version__",
     "analyze",
+    "check",
     "compare",
     "copula",
     "errors",
@@ -28,14 +33,19 @@ __all__ = [
     "record",
     "stats",
     "transforms",
+    "verify",
 ]
 
 _HOME = {
     "Analysis": "distfit_nn.analysis",
+    "CheckResult": "distfit_nn.gate",
     "Comparison": "distfit_nn.comparison",
     "analyze": "distfit_nn.analysis",
+    "check": "distfit_nn.gate",
     "compare": "distfit_nn.comparison",
+    "Verification": "distfit_nn.capture.verify",
     "record": "distfit_nn.capture.recorder",
+    "verify": "distfit_nn.capture.verify",
 }
 _SUBMODULES = ("copula", "errors", "maxent", "nn", "stats", "transforms")
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import count, islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ from distfit_nn.capture.manifest import (
 )
 from distfit_nn.capture.slabs import OnDisk, Slab
 from distfit_nn.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from distfit_nn.stats.accumulator import Accumulator
 
 MODES = ("x", "a", "w")
 FLUSH_SECONDS = 10.0  # a killed recording loses a little more than this; shards stay few
@@ -175,10 +178,13 @@ class StoreWriter:
         *,
         model: str = "",
         buffer_bytes: int = 64 * 2**20,
+        rank: int | None = None,
     ) -> None:
         _checks.one_of(mode, MODES, "mode")
         _checks.text(model, "model")
         self.path = Path(path)
+        if rank is not None:
+            self.path /= f"rank-{_checks.whole_number(rank, 'rank'):05d}"
         self._buffer_bytes = _checks.positive_int(buffer_bytes, "buffer_bytes")
         old = _claim(self.path, mode)
         self._replaced = old.shards if old is not None and mode == "w" else ()
@@ -205,6 +211,7 @@ class StoreWriter:
         call: int = 0,
         activation: str | None = None,
         rows_seen: int | None = None,
+        ids: tuple[int, ...] | None = None,
     ) -> int:
         """Add an array of shape (rows, units), which must not change until the next `flush`.
 
@@ -251,6 +258,21 @@ class StoreWriter:
         if self._buffered >= self._buffer_bytes:
             self.flush()
         return place
+
+    def add_summary(
+        self,
+        summary: Accumulator,
+        *,
+        layer: str,
+        site: str,
+        step: int,
+        call: int = 0,
+        activation: str | None = None,
+        rows_seen: int,
+        ids: tuple[int, ...] | None = None,
+    ) -> int:
+        """Add the mergeable sums of rows in place of the rows themselves."""
+        raise NotImplementedError("comes with version 2 of the format")
 
     def set_activation(self, place: int, activation: str) -> None:
         """Say which activation function takes the values that were added at `place`."""
