@@ -6,15 +6,15 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from distfit_nn.report.numbers import count, number
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from distfit_nn.stats.findings import Findings
     from distfit_nn.stats.summary import Recording
 
@@ -90,19 +90,42 @@ class Layer:
             yield from recordings
 
 
-def layers(analysis: Findings) -> list[Layer]:
+class Layers(tuple[Layer, ...]):
+    """All layers, in order, and the units of their main sites; layer p is at place p - 1."""
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """The units at the last step, with the place of their layer and their row in its table."""
+        return self._units([layer.last(layer.main) for layer in self])
+
+    @cached_property
+    def first(self) -> pd.DataFrame:
+        """The units at the first step of each layer, likewise."""
+        chosen = [layer.first(layer.main) for layer in self]
+        same = all(one is layer.last(layer.main) for one, layer in zip(chosen, self, strict=True))
+        return self.last if same else self._units(chosen)
+
+    def _units(self, chosen: Sequence[Recording]) -> pd.DataFrame:
+        sizes = [len(recording.units) for recording in chosen]
+        units = pd.concat([recording.units for recording in chosen], ignore_index=True)
+        units["place"] = np.repeat([layer.place for layer in self], sizes)
+        units["row"] = np.concatenate([np.arange(size) for size in sizes])
+        return units
+
+
+def layers(analysis: Findings) -> Layers:
     """Return the layers of `analysis`, in order of their first recording."""
     found: dict[str, dict[str, list[Recording]]] = {}
     for recording in analysis.recordings:
         found.setdefault(recording.layer, {}).setdefault(recording.site, []).append(recording)
-    return [
+    return Layers(
         Layer(
             place,
             name,
             {site: sorted(sites[site], key=lambda r: r.step) for site in _in_order(sites)},
         )
         for place, (name, sites) in enumerate(found.items(), start=1)
-    ]
+    )
 
 
 def _in_order(sites: Mapping[str, object]) -> list[str]:
@@ -127,11 +150,10 @@ def site_word(site: str) -> str:
 
 def clean(text: str, longest: int = 400) -> str:
     """Return `text` without characters that hide or reorder others, the middle left out if long."""
-    shown = "".join("\ufffd" if unicodedata.category(c) in _HIDDEN else c for c in text)
-    if len(shown) <= longest:
-        return shown
-    kept = longest - 1
-    return f"{shown[: kept - kept // 2]}…{shown[len(shown) - kept // 2 :]}"
+    if len(text) > longest:  # cut first: a name may have millions of characters
+        kept = longest - 1
+        text = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return "".join("\ufffd" if unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
 def sentence(text: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from distfit_nn.report.numbers import MISSING, count, not_finite, number, percent, plural
-from distfit_nn.report.select import Layer, clean
+from distfit_nn.report.select import Layer, Layers, clean
 from distfit_nn.stats.health import RECTIFIERS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _UNJUDGED = {
 }
 
 
-def verdict(layers: Sequence[Layer], order: int) -> list[str]:
+def verdict(layers: Layers, order: int) -> list[str]:
     """Return two to four sentences about the last step, at the site that feeds the nonlinearity."""
     if not layers:
         return ["Nothing was recorded, so there is nothing to describe."]
@@ -56,7 +56,7 @@ def verdict(layers: Sequence[Layer], order: int) -> list[str]:
     return sentences + _signature(layers, units)
 
 
-def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
+def cautions(layers: Layers, analysis: Findings) -> list[str]:
     """Return what a reader must know before trusting the verdict; often nothing."""
     if not layers:
         return []
@@ -65,7 +65,8 @@ def cautions(layers: Sequence[Layer], analysis: Findings) -> list[str]:
     empty = int(np.sum(units["n"].to_numpy() == 0))
     if empty:
         found.append(f"{_have(empty)} no finite value and cannot be judged.")
-    nan, inf = (int(analysis.layers[name].sum()) for name in ("nan_count", "inf_count"))
+    pools = [recording.pooled for recording in analysis.recordings]
+    nan, inf = (sum(int(p.nan_count[0]) for p in pools), sum(int(p.inf_count[0]) for p in pools))
     if nan or inf:
         found.append(
             f"{not_finite(nan, inf)} {'value was' if nan + inf == 1 else 'values were'} met over "
@@ -117,7 +118,7 @@ def fitted(units: pd.DataFrame) -> pd.DataFrame:
     return units[units["kl_shape"].notna()]
 
 
-def flags(layers: Sequence[Layer]) -> list[str]:
+def flags(layers: Layers) -> list[str]:
     """Return the verdicts that have a column in the table: rare ones where a unit has them."""
     tables = [layer.last(site).units for layer in layers for site in layer.recordings]
     return [flag for flag in FLAGS if flag not in _RARE or any(t[flag].any() for t in tables)]
@@ -128,10 +129,9 @@ def called(flag: str, units: int) -> str:
     return f"{FLAGS[flag]}s" if flag == "outlier" and units != 1 else FLAGS[flag]
 
 
-def main_units(layers: Sequence[Layer], *, first: bool = False) -> pd.DataFrame:
+def main_units(layers: Layers, *, first: bool = False) -> pd.DataFrame:
     """Return the units of the main site of every layer at the last (or first) step."""
-    pick = Layer.first if first else Layer.last
-    return pd.concat([pick(layer, layer.main).units for layer in layers], ignore_index=True)
+    return layers.first if first else layers.last
 
 
 def kept_shapes(layer: Layer) -> tuple[int, int] | None:
@@ -151,7 +151,7 @@ def kept_shapes(layer: Layer) -> tuple[int, int] | None:
     return int((skew & tails).sum()), len(both)
 
 
-def _counts(layers: Sequence[Layer], units: pd.DataFrame) -> str:
+def _counts(layers: Layers, units: pd.DataFrame) -> str:
     total = len(units)
     tally = {flag: int(units[flag].sum()) for flag in FLAGS}
     absent = [FLAGS[flag] for flag, k in tally.items() if k == 0 and flag not in _RARE]
@@ -178,7 +178,7 @@ def _joined(words: Sequence[str], last: str) -> str:
     return f"{head} {last} {words[-1]}" if head else words[-1]
 
 
-def _where(layers: Sequence[Layer]) -> str:
+def _where(layers: Layers) -> str:
     sites = {layer.main for layer in layers}
     if sites == {"norm_output"}:
         return ", seen after normalisation"
@@ -187,7 +187,7 @@ def _where(layers: Sequence[Layer]) -> str:
     return ""
 
 
-def _when(layers: Sequence[Layer]) -> str:
+def _when(layers: Layers) -> str:
     steps = {layer.last(layer.main).step for layer in layers}
     several = any(len(layer.steps) > 1 for layer in layers)
     if len(steps) > 1:
@@ -196,7 +196,7 @@ def _when(layers: Sequence[Layer]) -> str:
     return f" at step {count(step)}" if several or step != 0 else ""
 
 
-def _normalisation(layers: Sequence[Layer]) -> list[str]:
+def _normalisation(layers: Layers) -> list[str]:
     paired = [layer for layer in layers if layer.partner == "norm_input"]
     if not paired:
         return []
@@ -222,7 +222,7 @@ def _normalisation(layers: Sequence[Layer]) -> list[str]:
     ]
 
 
-def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
+def _shape(layers: Layers, units: pd.DataFrame) -> list[str]:
     part = fitted(units)["kl_shape"].dropna()
     if part.empty:
         return []
@@ -242,7 +242,7 @@ def _shape(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
     return [text + f", and largest in {clean(worst, 40)} ({number(medians[worst])} nat)."]
 
 
-def _once(layers: Sequence[Layer]) -> str:
+def _once(layers: Layers) -> str:
     """Return what the shape part was at the first step, in brackets."""
     steps = {layer.first(layer.main).step for layer in layers}
     part = fitted(main_units(layers, first=True))["kl_shape"].median()
@@ -251,11 +251,11 @@ def _once(layers: Sequence[Layer]) -> str:
     return f" ({number(float(part))} nat at step {count(steps.pop())})"
 
 
-def _several(layers: Sequence[Layer]) -> bool:
+def _several(layers: Layers) -> bool:
     return any(len(layer.recordings[layer.main]) > 1 for layer in layers)
 
 
-def _change(layers: Sequence[Layer]) -> list[str]:
+def _change(layers: Layers) -> list[str]:
     begin = {layer.first(layer.main).step for layer in layers}
     end = {layer.last(layer.main).step for layer in layers}
     if len(begin) != 1 or len(end) != 1 or begin == end:
@@ -271,7 +271,7 @@ def _change(layers: Sequence[Layer]) -> list[str]:
     ]
 
 
-def _signature(layers: Sequence[Layer], units: pd.DataFrame) -> list[str]:
+def _signature(layers: Layers, units: pd.DataFrame) -> list[str]:
     """Say how many units have the shape that the thesis saw; where none has, only before a ReLU."""
     judged = fitted(units)
     having = judged[judged["relu_signature"]]

@@ -1,0 +1,286 @@
+"""What is remarkable, ranked by how much it matters, and how sure that is: words and data alike.
+
+A claim counts units of the site that feeds the nonlinearity, at the last step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from distfit_nn._files import plain
+from distfit_nn.report import histories, select
+from distfit_nn.report.certainty import Claim, certainties, word_of
+from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
+from distfit_nn.report.select import Layer, Layers, clean
+from distfit_nn.stats.bimodality.classify import LEAST_DIP
+from distfit_nn.stats.health import OUTLIER_RATIO
+from distfit_nn.stats.unit_table import FAR_KL
+
+if TYPE_CHECKING:
+    from distfit_nn.stats.findings import Findings
+
+MOST = 6
+EXPONENTIAL = 3.8  # Hill's estimate of an exponential tail, from 5% of the values of a side
+# Negentropy of Laplace's distribution: (1 + log 2 pi) / 2 - 1 - log(2) / 2.
+LAPLACE = 0.5 * (1 + math.log(2 * math.pi)) - 1 - 0.5 * math.log(2)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A verdict as a claim: its weight, its words, and the columns of its evidence.
+
+    The effect is `column`, or `threshold` over it where small values are strong (`falling`).
+    """
+
+    flag: str
+    weight: float
+    one: str
+    many: str
+    detail: str
+    tested_on: str = "n"
+    column: str = ""
+    threshold: float = math.nan
+    measure: str = ""
+    qvalue: str = ""
+    falling: bool = False
+    best: int = 2
+
+
+KINDS = (
+    Kind(
+        "dead", 4, "is dead", "are dead",
+        "nothing that varies comes out on these rows: no information, and nothing is learned",
+    ),
+    Kind(
+        "saturated", 3, "is saturated", "are saturated",
+        "most values lie where the activation is flat, so hardly any gradient gets through",
+        "sampled", best=1,
+    ),
+    Kind(
+        "outlier", 3, "is an outlier channel", "are outlier channels",
+        "far larger than the rest of the layer: one common scale would waste bits of the others",
+        "n", "outlier_ratio", OUTLIER_RATIO, "{} times the median magnitude",
+    ),
+    Kind(
+        "far", 2, "is far from N(0,1)", "are far from N(0,1)",
+        "place, width or shape is not that which normalisation aims at",
+        "n", "kl_maxent", FAR_KL, "{} nat from N(0,1)",
+    ),
+    Kind(
+        "heavy_tailed", 2, "has heavy tails", "have heavy tails",
+        "extreme values come far more often than mean and standard deviation suggest",
+        "sampled", "tail_index", EXPONENTIAL, "tail index {}", falling=True,
+    ),
+    Kind(
+        "bimodal", 2, "has two modes or more", "have two modes or more",
+        "the values fall into separate groups, which no shift or scale can undo",
+        "sampled", "dip", LEAST_DIP, "dip {}", "dip_qvalue",
+    ),
+)  # fmt: skip
+
+
+def claims(analysis: Findings, layers: Layers | None = None) -> list[Claim]:
+    """Return what is remarkable in `analysis`, most important first; one claim at least.
+
+    Parameters
+    ----------
+    analysis : Findings
+        What `distfit_nn.analyze` returns.
+    layers : Layers, optional
+        ``select.layers(analysis)``, where that is at hand.
+    """
+    layers = select.layers(analysis) if layers is None else layers
+    if not layers or not (layers.last["n"] > 0).any():
+        return [Claim("nothing", "There is nothing to judge", "no finite value", "open")]
+    found = [claim for kind in KINDS if (claim := _of_kind(kind, layers)) is not None]
+    found += [claim for claim in (_missing(layers), _shape(layers, analysis.order)) if claim]
+    found += histories.claims(analysis, layers)
+    found.sort(key=lambda claim: -claim.weight)
+    return found[:MOST] or [_nothing(layers)]
+
+
+def claims_of(analysis: Findings) -> list[dict[str, Any]]:
+    """Return the claims as plain data, for JSON; numbers that are not finite become None."""
+    return [
+        {name: plain(value) for name, value in asdict(claim).items()} for claim in claims(analysis)
+    ]
+
+
+def evidence(claim: Claim) -> list[str]:
+    """Return the numbers that a claim rests on, for people."""
+    said = []
+    if claim.units and claim.certainty != "open" and claim.sure not in (0, claim.units):
+        said.append(f"sure of {count(claim.sure)} of {count(claim.units)}")
+    if claim.value is not None and not math.isnan(claim.value):
+        limit = "" if claim.threshold is None else f", threshold {number(claim.threshold)}"
+        said.append(claim.measure.format(number(claim.value)) + limit)
+    if claim.qvalue is not None and not math.isnan(claim.qvalue):
+        said.append(f"q {qvalue(claim.qvalue)}")
+    if claim.kind == "dead" and claim.n:
+        said.append(f"opens for fewer than {percent(min(3 / claim.n, 1), 1)} of rows")
+    if claim.n:
+        said.append(f"n {count(claim.n)}")
+    return [part.replace(" ", "\u00a0") if len(part) < 24 else part for part in said]
+
+
+def place_of(claim: Claim) -> str:
+    """Return where the strongest unit of a claim is, for people."""
+    if claim.layer is None:
+        return "all layers"
+    layer = clean(claim.layer, 40)
+    return layer if claim.unit is None else f"unit {count(claim.unit)} of {layer}"
+
+
+def _of_kind(kind: Kind, layers: Layers) -> Claim | None:
+    units = layers.last
+    having = units[units[kind.flag].to_numpy(dtype=bool)]
+    if having.empty:
+        return None
+    times, value = _effect(kind, having)
+    q = having[kind.qvalue].to_numpy() if kind.qvalue else np.full(len(having), np.nan)
+    n = having[kind.tested_on].to_numpy()
+    codes = certainties(n, times, q, tested=bool(kind.qvalue), best=kind.best)
+    strongest = int(np.nanargmax(np.where(np.isnan(times), -1.0, times)))
+    unit = having.iloc[strongest]
+    layer = layers[int(unit["place"]) - 1]
+    k, of = len(having), len(units)
+    return Claim(
+        kind=kind.flag,
+        text=f"{_counted(k, of)} {kind.one if k == 1 else kind.many}",
+        detail=f"{kind.detail}{_mostly(having, layers, k)}",
+        certainty=word_of(codes),
+        units=k,
+        of=of,
+        sure=int((codes == 2).sum()),
+        layer=layer.name,
+        site=layer.main,
+        step=layer.last(layer.main).step,
+        unit=int(unit["unit"]),
+        n=int(n[strongest]),
+        value=float(value[strongest]) if kind.column else None,
+        threshold=kind.threshold if kind.column else None,
+        qvalue=float(q[strongest]) if kind.qvalue else None,
+        measure=kind.measure,
+        anchor=unit_anchor(layer, int(unit["row"])),
+        weight=kind.weight * math.sqrt(k / of),
+    )
+
+
+def unit_anchor(layer: Layer, row: int) -> str:
+    """Return the id of the picture of a unit: `row` of its table of units."""
+    return f"unit-{layer.place}-{row}"
+
+
+def _effect(kind: Kind, units: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return effects over their threshold (1 or more beyond it), and the values themselves."""
+    if not kind.column:
+        return np.full(len(units), np.inf), np.full(len(units), np.nan)
+    value = units[kind.column].to_numpy(dtype=float)
+    if kind.flag == "far":  # judged by the Gaussian part where there is no density
+        value = np.where(np.isnan(value), units["kl_gaussian"].to_numpy(dtype=float), value)
+    with np.errstate(divide="ignore"):
+        return (kind.threshold / value if kind.falling else value / kind.threshold), value
+
+
+def _counted(k: int, of: int) -> str:
+    if of == 1:
+        return "The one unit"
+    return f"{count(k)} of {plural(of, 'unit')} ({percent(k, of)})"
+
+
+def _mostly(having: pd.DataFrame, layers: Layers, k: int) -> str:
+    """Say which layer has most of the units, where that tells something."""
+    if len(layers) < 2 or k < 3:
+        return ""
+    tally = having["place"].value_counts()
+    layer = layers[int(tally.index[0]) - 1]
+    if 2 * tally.iloc[0] <= k:
+        return ""
+    if tally.iloc[0] == k:
+        return f"; all in {clean(layer.name, 40)}"
+    return f"; most in {clean(layer.name, 40)} ({count(int(tally.iloc[0]))})"
+
+
+def _missing(layers: Layers) -> Claim | None:
+    """Claim what was not finite at the last step, at any site; counts are exact, hence sure."""
+    worst, most, nan, inf, total = None, 0, 0, 0, 0
+    for layer in layers:
+        for site in layer.recordings:
+            found = layer.last(site)
+            here = int(found.pooled.nan_count[0]), int(found.pooled.inf_count[0])
+            nan, inf, total = nan + here[0], inf + here[1], total + sum(here)
+            total += int(found.pooled.n[0])
+            if sum(here) > most:
+                worst, most = found, sum(here)
+    if worst is None:
+        return None
+    place = next(layer.place for layer in layers if layer.name == worst.layer)
+    return Claim(
+        kind="missing",
+        text=f"{not_finite(nan, inf)} {'value' if nan + inf == 1 else 'values'} "
+        f"({percent(nan + inf, total)}) at the last step",
+        detail=f"counted and left out of everything else; most in {clean(worst.layer, 40)}",
+        certainty="sure",
+        layer=worst.layer,
+        site=worst.site,
+        step=worst.step,
+        n=total,
+        value=float(most),
+        measure="{} of them there",
+        anchor=f"row-{place}",
+        weight=8 * math.sqrt((nan + inf) / total),
+    )
+
+
+def _shape(layers: Layers, order: int) -> Claim | None:
+    """Claim the layer whose units have most shape, where that is more than Laplace's law has."""
+    units = layers.last
+    part = units["kl_shape"]
+    if order <= 2 or not part.notna().any():
+        return None
+    medians = part.groupby(units["place"]).median()
+    strong = medians[medians > LAPLACE]
+    if strong.empty:
+        return None
+    layer = layers[int(strong.index[strong.argmax()]) - 1]
+    here = units[units["place"] == layer.place]
+    n = int(here["n"].median())
+    value = float(strong.max())
+    codes = certainties([n], [value / LAPLACE], [np.nan], tested=False)
+    concerned = int(units["place"].isin(list(strong.index)).sum())
+    return Claim(
+        kind="shape",
+        text=f"The shapes of {clean(layer.name, 40)} are less normal than Laplace's distribution",
+        detail="no shift or scale, hence no batch normalisation, can remove that"
+        + (f"; so in {plural(len(strong), 'layer')}" if len(strong) > 1 else ""),
+        certainty=word_of(codes),
+        of=len(units),
+        layer=layer.name,
+        site=layer.main,
+        step=layer.last(layer.main).step,
+        n=n,
+        value=value,
+        threshold=LAPLACE,
+        measure="{} nat of shape in its median unit",
+        anchor=f"spread-{layer.place}",
+        weight=1.5 * math.sqrt(concerned / len(units)),
+    )
+
+
+def _nothing(layers: Layers) -> Claim:
+    n = layers.last["n"]
+    fewest = int(n[n > 0].min())
+    return Claim(
+        "nothing",
+        "Nothing is remarkable",
+        f"none of {plural(len(n), 'unit')} is beyond a threshold of this report",
+        word_of(certainties([fewest], [np.inf], [np.nan], tested=False)),
+        of=len(n),
+        n=fewest,
+        anchor="layers",
+    )
