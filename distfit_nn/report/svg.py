@@ -7,6 +7,7 @@ drawing reads on light and on dark paper. Text stays text. Nothing uses pyplot o
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +135,8 @@ class Sketchbook:
         axes = figure.axes[0]
         paint(axes)
         drawing = inline(figure, f"f{self._drawn}")
-        for artist in (*axes.lines, *axes.patches, *axes.collections, *axes.texts, *axes.artists):
+        drawn = (axes.lines, axes.patches, axes.collections, axes.texts, axes.artists, axes.images)
+        for artist in (*itertools.chain(*drawn), *axes.child_axes):
             artist.remove()
         axes.relim()  # nothing is left, so the limits start anew
         axes.set_autoscale_on(True)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from distfit_nn import maxent
 from distfit_nn.report import figures
+from distfit_nn.report.figures.frame import round_values
 from distfit_nn.report.shapes import Shape, Spread, coincide, standard_normal, track
 from distfit_nn.report.svg import AFTER, BEFORE, Frame, Sketchbook, inline, theme
 from distfit_nn.stats.densities import Histogram, histogram
@@ -201,7 +202,7 @@ def test_a_ridge_has_a_row_for_each_step(ax, rng):
 
 @pytest.mark.parametrize(("low", "high"), [(1e-4, 3.0), (0.02, 0.09), (1.0, 12.0), (1e-9, 1e9)])
 def test_logarithmic_axes_have_two_to_four_round_labels(low, high):
-    values = figures._round_values(low, high)
+    values = round_values(low, high)
     assert 2 <= len(values) <= 4
     assert all(low <= value <= high for value in values)
     assert all(f"{value:e}"[0] in "1235" for value in values)
