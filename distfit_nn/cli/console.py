@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from distfit_nn.errors import FileError
@@ -14,9 +13,6 @@ from distfit_nn.errors import FileError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from distfit_nn.capture.entries import Entry
-
-STEP = 10  # percent between two lines of progress
 WIDEST_CELL = 48  # characters; longer names are cut in the tables, not in JSON and CSV
 
 LAYER_COLUMNS = {
@@ -85,32 +81,12 @@ def ascii_json(content: Any) -> str:
     return json.dumps(content, allow_nan=False, indent=1)
 
 
-def progress(quiet: bool) -> Callable[[Entry, int], None] | None:
-    """Return what names each entry on standard error as its turn comes, and tells how far it is."""
-    if quiet:
-        return None
-    shown = 0  # percent of the entry at hand
-
-    def show(entry: Entry, rows: int) -> None:
-        nonlocal shown
-        where = f"{entry.layer} {entry.site} step {entry.step}"
-        percent = 100 * rows // entry.rows
-        if rows == 0:
-            shown = 0
-            say(f"{where}: {entry.rows} rows x {entry.units} units")
-        elif percent >= shown + STEP and percent < 100:
-            shown = percent
-            say(f"{where}: {percent}%")
-
-    return show
-
-
 def say(text: str) -> None:
     """Print one line to standard error."""
-    print(_one_line(text), file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
-def _one_line(text: object) -> str:
+def one_line(text: object) -> str:
     """Return text without characters that could move a terminal's cursor."""
     return "".join(
         " " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in str(text)
@@ -134,5 +110,5 @@ def print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.3g}"
-    text = _one_line(value)
+    text = one_line(value)
     return text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…"

@@ -1,0 +1,69 @@
+"""The options and arguments that several commands share, with one name and one help text each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MEMORY_LIMIT = "256MB"
+
+_SOURCE = (
+    "A recorded store (a folder or a URL), or a file of arrays: .npy, .npz, .safetensors, .pt, "
+    ".pth, .csv and what the extras add."
+)
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE)]
+Before = Annotated[str, typer.Argument(metavar="BEFORE", help=_SOURCE)]
+After = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="AFTER", help="As BEFORE. Without it, the steps of BEFORE are compared."
+    ),
+]
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a recorded store.")]
+Factory = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODULE:FACTORY",
+        help="A model (a torch.nn.Module) or a function without arguments that returns one. MODULE "
+        "can be imported from the current directory, or is a path (nets/mine.py).",
+    ),
+]
+Sites = Annotated[
+    list[str],
+    typer.Option(
+        "--sites",
+        "-s",
+        metavar="SITES",
+        help="pre_activation, norm, weights, or a module's name with wildcards; may be repeated.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="Where the model runs, as cuda:0. Default: where it already is."
+    ),
+]
+Train = Annotated[
+    bool, typer.Option("--train/--eval", help="Run the model in training mode; default: eval.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the whole traceback of an error in your own code.")
+]
+Order = Annotated[int, typer.Option(help="Moments that the densities match, 1 to 12.")]
+UnitAxis = Annotated[
+    int | None, typer.Option(help="Axis of the units in arrays of more than two dimensions.")
+]
+MemoryLimit = Annotated[
+    str, typer.Option(help='Memory for data and sums, as "500MB"; the libraries take about 250 MB.')
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure instead."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object (docs/json.md) to standard output.")
+]
+Csv = Annotated[Path | None, typer.Option(help="Also write the table of units to this file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
