@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
+from distfit_nn.stats import accumulator_state as states
 from distfit_nn.stats import tiles
+from distfit_nn.stats.accumulator_checks import Settings
 from distfit_nn.stats.moment_sums import MomentSums
 from distfit_nn.stats.moments_result import Moments
 from distfit_nn.stats.row_sample import RowSample, SampledRows
@@ -120,7 +122,8 @@ class Accumulator:
     bins : int, default 1024
         Bins of the sketch; see `Sketch`.
     rows : int, default 5000
-        Rows to sample; see `RowSample`.
+        Rows to sample; see `RowSample`. With 0 no values are kept, and what needs single values
+        cannot be told.
     seed : int, default 0
         Of the sample.
     threads : int, default 1
@@ -244,6 +247,45 @@ class Accumulator:
     def copy(self) -> Accumulator:
         """Return one that shares no memory with this, and works in one thread."""
         return deepcopy(self)
+
+    def as_shard(self, number: int) -> None:
+        """Count all rows so far as those of one shard, so that any accumulators can be merged."""
+        self._close()
+        if self._moments:
+            total = self._moments.total()
+            self._moments = ShardTree()
+            self._moments.add(_checks.whole_number(number, "number"), total)
+        self._sample.as_shard(number)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that is held as arrays, for files; see `distfit_nn.stats.accumulator_state`.
+
+        What they are turned back to is merged and finalised to the same bits as this one (but for
+        sums of weights in sketches, whose last bits depend on the order of the data).
+        """
+        self._close()
+        nodes = [
+            states.Node(level, index, sums.tiles, sums.hidden)
+            for (level, index), sums in sorted(self._moments.items())
+        ]
+        settings = Settings(self.columns, **self._settings)
+        return states.pack(states.Contents(settings, nodes, self._sketches, self._sample))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Accumulator:
+        """Return the accumulator that `to_arrays` made arrays of, which works in one thread.
+
+        Raises
+        ------
+        InputError
+            An array is missing, of a wrong shape or type, or says what cannot be.
+        """
+        settings, nodes, sketches, sample = states.unpack(arrays)
+        found = cls(**settings._asdict())
+        for level, index, sums, hidden in nodes:
+            found._moments.put(level, index, _Sums(sums, hidden))
+        found._sketches, found._sample = sketches, sample
+        return found
 
     def finalise(self) -> ColumnSummary:
         """Return what is known so far; more rows may follow, in other shards."""

@@ -132,6 +132,23 @@ class MomentSums:
         new._state[:] = self._state
         return new
 
+    @staticmethod
+    def lanes(columns: int) -> int:
+        """Return how many columns the state of so many columns has: a narrow one has each twice
+        or more often, for the rows that lie side by side."""
+        return columns * _side(columns)
+
+    def state(self) -> Float:
+        """Return the state, `moments_kernel`'s array (lines, lanes), which `of_state` takes."""
+        return self._state.copy()
+
+    @classmethod
+    def of_state(cls, columns: int, order: int, state: Float) -> MomentSums:
+        """Return the sums that had this state."""
+        sums = cls(columns, order)
+        sums._state[:] = state
+        return sums
+
     def _folded(self) -> Float:
         """Return a state of one column for each column, of what lies side by side."""
         state = self._state.copy()

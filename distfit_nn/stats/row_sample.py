@@ -54,7 +54,7 @@ class RowSample:
     Parameters
     ----------
     size : int, default 5000
-        The most rows that are kept; where fewer are seen, all are.
+        The most rows that are kept; where fewer are seen, all are. With 0 rows are only counted.
     seed : int, default 0
         Of the hash; in [0, 2^63).
     shard : int, default 0
@@ -78,7 +78,7 @@ class RowSample:
     """
 
     def __init__(self, size: int = 5000, *, seed: int = 0, shard: int = 0, first: int = 0) -> None:
-        self.size = _checks.positive_int(size, "size")
+        self.size = _checks.whole_number(size, "size")
         self.seed = _below(seed, "seed")
         self.shard = _below(shard, "shard")
         self.seen = 0
@@ -121,6 +121,8 @@ class RowSample:
         self._spans = _joined(self._spans, [(self.shard, first, first + n)])
         self._values, self._next = room, first + n
         self.seen += n if len(heavy) == 0 else int(np.count_nonzero(heavy))
+        if self.size == 0:
+            return
         taken, priority = _candidates(self._key, first, n, heavy, self._worst)
         if len(taken) > self.size:
             best = _smallest(priority, np.zeros_like(taken), taken, self.size)
@@ -136,6 +138,19 @@ class RowSample:
         self.shard = _below(shard, "shard")
         self._next = 0
         self._key = np.uint64(_key(self.seed, self.shard))
+
+    def as_shard(self, shard: int) -> None:
+        """Count all rows as those of one shard, from 0 on, in their order; they stay the same."""
+        self._settle()
+        starts = np.cumsum([0] + [stop - start for _, start, stop in self._spans])
+        for base, (old, start, stop) in zip(starts.tolist(), self._spans, strict=False):
+            inside = (self._shard == old) & (start <= self._row) & (self._row < stop)
+            self._row = np.where(inside, self._row - start + base, self._row)
+            self._shard = np.where(inside, -1, self._shard)
+        self._shard = np.full_like(self._shard, _below(shard, "shard"))
+        self._spans = [(shard, 0, int(starts[-1]))] if self._spans else []
+        self.begin(shard)
+        self._next = int(starts[-1])
 
     def merge(self, other: RowSample) -> None:
         """Add what another sample has seen, in place.
@@ -210,7 +225,7 @@ class RowSample:
         self._values[place] = values[new - held]
         self._priority, self._shard, self._row = (part[source] for part in (priority, shard, row))
         self._waiting.clear()
-        if len(best) == self.size:
+        if len(best) == self.size > 0:
             self._worst = float(self._priority.max())
 
 

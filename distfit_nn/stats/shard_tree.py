@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, Protocol, Self, TypeVar
 
 from distfit_nn.errors import InputError
@@ -46,6 +47,14 @@ class ShardTree(Generic[State]):
             The shard is there already: its data would be counted twice.
         """
         self._put(0, shard, state)
+
+    def items(self) -> Iterator[tuple[tuple[int, int], State]]:
+        """Yield the level and index of each node that is left, and its state."""
+        return iter(self._nodes.items())
+
+    def put(self, level: int, index: int, state: State) -> None:
+        """Add a node, such as `items` told of; `InputError` if a shard of it is there already."""
+        self._put(level, index, state)
 
     def refuse(self, shard: int) -> None:
         """Raise `InputError` if the shard is there already."""

@@ -137,6 +137,13 @@ class SketchSums:
         other._absorb(self.finalise())
         return other
 
+    @classmethod
+    def of(cls, sketch: Sketch) -> SketchSums:
+        """Return sums that have seen what a sketch has."""
+        sums = cls(len(sketch.edges), sketch.bins)
+        sums._absorb(sketch)
+        return sums
+
     def __getstate__(self) -> dict[str, Any]:
         return {"columns": self.columns, "bins": self.bins, "sketch": self.finalise()}
 
