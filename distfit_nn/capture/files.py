@@ -14,9 +14,10 @@ from os import PathLike
 from typing import Any
 
 from distfit_nn.capture.manifest import file_error, status
-from distfit_nn.errors import FileError
+from distfit_nn.errors import FileError, InputError
 
 Location = str | PathLike[str]
+LONGEST = 200  # characters of what a message says beside the name of the file
 
 
 def is_url(source: object) -> bool:
@@ -80,6 +81,12 @@ def read(location: Location, start: int, stop: int) -> bytearray:
     return buffer
 
 
+def start(path: Location) -> bytes:
+    """Return how a file on a disk begins: up to 32 bytes."""
+    with open(path, "rb") as file:
+        return file.read(32)
+
+
 @contextmanager
 def reading(location: Location) -> Iterator[Fill]:
     """Open a file; what is yielded fills a buffer with the bytes from a place on.
@@ -91,11 +98,11 @@ def reading(location: Location) -> Iterator[Fill]:
     """
     opened = _url_opened if is_url(location) else _path_opened
     with ExitStack() as stack:
-        with _told(location):
+        with told(location):
             some = stack.enter_context(opened(location))
 
         def fill(start: int, buffer: memoryview) -> None:
-            with _told(location):
+            with told(location):
                 filled = some(start, buffer)
             if filled < len(buffer):
                 end = start + len(buffer)
@@ -105,14 +112,26 @@ def reading(location: Location) -> Iterator[Fill]:
 
 
 @contextmanager
-def _told(location: Location) -> Iterator[None]:
-    """Turn whatever goes wrong in reading into a `FileError`."""
+def told(location: Location, kind: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong in reading into a `FileError` of one line.
+
+    Libraries raise errors of almost any class for a damaged file, hence the catch of all of them.
+    """
     try:
         yield
     except FileError:
         raise
+    except InputError as error:
+        raise file_error(location, shortened(error)) from None
     except Exception as error:
-        raise file_error(location, f"cannot be read: {_reason(error)}") from None
+        as_kind = f" as {kind}" if kind else ""
+        raise file_error(location, f"cannot be read{as_kind}: {_reason(error)}") from None
+
+
+def shortened(text: object) -> str:
+    """Return the first line of a text, or its beginning and end where that is long."""
+    line = next(iter(str(text).strip().splitlines()), "")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 50]} ... {line[-45:]}"
 
 
 @contextmanager
@@ -154,5 +173,6 @@ def _resolved(url: Location) -> tuple[Any, str]:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    return shortened(getattr(error, "strerror", None) or error) or type(error).__name__

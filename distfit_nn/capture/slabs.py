@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Location, Stamp
 from distfit_nn.capture.manifest import file_error
-from distfit_nn.errors import FileError
 
 # What safetensors calls the types that are read here; NumPy lacks the second.
 _DTYPES = {
@@ -30,8 +29,8 @@ _DTYPES = {
         for bits in (8, 16, 32, 64)
     },
 }
-_LONGEST_HEADER = 100_000_000  # as the safetensors library has it
-_NPY = b"\x93NUMPY"
+MOST_LAYERS = 100_000  # of a file: a million would take hours and no report could show them
+_LONGEST_HEADER = 32 << 20  # for as many layers; parsed it takes some ten times its size
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Slab:
     @property
     def itemsize(self) -> int:
         """Bytes of a value in the file."""
-        return _stored(self.dtype).itemsize
+        return stored(self.dtype).itemsize
 
     def cut(self, start: int, stop: int) -> Slab:
         """Return the rows [start, stop)."""
@@ -98,10 +97,7 @@ class Slab:
                 yield self._table(part, rows)
 
     def _table(self, part: NDArray[np.uint8], rows: int) -> NDArray[Any]:
-        table = part.view(_stored(self.dtype)).reshape(rows, self.units)
-        if self.dtype == "bfloat16":  # the upper half of a float32
-            return (table.astype(np.uint32) << 16).view(np.float32)
-        return table
+        return as_numbers(part.view(stored(self.dtype)).reshape(rows, self.units), self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +138,51 @@ class Held:
             yield self.table[start : start + most]
 
 
-Piece = Slab | Held
+class Piece(Protocol):
+    """Consecutive rows of a table: a `Slab`, `Held`, or what a library reads (`spans.Span`)."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def units(self) -> int:
+        """Number of columns."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a value."""
+
+    def cut(self, start: int, stop: int) -> Piece:
+        """Return the rows [start, stop)."""
+
+    def check_unchanged(self) -> None:
+        """Raise `FileError` if the file is not what it was when its header was read."""
+
+    def read(self) -> NDArray[Any]:
+        """Return all rows."""
+
+    def chunks(self, most: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows, up to `most` at once, each table valid until the next but one."""
 
 
-def _stored(dtype: str) -> np.dtype[Any]:
+def is_plain(dtype: str) -> bool:
+    """Return whether values of this type are read as they lie in a file."""
+    return dtype in _DTYPES.values()
+
+
+def stored(dtype: str) -> np.dtype[Any]:
+    """Return how values are stored: "bfloat16" as halves of float32, names in little-endian."""
+    if dtype[:1] in "<>|":
+        return np.dtype(dtype)
     return np.dtype("<u2" if dtype == "bfloat16" else dtype).newbyteorder("<")
+
+
+def as_numbers(table: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return what is stored as `stored` says as numbers that NumPy has."""
+    if dtype == "bfloat16":  # the upper half of a float32
+        return (table.astype(np.uint32) << 16).view(np.float32)
+    return table
 
 
 @dataclass(frozen=True)
@@ -167,13 +203,17 @@ class OnDisk:
         FileError
             Its type is none that NumPy or PyTorch computes with.
         """
-        if self.dtype not in _DTYPES.values():
-            raise file_error(self.location, f"holds values of type {self.dtype}, cannot be read")
+        if not is_plain(self.dtype):
+            raise file_error(
+                self.location,
+                f"holds values of type {files.shortened(self.dtype)}, cannot be read",
+            )
         return Slab(self.location, self.offset, rows, units, self.dtype, self.stamp)
 
-    def load(self) -> NDArray[Any]:
-        """Return the array."""
-        return self.slab(1, math.prod(self.shape)).read().reshape(self.shape)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array; 0 for a type that is not read."""
+        return math.prod(self.shape) * stored(self.dtype).itemsize if is_plain(self.dtype) else 0
 
 
 def safetensors(location: Location) -> dict[str, OnDisk]:
@@ -184,74 +224,68 @@ def safetensors(location: Location) -> dict[str, OnDisk]:
     Raises
     ------
     FileError
-        The file is missing, or its header is damaged or does not agree with its size.
+        The file is missing, or its header is damaged, does not agree with its size, is larger than
+        32 MiB or names more than 100,000 tensors.
     """
     total, stamp = files.size(location), files.stamp(location)
     if total is None:
         raise file_error(location, "does not exist")
-    try:
-        if total < 8:
-            raise ValueError("the file is too short to have a header")
-        length = int.from_bytes(files.read(location, 0, 8), "little")
-        if length > min(total - 8, _LONGEST_HEADER):
-            raise ValueError(f"its header is said to have {length} bytes")
-        header = json.loads(files.read(location, 8, 8 + length).decode())
-        if not isinstance(header, dict):
-            raise ValueError("its header is no object")
-        header.pop("__metadata__", None)
-        data, place = 8 + length, str(location)
-        tensors = {name: _tensor(place, name, told, data, total) for name, told in header.items()}
+    with files.told(location, ".safetensors"):
+        header, data = _header(location, total)
+        tensors = {
+            name: _tensor(str(location), name, told, data, total) for name, told in header.items()
+        }
+        if sum(tensor.nbytes for tensor in tensors.values()) > total - data:
+            raise ValueError("its tensors lie over one another")
         return {name: replace(tensor, stamp=stamp) for name, tensor in tensors.items()}
-    except FileError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        problem = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else error
-        raise file_error(location, f"cannot be read as .safetensors: {problem}") from None
 
 
-def _tensor(location: str, name: str, told: dict[str, Any], data: int, total: int) -> OnDisk:
-    shape, (start, stop) = tuple(told["shape"]), told["data_offsets"]
-    whole = all(isinstance(number, int) and number >= 0 for number in (*shape, start, stop))
-    if not whole:
+def _header(location: Location, total: int) -> tuple[dict[str, Any], int]:
+    """Return the header of a .safetensors file and where the data begin."""
+    if total < 8:
+        raise ValueError("the file is too short to have a header")
+    length = int.from_bytes(files.read(location, 0, 8), "little")
+    if length > min(total - 8, _LONGEST_HEADER):
+        raise ValueError(f"its header is said to have {length} bytes")
+    text = files.read(location, 8, 8 + length)
+    if (count := text.count(b'"data_offsets"')) > MOST_LAYERS:  # before they take memory
+        raise ValueError(f"it holds {count:,} tensors, more than {MOST_LAYERS:,}")
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs of a JSON object as a dict, if no name is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = sorted(name for name, _ in pairs)
+        twice = next(one for one, other in pairwise(names) if one == other)
+        raise ValueError(f"it names {twice!r} twice")
+    return found
+
+
+def _tensor(location: str, name: str, told: Any, data: int, total: int) -> OnDisk:
+    if not isinstance(told, dict) or not {"dtype", "shape", "data_offsets"} <= set(told):
+        raise ValueError(f"tensor {name!r} is not described by dtype, shape and data_offsets")
+    shape, offsets, dtype = told["shape"], told["data_offsets"], told["dtype"]
+    if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise ValueError(f"tensor {name!r} has a shape or offsets that are no whole numbers")
-    dtype = _DTYPES.get(told["dtype"], told["dtype"])
-    if dtype in _DTYPES.values() and math.prod(shape) * _stored(dtype).itemsize != stop - start:
+    if not isinstance(dtype, str):
+        raise ValueError(f"tensor {name!r} has no type")
+    start, stop = offsets
+    found = OnDisk(location, _DTYPES.get(dtype, dtype), tuple(shape), data + start)
+    if is_plain(found.dtype) and found.nbytes != stop - start:
         raise ValueError(f"tensor {name!r} has {stop - start} bytes, which is not its size")
     if not start <= stop <= total - data:
         raise ValueError(f"tensor {name!r} ends behind the end of the file")
-    return OnDisk(location, dtype, shape, data + start)
+    return found
 
 
-def npy(location: Location) -> OnDisk | None:
-    """Return what a .npy file holds; None where it does not lie there row by row.
-
-    That are arrays in the order of Fortran, of the other byte order or a type that safetensors
-    does not know, which NumPy reads.
-
-    Raises
-    ------
-    FileError
-        The file is missing or damaged.
-    """
-    total, stamp = files.size(location), files.stamp(location)
-    if total is None:
-        raise file_error(location, "does not exist")
-    start = bytes(files.read(location, 0, min(total, 12)))
-    if len(start) < 12 or not start.startswith(_NPY):
-        raise file_error(location, "cannot be read as .npy: it does not begin as such a file does")
-    wide = start[6] > 1  # from version 2 on the length has four bytes
-    length = int.from_bytes(start[8:12] if wide else start[8:10], "little")
-    first = 12 if wide else 10
-    if first + length > total:
-        raise file_error(location, "cannot be read as .npy: it ends within its header")
-    try:
-        header = ast.literal_eval(files.read(location, first, first + length).decode("latin1"))
-        dtype, shape = np.dtype(header["descr"]), tuple(header["shape"])
-    except (ValueError, SyntaxError, TypeError, KeyError) as error:
-        raise file_error(location, f"cannot be read as .npy: {error}") from None
-    if header["fortran_order"] or dtype.name not in _DTYPES.values() or dtype.byteorder == ">":
-        return None
-    size = math.prod(shape) * dtype.itemsize
-    if first + length + size > total:
-        raise file_error(location, "cannot be read as .npy: it ends before its data do")
-    return OnDisk(str(location), dtype.name, shape, first + length, stamp)
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in values)

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 import distfit_nn as dn
-from distfit_nn.capture import files, slabs
+from distfit_nn.capture import files
+from distfit_nn.capture.npy import npy
 from distfit_nn.capture.readers import read
 from distfit_nn.capture.slabs import Slab
 from distfit_nn.capture.store import Store, StoreWriter
@@ -188,7 +189,7 @@ def test_a_file_that_shrinks_is_a_clear_error(tmp_path, rng):
 def test_chunks_use_two_memories_by_turns(tmp_path, rng):
     x = rng.normal(size=(30, 4)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    slab = slabs.npy(tmp_path / "x.npy").slab(30, 4)
+    slab = npy(tmp_path / "x.npy", "x").slab(30, 4)
     first, second, third, *_ = slab.chunks(7)
     assert np.shares_memory(first, third)
     assert not np.shares_memory(first, second)
