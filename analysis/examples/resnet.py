@@ -1,0 +1,276 @@
+"""A small ResNet, trained here: what its ReLUs and BatchNorms see from the first epoch to the last.
+
+ResNet-8 (He, Zhang, Ren and Sun, CVPR 2016, with one block a stage), Adam, on images of CIFAR-10 or
+on scikit-learn's digits. After chosen epochs one pass over fixed test images is recorded: the input
+of every ReLU, and the input and output of every norm. The norms use the statistics of that batch,
+since at the start the running ones are 0 and 1 and a norm in eval mode would do nothing.
+
+    python analysis/examples/resnet.py --data cifar10.npz --output build/examples/resnet
+
+The file holds x_train (n, 3, 32, 32) uint8, y_train, x_test and y_test.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import common
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import distfit_nn as dn
+
+BATCH, CLASSES, WIDTH = 64, 10, 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pixels (n, channels, height, width), standardised, and labels (n,)."""
+
+    name: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+
+def load(path: Path | None) -> Images:
+    """Read an .npz file of images, or take scikit-learn's digits, every pixel four times."""
+    if path is None:
+        return digits()
+    with np.load(path, allow_pickle=False) as file:
+        train, test = (torch.tensor(file[f"x_{part}"]).float() / 255 for part in ("train", "test"))
+        labels = [torch.tensor(file[f"y_{part}"]).long().flatten() for part in ("train", "test")]
+    axes = (0, 2, 3)
+    mean, std = train.mean(axes, keepdim=True), train.std(axes, keepdim=True)
+    return Images(path.stem, (train - mean) / std, labels[0], (test - mean) / std, labels[1])
+
+
+def digits() -> Images:
+    """Return scikit-learn's 1,797 digits as 16 x 16 images, the first 1,347 to train on."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = torch.tensor(found.images).float()[:, None]
+    pixels = F.interpolate((pixels - pixels.mean()) / pixels.std(), scale_factor=2.0)
+    labels = torch.tensor(found.target).long()
+    return Images("digits", pixels[:1347], labels[:1347], pixels[1347:], labels[1347:])
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(shortcut(x) + f(x))."""
+        y = self.relu(self.norm1(self.conv1(x)))
+        return self.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def build(channels: int) -> nn.Sequential:
+    """Return ResNet-8 at torch's default start."""
+    parts: dict[str, nn.Module] = {
+        "stem": nn.Conv2d(channels, WIDTH, 3, padding=1, bias=False),
+        "norm": nn.BatchNorm2d(WIDTH),
+        "relu": nn.ReLU(inplace=True),
+        "block1": Block(WIDTH, WIDTH, 1),
+        "block2": Block(WIDTH, 2 * WIDTH, 2),
+        "block3": Block(2 * WIDTH, 4 * WIDTH, 2),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "output": nn.Linear(4 * WIDTH, CLASSES),
+    }
+    return nn.Sequential(OrderedDict(parts))
+
+
+def train(model: nn.Module, images: Images, adam: torch.optim.Optimizer) -> float:
+    """Train for one epoch; return the mean loss."""
+    model.train()
+    order = torch.randperm(len(images.train))
+    chunks = order[: len(order) // BATCH * BATCH].split(BATCH)
+    total = 0.0
+    for rows in chunks:
+        adam.zero_grad()
+        loss = F.cross_entropy(model(images.train[rows]), images.train_labels[rows])
+        loss.backward()
+        adam.step()
+        total += loss.item()
+    return total / len(chunks)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Images) -> float:
+    """Return the percentage of test images told right, in eval mode."""
+    told = torch.cat([model.eval()(part).argmax(1) for part in images.test.split(256)])
+    return 100 * (told == images.test_labels).double().mean().item()
+
+
+@torch.no_grad()
+def show(model: nn.Module, images: Tensor) -> None:
+    """Run one pass over `images` with the statistics of that batch."""
+    with dn.nn.batch_statistics(model.eval()):
+        model(images)
+
+
+def run(images: Images, options: argparse.Namespace) -> list[tuple[int, float]]:
+    """Train and record; return the test accuracy at each recorded epoch."""
+    torch.manual_seed(options.seed)
+    model = build(images.train.shape[1])
+    adam = torch.optim.Adam(model.parameters(), lr=0.003)
+    recorded = {0, 1, 2, options.epochs // 2, options.epochs}
+    scores: list[tuple[int, float]] = []
+    for epoch in range(options.epochs + 1):
+        loss = train(model, images, adam) if epoch else float("nan")
+        if epoch in recorded:
+            record(model, images, epoch, options)
+            scores.append((epoch, accuracy(model, images)))
+            print(f"epoch {epoch}: loss {loss:.3f}, test accuracy {scores[-1][1]:.1f}%")
+    return scores
+
+
+def record(model: nn.Module, images: Images, epoch: int, options: argparse.Namespace) -> None:
+    """Record one pass over the first test images, with the statistics of that batch."""
+    shown = images.test[: options.images]
+    settings = {"first_step": epoch, "rows": options.rows, "seed": options.seed}
+    model.eval()
+    with (
+        dn.record(
+            model,
+            options.output / "run",
+            ["pre_activation", "norm"],
+            mode="a" if epoch else "w",
+            **settings,
+        ),
+        dn.nn.batch_statistics(model),
+        torch.no_grad(),
+    ):
+        model(shown)
+
+
+def by_epoch(analysis: dn.Analysis) -> pd.DataFrame:
+    """Return per epoch and site: units with each verdict, and medians over the layers."""
+    groups = analysis.layers.groupby(["step", "site"], sort=False)
+    table = groups.agg(
+        units=("units", "sum"),
+        dead=("dead", "sum"),
+        heavy_tailed=("heavy_tailed", "sum"),
+        bimodal=("bimodal", "sum"),
+        far=("far", "sum"),
+        kl_median=("kl_median", "median"),
+        shape_median=("shape_median", "median"),
+    )
+    return table.reset_index().sort_values(["site", "step"])
+
+
+def figure(analysis: dn.Analysis, path: Path) -> None:
+    """Draw the divergence of each ReLU's input from N(0,1) by epoch, and its shape's share."""
+    layers = analysis.layers[analysis.layers["site"] == "pre_activation"]
+    drawing, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharex=True)
+    for ax, column, title in (
+        (axes[0], "kl_median", "KL to N(0,1), nat, median of channels"),
+        (axes[1], "shape_median", "the part that no scale and shift removes"),
+    ):
+        for layer, rows in layers.groupby("layer", sort=False):
+            ax.plot(rows["step"], rows[column], marker="o", label=layer)
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.set_xlabel("epoch")
+        ax.set_ylim(bottom=0)
+    axes[1].legend(fontsize=8, frameon=False, ncols=2)
+    drawing.savefig(path, dpi=100)
+    plt.close(drawing)
+
+
+def ends_of(scores: list[tuple[int, float]]) -> tuple[int, int]:
+    """Return the first and the last recorded epoch."""
+    return scores[0][0], scores[-1][0]
+
+
+def findings(
+    analysis: dn.Analysis,
+    moved: dn.Comparison,
+    images: Images,
+    scores: list[tuple[int, float]],
+    options: argparse.Namespace,
+) -> str:
+    """Return what was found, in words and tables."""
+    table = by_epoch(analysis)
+    last = table[table["step"] == scores[-1][0]].set_index("site")
+    before, after = last.loc["norm_input"], last.loc["norm_output"]
+    joins = analysis.layers[analysis.layers["layer"].str.endswith("#1")]
+    ends = [
+        joins[joins["step"] == step].set_index("layer")["kl_median"] for step in ends_of(scores)
+    ]
+    lost = pd.concat(ends, axis=1, keys=("kl_first", "kl_last")).reset_index()
+    accuracies = ", ".join(f"{score:.1f}% after epoch {epoch}" for epoch, score in scores)
+    columns = ("layer", "site", "drifted_units", "units", "wasserstein_mean", "baseline_mean")
+    return f"""# A ResNet trained here
+
+ResNet-8, Adam, {len(images.train)} training images of {images.name}, seed {options.seed}; recorded
+are {len(images.test[: options.images])} test images, at most {options.rows} rows (positions of
+images) of each site. Test accuracy: {accuracies}. Written by `analysis/examples/resnet.py`.
+
+**Dead units**: {int(table["dead"].sum())} in any epoch. **Bimodal**: {int(table["bimodal"].sum())}.
+
+**What BatchNorm does**: after the last epoch {int(before["far"])} of {int(before["units"])}
+channels are far from N(0,1) before their norm, {int(after["far"])} behind it; the KL (median over
+layers) falls from {before["kl_median"]:.2f} to {after["kl_median"]:.3f} nat. All of that is
+location and scale: the shape's part is {before["shape_median"]:.3f} before and {after["shape_median"]:.3f} after, as it must be.
+
+**Where N(0,1) is lost**: at the second ReLU of each block, behind the sum with the shortcut, and
+more so with depth and training:
+
+{common.markdown(lost, lost.columns, 3)}
+
+{common.markdown(table, table.columns, 3)}
+
+**First against last epoch**: Wasserstein distance of each channel in pooled standard deviations,
+mean over channels; `baseline_mean` is what exchanging rows at random gives
+({moved.settings.permutations} permutations of {moved.settings.rows} rows). Positions of one image
+are not independent, so trust the size, not the p-value.
+
+{common.markdown(moved.layers, columns)}
+
+![KL by epoch](resnet.png)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, train, record, analyse, and write what was found."""
+    parser = common.parser(__doc__, "resnet")
+    parser.add_argument("--data", type=Path, metavar="FILE.npz", help="default: digits")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=250, help="test images to record")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows kept of each site")
+    options = parser.parse_args(arguments)
+    if options.epochs < 1:
+        parser.error(f"--epochs must be at least 1, got {options.epochs}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    images = load(options.data)
+    scores = run(images, options)
+    analysis = dn.analyze(options.output / "run")
+    analysis.to_html(options.output / "report.html")
+    moved = dn.compare(options.output / "run", steps=(0, options.epochs), seed=options.seed)
+    figure(analysis, options.output / "resnet.png")
+    common.publish(findings(analysis, moved, images, scores, options), options.output / "resnet.md")
+
+
+if __name__ == "__main__":
+    main()
