@@ -19,8 +19,7 @@ from distfit_nn.errors import InputError
 from distfit_nn.pairs import Pair, Steps, Unmatched, checked_steps, matched
 from distfit_nn.sampled_drift import DriftSettings, Sampler, drift_between
 from distfit_nn.stats.drift import LEAST_EFFECT, MAX_ROWS, Drift
-from distfit_nn.stats.multiplicity import benjamini_hochberg
-from distfit_nn.stats.rows import Float
+from distfit_nn.stats.drift_table import judge_layers, layer_effects
 from distfit_nn.streaming import MEMORY, Progress, memory_size
 
 FORMAT, VERSION = "distfit_nn.comparison", 1
@@ -117,11 +116,7 @@ class Comparison:
         n, m rows that were used of rows_before, rows_after. `definitions` says what each means.
         """
         table = pd.DataFrame([_layer_row(one) for one in self.compared])
-        table["qvalue"] = benjamini_hochberg(table["pvalue"])
-        table["drifted"] = (table["qvalue"] < self.settings.alpha) & (
-            table["excess"] >= self.settings.least_effect
-        )
-        return table
+        return judge_layers(table, self.settings.alpha, self.settings.least_effect)
 
     @cached_property
     def units(self) -> pd.DataFrame:
@@ -330,30 +325,11 @@ def _place(one: Compared) -> dict[str, Any]:
 
 def _layer_row(one: Compared) -> dict[str, Any]:
     """Return the row of a pair of recordings, but for what rests on all rows."""
-    drift, layer = one.drift, one.drift.layer
-    row = {
+    drift = one.drift
+    return {
         **_place(one),
         "units": len(drift.n),
-        "drifted_units": layer.drifted_units,
-        "wasserstein_mean": layer.mean,
-        "wasserstein_median": layer.median,
-        "wasserstein_max": _most(drift.wasserstein.effect),
-        "baseline_mean": layer.baseline_mean,
-        "baseline_high": layer.baseline_high,
-        "excess": layer.excess,
-        "shift_median": _median(np.abs(drift.shift.effect)),
-        "spread_median": _median(np.abs(drift.spread.effect)),
-        "shape_median": _median(drift.shape.effect),
-        "kolmogorov_median": _median(drift.kolmogorov.effect),
-    }
-    if drift.paired_correlation is not None:
-        row["paired_correlation_median"] = _median(drift.paired_correlation)
-    return row | {
-        "pvalue": layer.pvalue,
-        "qvalue": np.nan,  # over all rows
-        "drifted": False,
-        "n": drift.rows[0],
-        "m": drift.rows[1],
+        **layer_effects(drift),
         "rows_before": drift.rows_seen[0],
         "rows_after": drift.rows_seen[1],
     }
@@ -367,14 +343,3 @@ def _unit_rows(one: Compared) -> pd.DataFrame:
     for position, (name, value) in enumerate(_place(one).items()):
         rows.insert(position, name, value)
     return rows
-
-
-def _median(values: Float) -> float:
-    """Return the median of the values that are no NaN; NaN where there are none."""
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
-def _most(values: Float) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.max()) if len(known) else float("nan")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from distfit_nn.stats.bimodality.classify import FEW_LEVELS, FEW_VALUES, LEAST_DIP, MOST
 from distfit_nn.stats.bimodality.relu_signature import HIGHER, WIDER
+from distfit_nn.stats.dependence import CHANCE
+from distfit_nn.stats.drift import LEAST_EFFECT
 from distfit_nn.stats.health import FEW_INSIDE, FLAT_SLOPE, OUTLIER_RATIO, SATURATED_SHARE
 from distfit_nn.stats.tail_index import HEAVY_ERRORS, TAIL_SHARE
 from distfit_nn.stats.unit_table import ALPHA, FAR_CHANCE, FAR_KL
@@ -134,5 +136,19 @@ DEFINITIONS = {
     "maxent_status": (
         "ok: the density has the moments; regularised: only nearly; degenerate: no density exists "
         "(constant, or too few distinct values); invalid: no finite value."
+    ),
+    "drift": (
+        "From a layer's first to its last step: the Wasserstein-1 distance of each unit, in pooled "
+        "standard deviations, its mean over the units against what the exchange of whole rows "
+        "gives (mean, and the level exceeded with probability 0.05). Of at most 128 units and 500 "
+        "rows a side, drawn with a fixed seed, and 99 permutations. A layer has drifted if the "
+        f"q-value over all layers and sites is below {ALPHA:g} and the distance beyond chance is "
+        f"at least {LEAST_EFFECT:g}. Rows are taken as independent; positions of one image are not."
+    ),
+    "dependence": (
+        "Spearman's rank correlation rho of each pair of at most 128 units (fixed seed), of up to "
+        "1,000 rows of the last step: median and largest magnitude. Chance levels are those of "
+        "independent units and rows: the median of |rho|, and what the largest of as many pairs "
+        f"exceeds with a probability of at most {CHANCE:g} (Student's t, Bonferroni)."
     ),
 }

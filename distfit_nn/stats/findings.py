@@ -7,6 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from distfit_nn.stats.changes import dependence_table, drift_table
 from distfit_nn.stats.definitions import DEFINITIONS
 from distfit_nn.stats.summary import Recording, layer_row
 from distfit_nn.stats.unit_table import ALPHA
@@ -71,3 +72,29 @@ class Findings:
         means.
         """
         return pd.concat([recording.units for recording in self.recordings], ignore_index=True)
+
+    @cached_property
+    def drift(self) -> pd.DataFrame:
+        """One row for each layer and site: how far it has moved from its first to its last step.
+
+        Columns: layer, site, step_before, step_after, units, units_used (at most 128, seeded);
+        drifted_units of these; wasserstein_mean, wasserstein_median, wasserstein_max, in pooled
+        standard deviations; baseline_mean, baseline_high (what chance gives), excess; shift_median,
+        spread_median, shape_median, kolmogorov_median; pvalue, qvalue (over the rows), drifted; n,
+        m rows of either side (at most 500); most_unit, the one of largest excess, and its
+        most_wasserstein. Empty where nothing was recorded twice. 99 permutations, seed 0: about 0.1
+        s for each row, when first asked for. `compare` uses all units and more rows.
+        """
+        return drift_table(self.recordings)
+
+    @cached_property
+    def dependence(self) -> pd.DataFrame:
+        """One row for each layer and site: how its units depend on each other at the last step.
+
+        Columns: layer, site, step, units, units_used (at most 128, seeded), n rows (at most 1,000),
+        pairs; the median and the largest Spearman rank correlation in magnitude over the pairs,
+        with median_chance and largest_chance, what independent units give; how many pairs are
+        beyond the latter; first_unit and second_unit of the strongest pair, and its rho. About 0.05
+        s for each row, when first asked for.
+        """
+        return dependence_table(self.recordings)
