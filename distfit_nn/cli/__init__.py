@@ -17,6 +17,7 @@ import typer
 
 from distfit_nn.cli.console import ReaderGone, say
 from distfit_nn.cli.program import NAME, app, usage_text
+from distfit_nn.cli.stopping import Interrupted
 from distfit_nn.errors import DistfitError
 
 __all__ = ["app", "main"]
@@ -52,9 +53,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except DistfitError as error:
         say(f"{NAME}: {error}")
         return BAD
-    except (KeyboardInterrupt, typer.Abort) as stop:
+    except Interrupted as stop:
+        say(f"{NAME}: {stop}")
+        return stop.code
+    except (KeyboardInterrupt, typer.Abort):
         say(f"{NAME}: interrupted")
-        return getattr(stop, "code", INTERRUPTED)
+        return INTERRUPTED
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of typer's errors of usage
             raise

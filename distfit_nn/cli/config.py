@@ -21,9 +21,13 @@ FILE, TABLE = "pyproject.toml", "distfit_nn"
 
 @dataclass(frozen=True)
 class Setting:
-    """A value in force instead of an option's own default, and the table that it is from."""
+    """A value in force instead of an option's own default, and the table that it is from.
+
+    `given` is the value as typer takes it: as if typed.
+    """
 
     value: Any
+    given: Any
     table: str
 
 
@@ -45,7 +49,7 @@ class Config:
     def default_map(self) -> dict[str, dict[str, Any]]:
         """Return the defaults of each command's parameters, as typer takes them."""
         return {
-            command: {name: setting.value for name, setting in settings.items()}
+            command: {name: setting.given for name, setting in settings.items()}
             for command, settings in self.settings.items()
         }
 
@@ -118,7 +122,7 @@ def _set_all(
         raise InputError(f"{path}: {where} {_unknown(key, 'option', names)}")
     for name in having:
         option = known[name][word]
-        settings[name][option.name] = Setting(_checked(value, option, path, where), where)
+        settings[name][option.name] = _setting(value, option, path, where)
 
 
 def _set_some(
@@ -136,7 +140,7 @@ def _set_some(
         option = known[name].get(key.replace("_", "-"))
         if option is None:
             raise InputError(f"{path}: {where} {_unknown(key, 'option', known[name])}")
-        settings[name][option.name] = Setting(_checked(value, option, path, where), where)
+        settings[name][option.name] = _setting(value, option, path, where)
 
 
 def _table(path: Path) -> dict[str, Any] | None:
@@ -168,8 +172,8 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
-def _checked(value: Any, option: Option, path: Path, where: str) -> Any:
-    """Return a value as typer takes it, if it is of the option's type."""
+def _setting(value: Any, option: Option, path: Path, where: str) -> Setting:
+    """Return the setting that a value makes, if it is of the option's type."""
     kind, wanted = option.kind, ""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is bool:
@@ -190,4 +194,4 @@ def _checked(value: Any, option: Option, path: Path, where: str) -> Any:
         wanted = "" if isinstance(value, str) else "text"
     if wanted:
         raise InputError(f"{path}: {where} {option.key} must be {wanted}, got {value!r}")
-    return value if isinstance(value, (bool, list)) else str(value)
+    return Setting(value, value if isinstance(value, (bool, list)) else str(value), where)

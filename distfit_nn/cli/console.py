@@ -58,6 +58,28 @@ DRIFT_COLUMNS = {
     "n": "n",
     "m": "m",
 }
+SITE_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "activation": "activation",
+    "module": "module",
+    "shape": "shape",
+    "dtype": "dtype",
+    "rows": "rows",
+    "units": "units",
+    "bytes": "bytes",
+}
+CHECK_COLUMNS = {
+    "rule": "rule",
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "unit": "unit",
+    "value": "value",
+    "limit": "limit",
+    "units": "offending units",
+}
+SUGGESTION_COLUMNS: dict[str, str] = {}
 
 
 class ReaderGone(Exception):

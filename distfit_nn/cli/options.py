@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,8 +48,18 @@ Device = Annotated[
 Train = Annotated[
     bool, typer.Option("--train/--eval", help="Run the model in training mode; default: eval.")
 ]
+Inputs = Annotated[
+    Literal["auto", "first", "all"],
+    typer.Option(
+        help="Which items of a batch that is a tuple the model takes: the first, all, or as many "
+        "as its forward needs."
+    ),
+]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the whole traceback of an error in your own code.")
+]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Of torch's own generator and of samples.")
 ]
 Order = Annotated[int, typer.Option(help="Moments that the densities match, 1 to 12.")]
 UnitAxis = Annotated[

@@ -11,15 +11,20 @@ from typer.core import TyperGroup
 
 from distfit_nn.cli import config as configuration
 from distfit_nn.cli.console import print_out
+from distfit_nn.cli.gates import check, verify
 from distfit_nn.cli.measuring import analyze, compare, fit
+from distfit_nn.cli.recording import record, sites
 from distfit_nn.cli.reporting import demo, report
+from distfit_nn.cli.settings import config as config_command
 from distfit_nn.errors import InputError
 
 NAME = "distfit-nn"
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Begin here": (demo, report),
-    "Measure": (analyze, compare, fit),
+    "Begin here": (demo, record, report),
+    "Look closer": (sites, analyze, compare, fit),
+    "Pass or fail": (check, verify),
+    "Set up": (config_command,),
 }
 
 

@@ -47,7 +47,7 @@ def report(
         spare_the_source(source, figures, "--figures")
     analysis = analysed(source, Work(order, unit_axis, memory_limit, scheduler), quiet)
     written = analysis.to_html(output)
-    drawn = [] if figures is None else analysis.to_figures(figures)  # type: ignore[attr-defined]
+    drawn = [] if figures is None else analysis.to_figures(figures)
     if as_json:
         content = {
             "format": "distfit_nn.report",
