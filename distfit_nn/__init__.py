@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from distfit_nn.capture.verify import Verification, verify
     from distfit_nn.comparison import Comparison, compare
     from distfit_nn.gate import CheckResult, check
+    from distfit_nn.suggestion import Suggestions, suggest
 
 __all__ = [
     "Analysis",
     "CheckResult",
     "Comparison",
+    "Suggestions",
     "Verification",
     "__version__",
     "analyze",
@@ -32,6 +34,7 @@ __all__ = [
     "nn",
     "record",
     "stats",
+    "suggest",
     "transforms",
     "verify",
 ]
@@ -40,11 +43,13 @@ _HOME = {
     "Analysis": "distfit_nn.analysis",
     "CheckResult": "distfit_nn.gate",
     "Comparison": "distfit_nn.comparison",
+    "Suggestions": "distfit_nn.suggestion",
     "analyze": "distfit_nn.analysis",
     "check": "distfit_nn.gate",
     "compare": "distfit_nn.comparison",
     "Verification": "distfit_nn.capture.verify",
     "record": "distfit_nn.capture.recorder",
+    "suggest": "distfit_nn.suggestion",
     "verify": "distfit_nn.capture.verify",
 }
 _SUBMODULES = ("copula", "errors", "maxent", "nn", "stats", "transforms")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from distfit_nn._checks import number_between, one_of, whole_number
 from distfit_nn._files import plain
+from distfit_nn._selection import findings_of, matching
 from distfit_nn._writers import json_text, records
 from distfit_nn.capture.readers import Source
 from distfit_nn.errors import InputError
@@ -236,7 +236,7 @@ def check(
         step = whole_number(step, "step")
     elif step not in ("last", "all"):
         raise InputError(f'step must be "last", "all" or a whole number, got {step!r}')
-    findings = _findings(source)
+    findings = findings_of(source)
     units = _chosen(findings, layers, site, step)
     judged = [_judged(name, limit, units) for name, limit in limits.items()]
     bad = pd.concat([one.violations for one in judged], ignore_index=True)
@@ -247,14 +247,6 @@ def check(
         pd.concat([one.unmeasured for one in judged], ignore_index=True),
         policy,
     )
-
-
-def _findings(source: Findings | Source) -> Findings:
-    if isinstance(source, Findings):
-        return source
-    from distfit_nn.analysis import analyze
-
-    return analyze(source)
 
 
 def _limits(given: dict[str, Any]) -> dict[str, float]:
@@ -276,10 +268,8 @@ def _limits(given: dict[str, Any]) -> dict[str, float]:
 def _chosen(findings: Findings, layers: Any, site: Any, step: str | int) -> pd.DataFrame:
     """Return the rows of the table of units that are to be checked."""
     parts = [(recording.layer, recording.site, recording) for recording in findings.recordings]
-    names = _matching(layers, list(dict.fromkeys(layer for layer, _, _ in parts)), "layers")
-    sites = _matching(
-        site, list(dict.fromkeys(s for layer, s, _ in parts if layer in names)), "site"
-    )
+    names = matching(layers, (layer for layer, _, _ in parts), "layers")
+    sites = matching(site, (where for layer, where, _ in parts if layer in names), "site")
     parts = [part for part in parts if part[0] in names and part[1] in sites]
     last: dict[tuple[str, str], int] = {}
     for layer, where, recording in parts:
@@ -294,27 +284,6 @@ def _chosen(findings: Findings, layers: Any, site: Any, step: str | int) -> pd.D
         listed = ", ".join(map(str, steps[:8])) + (", ..." if len(steps) > 8 else "")
         raise InputError(f"step must be one that was recorded, got {step}; there are {listed}")
     return pd.concat([recording.units for recording in kept], ignore_index=True)
-
-
-def _matching(patterns: Any, known: list[str], what: str) -> set[str]:
-    """Return which names match one of the patterns; each of these must match one."""
-    if patterns is None:
-        return set(known)
-    if not isinstance(patterns, Iterable):
-        raise InputError(f"{what} must be names, with wildcards, got {patterns!r}")
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    found: set[str] = set()
-    for pattern in wanted:
-        hits = {n for n in known if isinstance(pattern, str) and fnmatchcase(n, pattern)}
-        if not hits:
-            listed = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
-            raise InputError(
-                f"{what} must match what was recorded, got {pattern!r}; there are {listed}"
-            )
-        found |= hits
-    if not found:
-        raise InputError(f"{what} must name at least one, got none")
-    return found
 
 
 class _Judged(NamedTuple):
