@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from distfit_nn import copula, errors, maxent, nn, stats, transforms
+    from distfit_nn import copula, errors, maxent, nn, plots, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.recorder import record
     from distfit_nn.capture.verify import Verification, verify
@@ -32,6 +32,7 @@ __all__ = [
     "errors",
     "maxent",
     "nn",
+    "plots",
     "record",
     "stats",
     "suggest",
@@ -52,7 +53,7 @@ _HOME = {
     "suggest": "distfit_nn.suggestion",
     "verify": "distfit_nn.capture.verify",
 }
-_SUBMODULES = ("copula", "errors", "maxent", "nn", "stats", "transforms")
+_SUBMODULES = ("copula", "errors", "maxent", "nn", "plots", "stats", "transforms")
 
 
 def __getattr__(name: str) -> object:
