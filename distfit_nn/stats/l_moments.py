@@ -76,16 +76,16 @@ def l_moments(x: ArrayLike, axis: Axis = 0, *, order: int = 4) -> LMoments:
         in front, and `n`, the number of finite values, each of the shape of the kept axes.
         Properties `tau3`, `tau4`.
 
-        ========================  =========  =======  ====================
-        column                    l1         l2       t_r
-        ========================  =========  =======  ====================
-        no value                  NaN        NaN      NaN
-        one value                 the value  NaN      NaN
-        fewer than r values                           NaN
-        all values equal          the value  0        NaN
-        two distinct values       computed   computed computed
-        NaN and inf               left out
-        ========================  =========  =======  ====================
+        ===================  =========  ========  ========
+        column               l1         l2        t_r
+        ===================  =========  ========  ========
+        no value             NaN        NaN       NaN
+        one value            the value  NaN       NaN
+        fewer than r values  computed   computed  NaN
+        all values equal     the value  0         NaN
+        two distinct values  computed   computed  computed
+        NaN and inf          left out   left out  left out
+        ===================  =========  ========  ========
 
     Raises
     ------

@@ -76,13 +76,13 @@ def find_modes(
         0), `valley` and `valley_height`, the lowest point before the next mode, NaN for the last,
         and `at_boundary`, never set for the kernel. All in units of x.
 
-        ==========================================  ====================================
-        column                                      modes
-        ==========================================  ====================================
-        n = 0, 1, 2; constants; two distinct values empty
-        a maximum-entropy fit that fails            empty
-        NaN and inf among the values                left out
-        ==========================================  ====================================
+        ===========================================  ========
+        column                                       modes
+        ===========================================  ========
+        n = 0, 1, 2; constants; two distinct values  empty
+        a maximum-entropy fit that fails             empty
+        NaN and inf among the values                 left out
+        ===========================================  ========
 
     Raises
     ------
