@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distfit_nn.capture.entries import Entry, Part
 from distfit_nn.errors import InputError
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
-from distfit_nn.streaming import Counter, Progress, Settings, measure
+from distfit_nn.streaming import Counter, Progress, Settings, measure, summarise_stored
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -52,6 +52,8 @@ def summariser(client: Client) -> Callable[[Entry, Settings, Progress | None], C
         raise InputError(f"client is not connected to a scheduler any more: it is {client.status}")
 
     def summarise(entry: Entry, settings: Settings, progress: Progress | None) -> ColumnSummary:
+        if entry.summaries:  # little is left to do
+            return summarise_stored(entry, settings, progress)
         passes = settings.passes(entry)
         counter = Counter(entry, len(passes), progress)
         found = ColumnSummary.join(

@@ -14,6 +14,7 @@ from typing import Any
 
 from distfit_nn._threads import threads
 from distfit_nn.capture.entries import Entry, Part
+from distfit_nn.capture.summaries import merged
 from distfit_nn.errors import InputError
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
 from distfit_nn.stats.tiles import WIDTH
@@ -22,6 +23,7 @@ Progress = Callable[[Entry, int], None]
 
 MEMORY = 256 * 10**6
 WORTH_A_THREAD = 1 << 18  # values
+SKETCH = 64  # bytes of a bin of a live sketch
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {f"{letter}IB": 2 ** (10 * power) for power, letter in enumerate("KMGT", 1)}
 
@@ -53,7 +55,7 @@ class Settings:
         Needed are two chunks, and for each unit its sums and the sample, which is there twice
         while it is put in order.
         """
-        unit = 64 * self.bins + 2 * min(entry.rows, self.rows) * entry.itemsize + 2000
+        unit = SKETCH * self.bins + 2 * min(entry.rows, self.rows) * entry.itemsize + 2000
         width = max((self.memory - entry.chunk_bytes) // unit // WIDTH, 1) * WIDTH
         return [slice(j, min(j + width, entry.units)) for j in range(0, entry.units, width)]
 
@@ -98,6 +100,8 @@ def summarise_entry(
     entry: Entry, settings: Settings, progress: Progress | None = None
 ) -> ColumnSummary:
     """Summarise the columns of an entry in the threads of this process."""
+    if entry.summaries:
+        return summarise_stored(entry, settings, progress)
     passes = settings.passes(entry)
     counter = Counter(entry, len(passes), progress)
     few = entry.rows * entry.units < WORTH_A_THREAD
@@ -106,6 +110,41 @@ def summarise_entry(
         [measure(entry.parts(), units, settings, counter, workers).finalise() for units in passes]
     )
     entry.check_unchanged()
+    return found
+
+
+def summarise_stored(
+    entry: Entry, settings: Settings, progress: Progress | None = None
+) -> ColumnSummary:
+    """Summarise the columns of an entry whose rows were summarised when they were recorded.
+
+    Moments, sketch and sample are as they were asked for then: `settings` say how much memory there
+    is, and the order that is needed.
+
+    Raises
+    ------
+    InputError
+        The summaries are of a lower order.
+    FileError
+        A summary is damaged, or they differ in their settings.
+    """
+    pieces = entry.summaries
+    stored = pieces[0].settings()
+    if stored.order < settings.order:
+        raise InputError(
+            f"layer {entry.layer!r} is stored as summaries of order {stored.order}, order "
+            f"{settings.order} cannot be had of them"
+        )
+    if progress is not None:
+        progress(entry, 0)
+    unit = 2 * SKETCH * stored.bins + 4 * stored.rows * entry.itemsize + 4000
+    width = max(settings.memory // unit // WIDTH, 1) * WIDTH
+    starts = range(0, entry.units, width)
+    passes = [slice(start, min(start + width, entry.units)) for start in starts]
+    found = ColumnSummary.join([merged(pieces, units).finalise() for units in passes])
+    entry.check_unchanged()
+    if progress is not None:
+        progress(entry, entry.rows)
     return found
 
 

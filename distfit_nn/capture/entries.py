@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn.capture.slabs import Piece
+from distfit_nn.capture.summaries import Summary
+from distfit_nn.errors import InputError
 
 PART = 1 << 24  # values of a part: what one task of many measures
 CHUNK = 1 << 22
@@ -52,8 +54,8 @@ class Entry:
         When it was recorded; 0 where it is not known.
     activation : str or None
         Name of the activation function that takes these values, where it is known.
-    pieces : tuple of Slab or Held
-        Where the rows are, in order: in files or in memory.
+    pieces : tuple of Slab or Held, or of Summary
+        Where the rows are, in order: in files or in memory; or what was kept in their place.
     rows_seen : int
         Number of rows before sampling; at least `rows`.
     names : tuple of str, or None
@@ -66,7 +68,7 @@ class Entry:
     site: str
     step: int
     activation: str | None
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece | Summary, ...]
     rows_seen: int
     names: tuple[str, ...] | None = None
     ids: tuple[int, ...] | None = None
@@ -92,9 +94,24 @@ class Entry:
         return 2 * min(self.rows * self.units, max(CHUNK, self.units)) * self.itemsize
 
     @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """The pieces of an entry whose rows were not kept; none where they were."""
+        return tuple(piece for piece in self.pieces if isinstance(piece, Summary))
+
+    @property
+    def tables(self) -> tuple[Piece, ...]:
+        """The pieces of an entry whose rows were kept; `InputError` where they were not."""
+        if self.summaries:
+            raise InputError(
+                f"layer {self.layer!r} at step {self.step} is stored as summaries: its rows, which "
+                "this needs, were not kept"
+            )
+        return tuple(piece for piece in self.pieces if not isinstance(piece, Summary))
+
+    @property
     def values(self) -> NDArray[Any]:
         """All values, (rows, units), read now: real numbers (floating, integer or boolean)."""
-        tables = [piece.read() for piece in self.pieces]
+        tables = [piece.read() for piece in self.tables]
         self.check_unchanged()
         return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
@@ -111,7 +128,7 @@ class Entry:
         most = _rows_of(PART, self.units)
         pieces: list[Piece] = []
         number, room = 0, most
-        for piece in self.pieces:
+        for piece in self.tables:
             start = 0
             while start < piece.rows:
                 stop = min(start + room, piece.rows)

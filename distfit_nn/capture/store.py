@@ -1,16 +1,17 @@
 """Recorded activations on disk: a folder of safetensors shards and one manifest.
 
-The format is described in `distfit_nn.capture.manifest`. Nothing here imports torch.
+docs/format.md and `distfit_nn.capture.manifest` describe the format. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
 from itertools import count, islice
 from os import PathLike
 from pathlib import Path
@@ -22,132 +23,48 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from distfit_nn import _checks
-from distfit_nn.capture import files, slabs
+from distfit_nn.capture.claim import claimed
 from distfit_nn.capture.manifest import (
     DTYPES,
     MANIFEST,
     Manifest,
     Record,
     Shard,
+    entry_text,
     file_error,
-    is_store,
-    parse_manifest,
-    read_manifest,
+    manifest_text,
 )
-from distfit_nn.capture.slabs import OnDisk, Slab
+from distfit_nn.capture.stored import Store
 from distfit_nn.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from distfit_nn.stats.accumulator import Accumulator
 
+__all__ = ["FLUSH_SECONDS", "MODES", "Mode", "Store", "StoreWriter"]
+
 MODES = ("x", "a", "w")
 FLUSH_SECONDS = 10.0  # a killed recording loses a little more than this; shards stay few
+SLOW_SECONDS, SLOW_SHARE = 0.5, 20  # a write that takes longer is due 20 times as late
 Mode = Literal["x", "a", "w"]
-
-
-class Store:
-    """A store on disk, checked and ready to be read; a tensor is read when it is asked for.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The folder of the store, on a disk or as a URL that fsspec knows.
-
-    Attributes
-    ----------
-    path : pathlib.Path, or str for a URL
-    model : str
-        Class name of the model that was recorded.
-    written_by : str
-        The program that wrote the store.
-    records : tuple of Record
-        What is stored, in the order of recording; never empty.
-
-    Raises
-    ------
-    FileError
-        The folder is missing, is not a store, is empty, or its manifest or shards are damaged.
-    """
-
-    def __init__(self, path: str | PathLike[str]) -> None:
-        remote = files.is_url(path)
-        self.path = str(path) if remote else Path(path)
-        manifest = _remote_manifest(str(path)) if remote else read_manifest(Path(path))
-        if not manifest.records:
-            raise file_error(self.path, "the store is empty: its manifest has no entries")
-        for shard in manifest.shards:
-            _check_shard(self.path, shard)
-        self._headers: dict[str, dict[str, OnDisk]] = {}
-        self.model = manifest.model
-        self.written_by = manifest.written_by
-        self.records = manifest.records
-        self._shards = manifest.shards
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[tuple[Record, NDArray[Any]]]:
-        """Yield each record with its array, one at a time."""
-        for record in self.records:
-            yield record, self.load(record)
-
-    def load(self, record: Record) -> NDArray[Any]:
-        """Return the array of `record`, of shape (rows, units).
-
-        Raises
-        ------
-        FileError
-            As for `slab`, or the file cannot be read.
-        """
-        return self.slab(record).read()
-
-    def slab(self, record: Record) -> Slab:
-        """Return where the array of `record` is.
-
-        Raises
-        ------
-        FileError
-            The shard is damaged, lacks the tensor, or holds one of another shape or dtype.
-        """
-        location = files.join(self.path, self._shards[record.shard].file)
-        if location not in self._headers:
-            self._headers[location] = slabs.safetensors(location)
-        array = self._headers[location].get(record.key)
-        if array is None:
-            raise file_error(location, f"has no tensor {record.key!r}")
-        found = f"{array.shape} {array.dtype}"
-        told = f"{(record.rows, record.units)} {record.dtype}"
-        if found != told:
-            raise file_error(
-                location, f"tensor {record.key!r} is {found}, the manifest says {told}"
-            )
-        return array.slab(record.rows, record.units)
-
-
-def _remote_manifest(url: str) -> Manifest:
-    location = files.join(url, MANIFEST)
-    size = files.size(location)
-    if size is None:
-        raise file_error(url, f"is not a distfit_nn store (it has no {MANIFEST})")
-    return parse_manifest(files.read(location, 0, size), location)
-
-
-def _check_shard(folder: Path | str, shard: Shard) -> None:
-    path = files.join(folder, shard.file)
-    if isinstance(folder, Path) and (folder / shard.file).is_symlink():
-        raise file_error(path, "is a symbolic link; a shard must lie in the store's own folder")
-    size = files.size(path)
-    if size is None or (isinstance(folder, Path) and not os.path.isfile(path)):
-        raise file_error(path, "is named by the manifest but is missing")
-    if size != shard.bytes:
-        raise file_error(path, f"has {size} bytes, the manifest says {shard.bytes}: it is damaged")
+Ids = tuple[int, ...]
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EFBIG: "the system allows no file of this size",
+}
 
 
 class StoreWriter:
     """Write a store, a shard at a time.
 
     Arrays are gathered in memory until they exceed `buffer_bytes`, then written as one shard; what
-    is not yet written is lost if the process is killed.
+    is not yet written is lost if the process is killed, what was flushed never is. Only one writer
+    may have a folder open (see `distfit_nn.capture.lock`). While a shard is written, twice its size
+    is needed in memory.
+
+    Where a write fails (a full disk, a folder that is gone), a `FileError` says so and the store
+    stays as it was; what was to be written is kept and tried again with the next `flush`. `close`
+    tries once more and lets the folder go in any case.
 
     Parameters
     ----------
@@ -157,18 +74,24 @@ class StoreWriter:
         "x": the folder must be new or empty. "a": add to the store that is there, or create one.
         "w": replace the store that is there, or create one; the old one can be read until the new
         one's first shard is on disk, and stays if nothing is added. A folder that holds something
-        else than a store is never touched.
+        else than a store is never touched. What a killed writer left unfinished counts as nothing.
     model : str, default ""
         Class name of the model, kept in the manifest ("a" keeps the one that is there).
     buffer_bytes : int, default 64 MiB
         Size at which a shard is written.
+    rank : int, optional
+        Write the part of one of several processes, in the folder ``rank-00000`` (and so on) of
+        `path`; reading `path` joins them.
+    ranks : int, optional
+        How many processes write: a reader then knows which are missing, and which are left from
+        another recording.
 
     Raises
     ------
     InputError
-        `mode` is none of the three, or `model` is not valid Unicode text.
+        An argument breaks its rule.
     FileError
-        The folder is not free for this mode, or cannot be written.
+        The folder is not free for this mode, another writer has it open, or it cannot be written.
     """
 
     def __init__(
@@ -179,27 +102,33 @@ class StoreWriter:
         model: str = "",
         buffer_bytes: int = 64 * 2**20,
         rank: int | None = None,
+        ranks: int | None = None,
     ) -> None:
         _checks.one_of(mode, MODES, "mode")
         _checks.text(model, "model")
-        self.path = Path(path)
-        if rank is not None:
-            self.path /= f"rank-{_checks.whole_number(rank, 'rank'):05d}"
+        _check_rank(rank, ranks)
         self._buffer_bytes = _checks.positive_int(buffer_bytes, "buffer_bytes")
-        old = _claim(self.path, mode)
+        self.path, self._lock, old = claimed(Path(path), mode, rank)
         self._replaced = old.shards if old is not None and mode == "w" else ()
         if old is None or mode == "w":
-            old = Manifest(_program(), model, (), ())
-        self._manifest = old
+            old = Manifest(_program(), model, (), (), rank, ranks)
+        self._begin(old)
         self._stamp = _stamp(self.path / MANIFEST)
-        self._flushed = time.monotonic()
+        self._flushed, self._took = time.monotonic(), 0.0
         self._clear()
 
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Close; where the block has failed and this does too, the first error stays in front."""
+        try:
+            self.close()
+        except FileError as second:
+            if error is None:
+                raise
+            if str(second) != str(error):
+                error.add_note(f"and the store could not be closed: {second}")
 
     def add(
         self,
@@ -211,9 +140,21 @@ class StoreWriter:
         call: int = 0,
         activation: str | None = None,
         rows_seen: int | None = None,
-        ids: tuple[int, ...] | None = None,
+        ids: Ids | None = None,
     ) -> int:
         """Add an array of shape (rows, units), which must not change until the next `flush`.
+
+        Parameters
+        ----------
+        values : float16, float32 or float64 array (rows, units)
+        layer, site : str
+        step, call : int
+        activation : str, optional
+            Of the function that takes the values.
+        rows_seen : int, optional
+            Rows that there were to sample from. Default: `rows`.
+        ids : tuple of int, optional
+            Numbers of the units in their layer, where not all of them are recorded.
 
         Returns
         -------
@@ -224,40 +165,20 @@ class StoreWriter:
         ------
         InputError
             The array is not two-dimensional, is empty, or is not float16, float32 or float64; or
-            `layer` or `site` is not valid Unicode text.
+            another argument breaks its rule.
         FileError
-            A shard was due and could not be written.
+            A shard was due and could not be written, or the writer is closed.
         """
-        _checks.text(layer, "layer")
-        _checks.text(site, "site")
         if values.ndim != 2 or 0 in values.shape:
             raise InputError(f"layer {layer!r}: shape must be (rows, units), got {values.shape}")
         if values.dtype.name not in DTYPES:
             raise InputError(f"layer {layer!r}: dtype must be a float, got {values.dtype}")
         rows, units = values.shape
-        key = f"t{len(self._buffer)}"
-        self._buffer[key] = np.ascontiguousarray(values)
-        self._pending.append(
-            Record(
-                shard=len(self._manifest.shards),
-                key=key,
-                layer=layer,
-                site=site,
-                step=step,
-                call=call,
-                activation=activation,
-                rows=rows,
-                units=units,
-                rows_seen=rows if rows_seen is None else rows_seen,
-                dtype=values.dtype.name,
-            )
+        record = self._record(
+            "values", rows, units, layer, site, step, call, activation, rows_seen, ids
         )
-        self._buffered += values.nbytes
-        self._changed = True
-        place = len(self._manifest.records) + len(self._pending) - 1
-        if self._buffered >= self._buffer_bytes:
-            self.flush()
-        return place
+        tensors = {record.key: np.ascontiguousarray(values)}
+        return self._gather(record._replace(dtype=values.dtype.name), tensors)
 
     def add_summary(
         self,
@@ -268,106 +189,191 @@ class StoreWriter:
         step: int,
         call: int = 0,
         activation: str | None = None,
-        rows_seen: int,
-        ids: tuple[int, ...] | None = None,
+        rows_seen: int | None = None,
+        ids: Ids | None = None,
     ) -> int:
-        """Add the mergeable sums of rows in place of the rows themselves."""
-        raise NotImplementedError("comes with version 2 of the format")
+        """Add what an accumulator holds, in place of rows; it may be used on.
+
+        Its sample of rows, if it keeps one, is stored too: ``Accumulator(..., rows=0)`` keeps none.
+        The other arguments, and what is returned and raised, are those of `add`.
+        """
+        arrays = summary.to_arrays()
+        rows = int(arrays["sample"][0])
+        if rows == 0:
+            raise InputError(f"layer {layer!r}: a summary must be of one row or more")
+        record = self._record(
+            "summary", rows, summary.columns, layer, site, step, call, activation, rows_seen, ids
+        )
+        return self._gather(record, {f"{record.key}.{name}": a for name, a in arrays.items()})
 
     def set_activation(self, place: int, activation: str) -> None:
         """Say which activation function takes the values that were added at `place`."""
+        entry = json.loads(self._entries[place])
+        entry["activation"] = _checks.text(activation, "activation")
+        self._entries[place] = json.dumps(entry, separators=(",", ":"))
         self._changed = True
-        written = len(self._manifest.records)
-        if place >= written:
-            pending = self._pending[place - written]
-            self._pending[place - written] = replace(pending, activation=activation)
-            return
-        records = list(self._manifest.records)
-        records[place] = replace(records[place], activation=activation)
-        self._manifest = replace(self._manifest, records=tuple(records))
 
     def flush(self) -> None:
         """Write what is buffered as one shard, then the manifest that names it."""
         if self._buffer or self._changed:
-            self._manifest = self._write(spare=False)
-            self._clear()
+            self._write(spare=False)
 
     def flush_if_due(self) -> None:
         """Write what is buffered if the last time was more than `FLUSH_SECONDS` ago, and keep it.
 
         The shard is a spare, which the next write replaces: in the end the shards are the same
-        however long the recording took.
+        however long the recording took. Where writing is slow it is due later, so that it takes a
+        twentieth of the time at most.
         """
-        if self._changed and time.monotonic() - self._flushed > FLUSH_SECONDS:
+        wait = FLUSH_SECONDS
+        if self._took > SLOW_SECONDS:
+            wait = max(wait, SLOW_SHARE * self._took)
+        if self._changed and time.monotonic() - self._flushed > wait:
             self._write(spare=True)
 
     def close(self) -> None:
-        """Write what is left. A writer may be closed more than once."""
-        self.flush()
+        """Write what is left and let the folder go. A writer may be closed more than once."""
+        if self._lock.is_released:
+            return
+        try:
+            self.flush()
+        finally:
+            self._lock.release()
+            self._clear()
+
+    def _begin(self, head: Manifest) -> None:
+        """Start from what is on disk: entries are kept as the text that each write repeats."""
+        self._head = Manifest(head.written_by, head.model, (), (), head.rank, head.ranks)
+        self._shards = list(head.shards)
+        self._unit_sets: dict[Ids, int] = {}
+        self._entries = [entry_text(each, self._unit_set(each.ids)) for each in head.records]
+
+    def _unit_set(self, ids: Ids | None) -> int | None:
+        return None if ids is None else self._unit_sets.setdefault(ids, len(self._unit_sets))
+
+    def _record(
+        self,
+        kind: str,
+        rows: int,
+        units: int,
+        layer: str,
+        site: str,
+        step: int,
+        call: int,
+        activation: str | None,
+        rows_seen: int | None,
+        ids: Ids | None,
+    ) -> Record:
+        """Return the entry of what is added, once all that it says is checked."""
+        if self._lock.is_released:
+            raise file_error(self.path, "the writer is closed; nothing is added")
+        seen = rows if rows_seen is None else _checks.positive_int(rows_seen, "rows_seen")
+        if seen < rows:
+            raise InputError(f"rows_seen must be at least the {rows} rows, got {seen}")
+        return Record(
+            kind=kind,
+            shard=len(self._shards),
+            key=f"t{self._gathered}",
+            layer=_checks.text(layer, "layer"),
+            site=_checks.text(site, "site"),
+            step=_checks.whole_number(step, "step"),
+            call=_checks.whole_number(call, "call"),
+            activation=None if activation is None else _checks.text(activation, "activation"),
+            rows=rows,
+            units=units,
+            rows_seen=seen,
+            dtype=None,
+            ids=None if ids is None else _checked_ids(ids, units),
+        )
+
+    def _gather(self, record: Record, tensors: dict[str, NDArray[Any]]) -> int:
+        """Take tensors into the buffer; return the place of their entry."""
+        self._buffer |= tensors
+        self._entries.append(entry_text(record, self._unit_set(record.ids)))
+        self._gathered += 1
+        self._buffered += sum(array.nbytes for array in tensors.values())
+        self._changed = True
+        place = len(self._entries) - 1
+        if self._buffered >= self._buffer_bytes:
+            self.flush()
+        return place
 
     def _clear(self) -> None:
         self._buffer: dict[str, NDArray[Any]] = {}
-        self._pending: list[Record] = []
-        self._buffered = 0
+        self._gathered = self._buffered = 0
         self._changed = False  # is there something that is not on disk?
 
-    def _write(self, *, spare: bool) -> Manifest:
-        """Write buffer and manifest, remove what they replace, and return the manifest."""
-        path = self.path / MANIFEST
-        if _stamp(path) != self._stamp:
-            raise file_error(self.path, "the store was changed by another writer; nothing is added")
-        manifest = self._manifest
-        if self._buffer:
-            manifest = replace(
-                manifest,
-                shards=(*manifest.shards, self._write_shard(spare=spare)),
-                records=(*manifest.records, *self._pending),
-            )
-        text = manifest.to_json()
-        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        self._stamp = _stamp(path)
-        self._flushed = time.monotonic()
+    def _write(self, *, spare: bool) -> None:
+        """Write buffer and manifest, and remove what they replace."""
+        begun = time.monotonic()
+        self._check_folder()
+        new = [self._write_shard(spare=spare)] if self._buffer else []
+        try:
+            text = manifest_text(self._head, self._unit_sets, [*self._shards, *new], self._entries)
+            _replace(self.path / MANIFEST, text)
+        except BaseException:
+            self._remove(new)
+            raise
+        self._stamp = _stamp(self.path / MANIFEST)
+        self._remove(self._replaced)
+        self._replaced = tuple(new) if spare else ()
+        if not spare:
+            self._shards += new
+            self._clear()
         self._changed = False
-        for shard in self._replaced:
-            with contextlib.suppress(OSError):  # an unnamed shard is no part of the store
-                (self.path / shard.file).unlink()
-        self._replaced = manifest.shards[-1:] if spare and self._buffer else ()
-        return manifest
+        self._flushed = time.monotonic()
+        self._took = self._flushed - begun
+
+    def _check_folder(self) -> None:
+        """Raise `FileError` unless the folder is as this writer left it."""
+        if not self.path.is_dir():
+            raise file_error(self.path, "the folder of the store was removed while it was written")
+        if _stamp(self.path / MANIFEST) != self._stamp:
+            raise file_error(self.path, "the store was changed by another writer; nothing is added")
 
     def _write_shard(self, *, spare: bool) -> Shard:
         """Write the buffer under the first free name, or as a spare under the second."""
         names = (self.path / f"shard-{number:05d}.safetensors" for number in count())
         free = (name for name in names if not os.path.lexists(name))
         path = next(islice(free, int(spare), None))
-        _replace(path, lambda temporary: temporary.write_bytes(save(self._buffer)))
-        return Shard(path.name, path.stat().st_size)
+        try:
+            content = save(self._buffer)
+        except (SafetensorError, ValueError) as error:
+            raise file_error(path, f"cannot be written: {error}") from None
+        _replace(path, content)
+        return Shard(path.name, len(content), hashlib.sha256(content).hexdigest())
+
+    def _remove(self, shards: list[Shard] | tuple[Shard, ...]) -> None:
+        for shard in shards:
+            with contextlib.suppress(OSError):  # an unnamed shard is no part of the store
+                (self.path / shard.file).unlink()
 
 
 def _program() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"distfit_nn {version('distfit-nn')}"
     except PackageNotFoundError:  # used from a source tree
         return "distfit_nn"
 
 
-def _claim(folder: Path, mode: Mode) -> Manifest | None:
-    """Check that `folder` may be written in `mode`; return the manifest that is there, if any."""
-    try:
-        if not os.path.lexists(folder):
-            folder.mkdir(parents=True)
-            return None
-        if not folder.is_dir():
-            raise file_error(folder, "is a file; a store needs a folder of its own")
-        if not any(folder.iterdir()):
-            return None
-    except FileError:
-        raise
-    except OSError as error:
-        raise file_error(folder, f"cannot hold a store: {error.strerror or error}") from None
-    if mode != "x":
-        return read_manifest(folder)
-    kind = "a store" if is_store(folder) else "a folder that is not empty"
-    raise file_error(folder, f"is {kind} already; mode 'a' adds to a store, 'w' replaces one")
+def _check_rank(rank: int | None, ranks: int | None) -> None:
+    if ranks is not None:
+        _checks.positive_int(ranks, "ranks")
+    if rank is None:
+        return
+    _checks.whole_number(rank, "rank")
+    if rank >= (10**9 if ranks is None else ranks):
+        raise InputError(f"rank must be below the number of ranks, got {rank} of {ranks}")
+
+
+def _checked_ids(ids: Any, units: int) -> Ids:
+    """Return numbers of units as a tuple, if they are different ones, as many as there are."""
+    numbers = tuple(_checks.whole_number(number, "each of ids") for number in ids)
+    if len(numbers) != units or len(set(numbers)) != units:
+        raise InputError(f"ids must be {units} different numbers, got {len(numbers)}")
+    return numbers
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -379,16 +385,38 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a temporary file beside `path`, force it to disk and move it to `path`."""
+def _replace(path: Path, content: bytes) -> None:
+    """Write a temporary file beside `path`, force it to disk and move it to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o666), "wb", buffering=0) as file:
+            _write_all(file.write, content)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise file_error(path, f"cannot be written: {error}") from None
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = _FULL.get(error.errno or 0)
+        words = error.strerror or str(error)
+        raise file_error(
+            path, f"cannot be written: {f'{reason} ({words})' if reason else words}"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _write_all(write: Callable[[memoryview], int | None], content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[write(rest) or 0 :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the names in a folder to disk, where the file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -15,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from distfit_nn.capture import lock as lock_module
 from distfit_nn.capture import store as store_module
+from distfit_nn.capture.lock import LOCK
 from distfit_nn.capture.manifest import MANIFEST, is_store
 from distfit_nn.capture.store import Store, StoreWriter
 from distfit_nn.errors import FileError, InputError
@@ -148,7 +151,7 @@ def test_a_replaced_store_can_be_read_until_the_first_flush(folder):
     assert steps(folder) == [0, 1]
     writer.add(np.full((3, 2), 8, np.float32), layer="fc", site="values", step=8)
     assert steps(folder) == [0, 1]
-    writer.flush()
+    writer.close()
     assert steps(folder) == [8]
     StoreWriter(folder, "w").close()
     assert steps(folder) == [8]
@@ -228,7 +231,7 @@ def test_the_shards_are_the_same_however_long_it_took(tmp_path, monkeypatch, mod
                     assert Store(tmp_path / name).records[-1].activation == "relu"
                     manifest = json.loads((tmp_path / name / MANIFEST).read_text())
                     named = {shard["file"] for shard in manifest["shards"]}
-                    assert {*named, MANIFEST} == set(os.listdir(tmp_path / name))
+                    assert {*named, MANIFEST, LOCK} == set(os.listdir(tmp_path / name))
     slow, fast = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("slow", "fast")
@@ -257,7 +260,22 @@ def test_a_name_that_is_no_text_is_not_written(tmp_path):
             writer.add(np.ones((1, 1)), step=0, **{"layer": "a", "site": "s", name: "\ud800"})
 
 
-def test_two_writers_do_not_overwrite_each_other(folder):
+def test_a_second_writer_is_refused_until_the_first_has_left(folder):
+    first = StoreWriter(folder, "a")
+    for mode in ("a", "w"):
+        with pytest.raises(FileError, match=f"is being written by another .process {os.getpid()}"):
+            StoreWriter(folder, mode)
+    first.add(np.full((3, 2), 2, np.float32), layer="fc", site="values", step=2)
+    first.close()
+    write(folder, [3], "a")
+    assert steps(folder) == [0, 1, 2, 3]
+
+
+def test_where_locks_do_nothing_a_changed_manifest_is_noticed(folder, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", no_locks)
     first, second = StoreWriter(folder, "a"), StoreWriter(folder, "a")
     for step, writer in ((2, first), (3, second)):
         writer.add(np.full((3, 2), step, np.float32), layer="fc", site="values", step=step)
@@ -318,7 +336,7 @@ def test_a_manifest_of_something_else(folder, text):
     assert "is not the manifest of a store" in error_of(folder)
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None, True])
+@pytest.mark.parametrize("version", [3, 0, "1", None, True, 2.0])
 def test_another_version(folder, version):
     edit(folder, lambda content: content.update(version=version))
     assert f"has version {version!r}" in error_of(folder)

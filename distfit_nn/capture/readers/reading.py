@@ -14,7 +14,7 @@ from distfit_nn import _checks
 from distfit_nn.capture import files
 from distfit_nn.capture.entries import Entry
 from distfit_nn.capture.files import is_url
-from distfit_nn.capture.manifest import Record, file_error, is_store, status
+from distfit_nn.capture.manifest import file_error, is_store, status
 from distfit_nn.capture.readers import kinds
 from distfit_nn.capture.readers.found import Found, Mask, checked_mask, entry
 from distfit_nn.capture.readers.kinds import Kind
@@ -134,23 +134,7 @@ def _from_store(store: Store, unit_axis: int | None, mask: Mask | None) -> Itera
         raise InputError(f"a store takes no unit_axis, got {unit_axis}")
     if mask is not None:
         raise InputError("a store takes no mask: its rows are a sample already")
-    groups: dict[tuple[str, str, int], list[Record]] = {}
-    for record in store.records:
-        groups.setdefault((record.layer, record.site, record.step), []).append(record)
-    return (_joined(store, records) for records in groups.values())
-
-
-def _joined(store: Store, records: list[Record]) -> Entry:
-    """Return records of one layer, site and step as one entry."""
-    first = records[0]
-    widths = sorted({record.units for record in records})
-    if len(widths) > 1:
-        raise file_error(
-            store.path, f"layer {first.layer!r} at step {first.step} has {widths} units"
-        )
-    pieces = tuple(store.slab(record) for record in records)
-    rows_seen = sum(record.rows_seen for record in records)
-    return Entry(first.layer, first.site, first.step, first.activation, pieces, rows_seen)
+    return store.entries()
 
 
 def _from_file(
