@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distfit_nn.capture.manifest import file_error
-from distfit_nn.capture.readers import arrays, tables, tensors
+from distfit_nn.capture.readers import arrays, hdf5, tables, tensorboard, tensors, zarr_arrays
 from distfit_nn.capture.readers.found import Found
 
 
@@ -41,7 +42,15 @@ FILES: dict[str, Kind] = {
     ".pt": Kind(".pt", tensors.read_torch),
     ".pth": Kind(".pth", tensors.read_torch),
     ".csv": Kind(".csv", tables.read_csv),
+    ".parquet": Kind(".parquet", tables.read_parquet),
+    ".h5": Kind(".h5", hdf5.read_hdf5),
+    ".hdf5": Kind(".hdf5", hdf5.read_hdf5),
+    ".zarr": Kind(".zarr", zarr_arrays.read_zarr),
+    ".zip": Kind(".zip of a .zarr", zarr_arrays.read_zarr),
 }
+
+
+_EVENTS = Kind("a TensorBoard log", tensorboard.read_events, fixed="histograms")
 
 
 def of_file(path: Path) -> Kind:
@@ -53,11 +62,18 @@ def of_file(path: Path) -> Kind:
         It is none that is known.
     """
     kind = FILES.get(path.suffix.lower())
+    if kind is None and tensorboard.SIGN in path.name:
+        return _EVENTS
     if kind is None:
-        raise file_error(path, f"is of an unknown kind; known are stores and {', '.join(FILES)}")
+        raise file_error(
+            path,
+            f"is of an unknown kind; known are stores, {', '.join(FILES)} and TensorBoard's logs",
+        )
     return kind
 
 
 def of_folder(path: Path) -> Kind | None:
     """Return the kind of a folder that is no store; None if it is none that is known."""
-    return None if path.suffix != ".zarr" else None
+    if any(os.path.lexists(path / name) for name in zarr_arrays.METADATA):
+        return FILES[".zarr"]
+    return _EVENTS if tensorboard.has_events(path) else None

@@ -21,3 +21,9 @@ def check_memory(size: int, what: str) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise ValueError(f"{what} needs {size:,} bytes, more than there is memory ({memory:,})")
+
+
+def check_chunk(size: int, what: str) -> None:
+    """Raise `ValueError` if `size` bytes are too many to be unpacked at once."""
+    if size > LARGE:
+        raise ValueError(f"{what} has chunks of {size:,} bytes, more than 1 GiB")
