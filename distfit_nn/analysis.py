@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distfit_nn import streaming
+from distfit_nn import _notebook, streaming
 from distfit_nn._checks import one_of, positive_int, whole_number
 from distfit_nn._writers import csv_text, json_text, records
 from distfit_nn.capture.entries import Entry
@@ -24,14 +24,40 @@ from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
 if TYPE_CHECKING:
     from distributed import Client
 
-FORMAT, VERSION = "distfit_nn.analysis", 1
+# Version 2 has all of version 1, and the tables "drift" and "dependence".
+FORMAT, VERSION = "distfit_nn.analysis", 2
+TABLES = ("units", "layers", "drift", "dependence")
+_FLAGS = {
+    "dead": "are dead",
+    "saturated": "saturated",
+    "outlier": "outlier channels",
+    "heavy_tailed": "heavy-tailed",
+    "bimodal": "bimodal",
+    "far": "far from N(0,1)",
+}
+_SHOWN = {
+    "layer": "Layer",
+    "site": "Site",
+    "step": "Step",
+    "units": "Units",
+    "rows": "Rows",
+    "kl_median": "KL, nat",
+    "shape_median": "Shape part",
+    "dead": "Dead",
+    "saturated": "Saturated",
+    "outlier": "Outliers",
+    "heavy_tailed": "Heavy tails",
+    "bimodal": "Bimodal",
+    "far": "Far",
+}
 Ends = dict[tuple[str, str], tuple[int, int]]  # layer and site to the first and last recording
 
 
 class Analysis(Findings):
     """What `analyze` found, and what it can be turned into.
 
-    `layers` and `units` are the tables, `recordings` what they were made of; see `Findings`.
+    `layers`, `units`, `drift` and `dependence` are the tables, `recordings` what they were made
+    of; see `Findings`.
     """
 
     def to_html(self, path: str | PathLike[str]) -> Path:
@@ -39,6 +65,21 @@ class Analysis(Findings):
         from distfit_nn.report import build
 
         return build.write(self, path)
+
+    def to_figures(
+        self,
+        folder: str | PathLike[str],
+        *,
+        formats: Sequence[str] = ("png", "svg"),
+        dpi: int = 150,
+    ) -> list[Path]:
+        """Write the figures as images into `folder`, with an index.json, and return their paths.
+
+        See `distfit_nn.report.export.write_figures`.
+        """
+        from distfit_nn.report import export
+
+        return export.write_figures(self, folder, formats=formats, dpi=dpi)
 
     def to_dict(self) -> dict[str, Any]:
         """Return tables and definitions as plain data; NaN and infinite numbers become None."""
@@ -50,8 +91,7 @@ class Analysis(Findings):
             "order": self.order,
             "alpha": self.alpha,
             "definitions": self.definitions,
-            "layers": records(self.layers),
-            "units": records(self.units),
+            **{name: records(getattr(self, name)) for name in TABLES},
         }
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str | Path:
@@ -59,9 +99,32 @@ class Analysis(Findings):
         return json_text(self.to_dict(), path)
 
     def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
-        """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
-        one_of(table, ("units", "layers"), "table")
+        """Return a table as CSV, or write it to `path` and return that.
+
+        `table` is "units", "layers", "drift" or "dependence".
+        """
+        one_of(table, TABLES, "table")
         return csv_text(getattr(self, table), path)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how many units stand out, and a row for each layer.
+
+        Of each layer and site the last step, at most 20 rows.
+        """
+        last = self.layers.loc[self.layers.groupby(["layer", "site"], sort=False)["step"].idxmax()]
+        units = int(last["units"].sum())
+        found = [
+            f"{int(last[flag].sum()):,} {words}"
+            for flag, words in _FLAGS.items()
+            if last[flag].any()
+        ]
+        sentence = (
+            f"{len(self.recordings):,} recordings of {last['layer'].nunique():,} layers; of "
+            f"{units:,} units at the last step "
+            + (", ".join(found) if found else "none stands out")
+            + "."
+        )
+        return _notebook.table(sentence, last, _SHOWN)
 
     def __repr__(self) -> str:
         return (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distfit_nn import _notebook
 from distfit_nn._checks import number_between, one_of, positive_int, whole_number
 from distfit_nn._writers import csv_text, json_text, records
 from distfit_nn.capture.readers import Source, read
@@ -66,6 +67,19 @@ _DEFINITIONS = {
     "rows_before": "Rows that there were to draw from, so also rows_after.",
     "rank": "1 for the unit of the layer with the largest excess.",
     "paired_correlation": "Pearson's correlation over the pairs of rows, where these are paired.",
+}
+_SHOWN = {
+    "layer": "Layer",
+    "site": "Site",
+    "step_before": "Step before",
+    "step_after": "Step after",
+    "units": "Units",
+    "drifted_units": "Drifted",
+    "wasserstein_mean": "Distance",
+    "baseline_high": "Chance",
+    "excess": "Excess",
+    "qvalue": "q",
+    "drifted": "Layer drifted",
 }
 
 
@@ -170,6 +184,16 @@ class Comparison:
         """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
         one_of(table, ("units", "layers"), "table")
         return csv_text(getattr(self, table), path)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how much drifted, and at most 20 rows of the layers."""
+        layers = self.layers
+        drifted, units = int(layers["drifted_units"].sum()), int(layers["units"].sum())
+        sentence = (
+            f"{int(layers['drifted'].sum()):,} of {len(layers):,} pairs of recordings and "
+            f"{drifted:,} of {units:,} units have drifted; {len(self.unmatched):,} unmatched."
+        )
+        return _notebook.table(sentence, layers, _SHOWN)
 
     def __repr__(self) -> str:
         between = f"{self.before} and {self.after}" if self.after else f"steps of {self.before}"

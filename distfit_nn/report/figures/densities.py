@@ -179,8 +179,8 @@ def before_after(
             ax.plot(shape.grid, sign * shape.fitted / shape.top, color=colour, linewidth=1.9)
         grid = np.linspace(max(low, -5.0), min(high, 5.0), 160)
         normal = standard_normal(grid) / shape.top
-        seen = normal <= 1.05
-        ax.plot(grid[seen], sign * normal[seen], color=palette.ink, linewidth=1.1, dashes=(4, 2.5))
+        normal[normal > 1.05] = np.nan  # cut, not closed, at the end of the axis
+        ax.plot(grid, sign * normal, color=palette.ink, linewidth=1.1, dashes=(4, 2.5))
     ax.axhline(0, color=palette.muted, linewidth=0.8)
     ax.set_xlim(low, high)
     ax.set_ylim(-1.05, 1.05)

@@ -98,7 +98,7 @@ def drift(ax: Axes, moved: Moved, colour: str = AFTER, *, palette: Palette = PAG
     right = 1.08 * max(float(np.max(np.append(finite, 0.0))), float(chance.max()))
     right = min(max(right, 0.01), LARGEST)
     effect = np.minimum(moved.effect, right)
-    ax.barh(places, np.minimum(chance, right), height=0.62, color=palette.grid)
+    ax.barh(places, np.minimum(chance, right), height=0.62, color=palette.grid, linewidth=0)
     mean = np.minimum(np.nan_to_num(moved.chance, posinf=0.0), right)
     ax.vlines(mean, places - 0.31, places + 0.31, color=palette.muted, linewidth=1.4)
     for drifted, face in ((True, colour), (False, "none")):

@@ -87,7 +87,7 @@ def outliers(ax: Axes, channels: Channels, colour: str = AFTER, *, palette: Pale
         (channels.threshold, (0, (4, 2.5)), "threshold"),
     ):
         ax.axhline(level, color=palette.ink, linewidth=1.1, linestyle=dash, label=label)
-    reach = max(top, channels.threshold) if channels.log else top
+    reach = max(top, channels.threshold)
     ax.set_ylim(base, reach * 4 if channels.log else (reach or 1.0) * 1.18)
     ax.set_xlim(0, len(channels.magnitude))
     _name_flagged(ax, channels, colour, palette)
