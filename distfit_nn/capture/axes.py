@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from distfit_nn.capture.sites import bare_name, tensors
+from distfit_nn.capture.kinds import bare_name
+from distfit_nn.capture.tensors import tensors
 
 # Names of functions, without the marks of their form.
 # fmt: off
@@ -37,6 +38,7 @@ _RESHAPES = frozenset((
     "view_as",
 ))
 # fmt: on
+_PRODUCTS = frozenset(("bmm", "matmul", "mm"))
 _Shape = tuple[int, ...]
 
 
@@ -80,9 +82,11 @@ class UnitAxes:
         result: Any,
     ) -> None:
         """Note where the units of `result` are, which `function` made of its arguments."""
-        made = [tensor for tensor in tensors(result) if not tensor.is_nested]
+        made = tensors(result)
         if not made:
             return
+        if any(tensor.is_nested for tensor in made):
+            made = [tensor for tensor in made if not tensor.is_nested]
         name = bare_name(function)
         axis = _axis_after(name, args, kwargs)
         if axis is not None:
@@ -90,8 +94,12 @@ class UnitAxes:
             for tensor in made:
                 self._write(tensor, 0 if _unbatched(name, tensor) else axis)
             return
-        found = map(self._note, tensors((args, dict(kwargs))))
-        known = [note for note in found if note is not None]
+        given = tensors((args, kwargs))
+        known = [note for note in map(self._note, given) if note is not None]
+        if known and name in _PRODUCTS and len(given) == 2:
+            for tensor in made:
+                self._write(tensor, _axis_of_product(*map(self._note, given)))
+            return
         for tensor in made if known else ():
             source = min(known, key=lambda n: (n.axis is None, len(n.shape) != tensor.ndim))
             axis = source.axis
@@ -119,6 +127,19 @@ def _axis_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> in
         shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape")
         return -len(shape) if isinstance(shape, (tuple, list)) else -1
     return -1 if name in _UNITS_LAST else None
+
+
+def _axis_of_product(left: _Note | None, right: _Note | None) -> int | None:
+    """Return the unit axis of a matrix product: its columns are those of the right factor.
+
+    Units that it sums over are gone: the product of queries and keys has none. What is not known,
+    such as a parameter, is a matrix that makes units of its own.
+    """
+    if right is not None:
+        if right.axis == -1:
+            return -1
+        return left.axis if left is not None and left.axis != -1 else None
+    return None if left is None else left.axis
 
 
 def _unbatched(name: str, made: torch.Tensor) -> bool:

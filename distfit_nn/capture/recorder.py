@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +14,46 @@ from numpy.typing import NDArray
 from torch import nn
 
 from distfit_nn import _checks
-from distfit_nn.capture import sites as _sites
+from distfit_nn.capture import models, weights
+from distfit_nn.capture.coverage import Coverage
 from distfit_nn.capture.manifest import DTYPES
-from distfit_nn.capture.sites import Plan
+from distfit_nn.capture.outbox import Outbox, Sample
+from distfit_nn.capture.sampling import Sampler
+from distfit_nn.capture.sites import Plan, Sites, resolve
 from distfit_nn.capture.store import MODES, Mode, StoreWriter
+from distfit_nn.capture.tensors import why_not
 from distfit_nn.capture.watch import Event, Output, Watcher
 from distfit_nn.errors import InputError, SiteError
+from distfit_nn.stats.accumulator import Accumulator
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it is recorded: the arguments of `record`, checked."""
+
+    every: int
+    last: bool
+    rows: int | float | None
+    units: int | None
+    summaries_only: bool
+    first_step: int
+    mode: Mode
+    dtype: torch.dtype | None
+    seed: int
+    missing: str
+    unit_axis: int | None
 
 
 def record(
     model: nn.Module,
     path: str | PathLike[str],
-    sites: str | Iterable[str] = "pre_activation",
+    sites: Sites = "pre_activation",
     every: int = 1,
     *,
-    rows: int | None = None,
+    last: bool = True,
+    rows: int | float | None = None,
+    units: int | None = None,
+    summaries_only: bool = False,
     first_step: int = 0,
     mode: Mode = "x",
     dtype: str | None = None,
@@ -107,30 +131,40 @@ def record(
     (SIGKILL, and SIGTERM unless it is handled) loses what was recorded since it was last written;
     the store stays whole.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    model = models.original(model)
     if not isinstance(path, (str, PathLike)):
         raise InputError(f"path must be the path of a folder, got {path!r}")
-    for name, _ in model.named_modules():
-        _checks.text(name, "the name of a module")
-    _sites.reject_compiled(model)
     _checks.one_of(mode, MODES, "mode")
-    kind = None
-    if dtype is not None:
-        kind = _checks.one_of(str(dtype).removeprefix("torch."), DTYPES, "dtype")
-    return Recorder(
-        model,
-        Path(path),
-        _sites.resolve(model, sites),
+    options = Options(
         every=_checks.positive_int(every, "every"),
-        rows=None if rows is None else _checks.positive_int(rows, "rows"),
+        last=_checks.flag(last, "last"),
+        rows=rows_or_share(rows),
+        units=None if units is None else _checks.positive_int(units, "units"),
+        summaries_only=_checks.flag(summaries_only, "summaries_only"),
         first_step=_checks.whole_number(first_step, "first_step"),
         mode=mode,
-        dtype=None if kind is None else getattr(torch, kind),
+        dtype=stored_dtype(dtype),
         seed=_checks.whole_number(seed, "seed"),
         missing=_checks.one_of(missing, ("error", "warn"), "missing"),
         unit_axis=_checks.optional_axis(unit_axis, "unit_axis"),
     )
+    return Recorder(model, Path(path), resolve(model, sites), options)
+
+
+def rows_or_share(rows: Any) -> int | float | None:
+    """Return `rows`, a number of rows as an int or a share of them as a float, checked."""
+    if rows is None:
+        return None
+    if isinstance(rows, (float, np.floating)):
+        return _checks.number_inside(rows, "rows, as a share,", 0.0, 1.0)
+    return _checks.positive_int(rows, "rows")
+
+
+def stored_dtype(dtype: Any) -> torch.dtype | None:
+    """Return the dtype that values are stored in; None for their own."""
+    if dtype is None:
+        return None
+    return getattr(torch, _checks.one_of(str(dtype).removeprefix("torch."), DTYPES, "dtype"))
 
 
 class Recorder:
@@ -143,34 +177,24 @@ class Recorder:
     step : int
         The step that the next forward pass is filed under. It grows by one with each pass and can
         be set, for instance to the number of samples seen.
+    mask : numpy.ndarray of bool or None
+        Which rows are kept, such as a batch's attention mask of shape (batch, length): set it, to
+        a tensor of bool, before the passes that it is for; None (the default) ends it. It applies
+        to tensors whose axes other than that of the units begin with the mask's shape, and leaves
+        others, and parameters, alone. That it never applied is an error at the end of the block.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        path: Path,
-        plan: Plan,
-        *,
-        every: int,
-        rows: int | None,
-        first_step: int,
-        mode: Mode,
-        dtype: torch.dtype | None,
-        seed: int,
-        missing: str,
-        unit_axis: int | None,
-    ) -> None:
+    def __init__(self, model: nn.Module, path: Path, plan: Plan, options: Options) -> None:
         self.path = path
-        self._model, self._plan, self._mode = model, plan, mode
-        self._every, self._rows, self._dtype, self._seed = every, rows, dtype, seed
-        self._missing, self._unit_axis = missing, unit_axis
-        self._first = self._step = first_step
+        self._model, self._plan, self._options = model, plan, options
+        self._step = options.first_step
         self._passes = self._recorded = self._repeat = 0
         self._last: int | None = None
-        self._samples: dict[int, NDArray[np.int64] | None] = {}
-        self._places: dict[Output, int] = {}
-        self._seen: dict[str, set[str]] = {word: set() for word in plan.wanted}
-        self._skipped: dict[str, str] = {}
+        self._weighed: int | None = None
+        self._sampler = Sampler(options.rows, options.units, options.seed, options.unit_axis)
+        self._outbox = Outbox(self._write)
+        self._samples: dict[Output, Sample] = {}
+        self._check = Coverage(plan)
         self._watcher = Watcher(model, plan, self._begin, self._save, self._feeds, self._end)
 
     @property
@@ -182,12 +206,27 @@ class Recorder:
     def step(self, value: int) -> None:
         self._step = _checks.whole_number(value, "step")
 
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Which rows are kept of tensors whose axes, but for the units', begin with its shape."""
+        return self._sampler.mask
+
+    @mask.setter
+    def mask(self, value: Any) -> None:
+        self._sampler.mask = value
+
     def __enter__(self) -> Recorder:
-        self._writer = StoreWriter(self.path, self._mode, model=type(self._model).__name__)
+        self._rank = _rank()
+        ranked = {} if self._rank is None else {"rank": self._rank}
+        name = type(self._model).__name__
+        self._writer = StoreWriter(self.path, self._options.mode, model=name, **ranked)
+        self._stance = models.uncompiled()
+        self._stance.__enter__()
         try:
             self._watcher.attach()
         except BaseException:
             self._watcher.detach()
+            self._stance.__exit__(None, None, None)
             raise
         return self
 
@@ -198,118 +237,124 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None:
         self._watcher.detach()
-        self._writer.close()
+        self._stance.__exit__(None, None, None)
+        try:
+            self._outbox.close()
+        finally:
+            self._writer.close()
         if kind is None:
-            self._check_complete()
+            self._check.finish(
+                self._passes, self._sampler.unused_mask, self._options.missing, stacklevel=4
+            )
 
     def _begin(self) -> bool:
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            raise SiteError(
+                "the model is captured as a CUDA graph, whose replays run no hooks; record outside"
+            )
+        on_grid = (self._step - self._options.first_step) % self._options.every == 0
+        keep = on_grid or self._passes == 0
         self._passes += 1
-        wanted = (self._step - self._first) % self._every == 0
+        wanted = keep or self._options.last
         if wanted:
-            self._recorded += 1
             self._repeat = self._repeat + 1 if self._step == self._last else 0
             self._last = self._step
-            self._samples, self._places = {}, {}
+            self._sampler.begin(self._step, self._repeat)
+            self._samples.clear()
+            self._outbox.begin(keep)
+        self._watched = wanted
         return wanted
 
     def _end(self) -> None:
+        if self._watched:
+            self._weigh()
+            self._outbox.end()
         self._step += 1
         self._writer.flush_if_due()
 
     def _save(self, event: Event) -> None:
-        problem = _sites.why_not(event.tensor)
-        if problem is not None:
-            self._skipped[event.layer] = problem
+        problem = why_not(event.tensor)
+        if problem is None:
+            tensor = event.tensor.detach()
+            layer = f"{event.layer}#{event.call}" if event.call else event.layer
+            axis = self._sampler.axis(tensor, event.axis, layer)
+            sample = self._take(tensor, axis, layer, event.site, event.call, event.activation)
+            if sample is not None:
+                self._samples[Output(event.layer, event.site, event.call)] = sample
+                self._check.saw(event.word, event.layer)
+                return
+            problem = "the mask leaves none of its rows"
+        self._check.skipped(event.layer, problem)
+
+    def _weigh(self) -> None:
+        """Record the parameters, once a step; ranks have the same, of which the first records."""
+        if self._weighed == self._step:
             return
-        layer = f"{event.layer}#{event.call}" if event.call else event.layer
-        with torch.no_grad():
-            values, rows_seen = self._matrix(event.tensor.detach(), event.axis, layer)
-        place = self._writer.add(
-            values,
-            layer=layer,
-            site=event.site,
-            step=self._step,
-            call=event.call,
-            activation=event.activation,
-            rows_seen=rows_seen,
-        )
-        self._places[Output(event.layer, event.site, event.call)] = place
-        self._seen[event.word].add(event.layer)
+        self._weighed = self._step
+        named = weights.owners(self._model) if self._plan.weights else {}
+        for name, words in self._plan.weights.items():
+            module, parameter = named.get(name, (self._model, None))
+            problem = weights.why_not(parameter)
+            if parameter is None or problem is not None:
+                self._check.skipped(name, str(problem))
+                continue
+            if not self._rank:
+                matrix = weights.matrix(module, parameter)
+                self._take(matrix, 1, name, "weights", 0, None, masked=False)
+            for word in words:
+                self._check.saw(word, name)
+
+    @torch.no_grad()
+    def _take(
+        self,
+        tensor: torch.Tensor,
+        axis: int,
+        layer: str,
+        site: str,
+        call: int,
+        activation: str | None,
+        masked: bool = True,
+    ) -> Sample | None:
+        """Put what is kept of `tensor` on its way, unless that is nothing."""
+        table = self._sampler.table(tensor, axis, masked)
+        if table is None:
+            return None
+        values = self._outbox.host(table)
+        rows, ids = table.rows_seen, table.ids
+        sample = Sample(values, layer, site, self._step, call, activation, rows, ids)
+        self._outbox.add(sample)
+        return sample
 
     def _feeds(self, output: Output, activation: str) -> None:
-        place = self._places.get(output)
-        if place is not None:
-            self._writer.set_activation(place, activation)
+        sample = self._samples.get(output)
+        if sample is not None:
+            sample.activation = activation
+            if sample.place is not None:
+                self._writer.set_activation(sample.place, activation)
 
-    def _matrix(self, tensor: torch.Tensor, axis: int, layer: str) -> tuple[NDArray[Any], int]:
-        """Return a copy of `tensor` as (rows, units) in memory of the CPU, and its rows in all."""
-        if tensor.ndim > 2 and self._unit_axis is not None:
-            axis = self._unit_axis
-            if not -tensor.ndim <= axis < tensor.ndim:
-                shape = tuple(tensor.shape)
-                raise InputError(
-                    f"layer {layer!r} has shape {shape}, it has no axis {axis} (unit_axis)"
-                )
-        table = tensor[:, None] if tensor.ndim == 1 else tensor.movedim(axis, -1)
-        units = table.shape[-1]
-        rows_seen = table.numel() // units
-        chosen = self._sample(rows_seen)
-        if chosen is not None:
-            places = np.unravel_index(chosen, table.shape[:-1])
-            table = table[tuple(torch.from_numpy(place).to(table.device) for place in places)]
-        stored = table.to("cpu", dtype=self._stored_dtype(table.dtype), copy=True)
-        _check_overflow(table, stored, layer)
-        return stored.contiguous().reshape(-1, units).numpy(), rows_seen
-
-    def _sample(self, total: int) -> NDArray[np.int64] | None:
-        """Return which of `total` rows are kept in this pass, in order; None for all."""
-        if self._rows is None or total <= self._rows:
-            return None
-        if total not in self._samples:
-            rng = np.random.default_rng((self._seed, self._step, self._repeat, total))
-            self._samples[total] = np.sort(rng.choice(total, self._rows, replace=False))
-        return self._samples[total]
-
-    def _stored_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        if self._dtype is not None:
-            return self._dtype
-        return dtype if dtype in (torch.float16, torch.float32, torch.float64) else torch.float32
-
-    def _check_complete(self) -> None:
-        """Raise if something that was asked for was never recorded; or warn of single layers."""
-        if self._recorded == 0:
-            raise SiteError(
-                "no forward pass of the model was recorded in the with-block "
-                f"({self._passes} ran; recorded are the steps {self._first} + k * {self._every})"
-            )
-        for word, seen in self._seen.items():
-            if not seen:
-                raise SiteError(f"{word!r} was asked for but nothing was recorded{self._why()}")
-        for word, layers in self._plan.expected.items():
-            idle = [layer for layer in layers if layer not in self._seen[word]]
-            if not idle:
-                continue
-            problem = (
-                f"{word!r} has {len(layers)} layers, of which {len(idle)} recorded nothing: "
-                f"{', '.join(idle[:5])}{', ...' if idle[5:] else ''}{self._why()}"
-            )
-            if self._missing == "error":
-                raise SiteError(f'{problem} (missing="warn" makes this a warning)')
-            warnings.warn(problem, stacklevel=3)
-
-    def _why(self) -> str:
-        reasons = [f"{layer!r}: {reason}" for layer, reason in self._skipped.items()]
-        return f" (not recorded: {'; '.join(reasons[:5])})" if reasons else ""
+    def _write(self, sample: Sample) -> None:
+        values = sample.array(self._options.dtype)
+        told: dict[str, Any] = {
+            "layer": sample.layer,
+            "site": sample.site,
+            "step": sample.step,
+            "call": sample.call,
+            "activation": sample.activation,
+            "rows_seen": sample.rows_seen,
+        }
+        if sample.ids is not None:
+            told["ids"] = sample.ids
+        if self._options.summaries_only:
+            summary = Accumulator(values.shape[1], rows=0)
+            summary.update(values)
+            sample.place = self._writer.add_summary(summary, **told)
+        else:
+            sample.place = self._writer.add(values, **told)
 
 
-def _check_overflow(table: torch.Tensor, stored: torch.Tensor, layer: str) -> None:
-    """Raise `InputError` if a finite value of `table` became infinite in `stored`."""
-    if torch.finfo(stored.dtype).max >= torch.finfo(table.dtype).max:
-        return
-    lost = table.cpu()[stored.isinf()]
-    lost = lost[lost.isfinite()]
-    if lost.numel():
-        raise InputError(
-            f"layer {layer!r}: {lost[0].item():g} is too large for "
-            f"{str(stored.dtype).removeprefix('torch.')}; record with a wider dtype"
-        )
+def _rank() -> int | None:
+    """Return this process's number among those that work together, None where it works alone."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return None
+    return distributed.get_rank() if distributed.get_world_size() > 1 else None

@@ -1,13 +1,14 @@
 """Watch the forward passes of a model and report the tensors that pass its sites.
 
-Hooks on every module keep track of where a pass is; a `TorchFunctionMode`, active during the pass
-only, sees each activation function before it runs, so that in-place functions have not yet
+Hooks on the modules that matter keep track of where a pass is; a `TorchFunctionMode`, active during
+the pass only, sees each activation function before it runs, so that in-place functions have not yet
 overwritten their input. Both see the calls as they are and change nothing.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +21,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from distfit_nn.capture import sites
+from distfit_nn.capture import kinds, models
 from distfit_nn.capture.axes import UnitAxes
-from distfit_nn.capture.sites import Plan
+from distfit_nn.capture.models import layer_name
+from distfit_nn.capture.sites import Plan, site_names
+from distfit_nn.capture.tensors import first_tensor, unwrapped
+from distfit_nn.errors import SiteError
 
 _MODULE_FILE = nn.Module._call_impl.__code__.co_filename
 
@@ -38,6 +42,7 @@ class Event:
     activation: str | None
     tensor: torch.Tensor
     axis: int
+    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,26 @@ class Output:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """A call of a module that is under way."""
+class _Place:
+    """A module, and what is asked of it."""
 
     module: nn.Module
     path: str
+    layer: str
+    words: tuple[str, ...]
+    activation: str | None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of a module that is under way."""
+
+    place: _Place
     index: int
 
 
 class Watcher:
-    """Report to three functions what the forward passes of `model` do.
+    """Report to four functions what the forward passes of `model` do.
 
     Parameters
     ----------
@@ -75,7 +90,14 @@ class Watcher:
         function as it is: what a norm before a ReLU gives is what the ReLU gets.
     end : callable () -> None
         Called as a pass ends, also with an exception, but not with a KeyboardInterrupt, for which
-        torch runs no hooks. A pass within a pass (a model that calls itself) is part of it.
+        torch runs no hooks. A pass within a pass (a model that calls itself) is part of it. What
+        runs within a backward pass, such as the recomputation of a checkpoint, is no pass and no
+        part of one.
+
+    Raises
+    ------
+    SiteError
+        In the model's call: it runs in another thread already.
     """
 
     def __init__(
@@ -90,15 +112,26 @@ class Watcher:
         self._model = model
         self._plan = plan
         self._begin, self._see, self._feeds, self._end = begin, see, feeds, end
+        self._functions = plan.activations or bool(plan.modules)
         self._handles: list[RemovableHandle] = []
         self._mode: _FunctionMode | None = None
         self._root: FrameType | None = None
+        self._thread = 0
         self._forget()
 
     def attach(self) -> None:
         """Put the hooks in place."""
-        for path, module in self._model.named_modules():
-            before, after = self._hooks(module, path)
+        for path, module in models.parts(self._model):
+            place = _Place(
+                module,
+                path,
+                layer_name(self._model, path),
+                self._plan.modules.get(path, ()),
+                self._plan.activation_modules.get(path) if self._plan.activations else None,
+            )
+            if not self._matters(place):
+                continue
+            before, after = self._hooks(place)
             self._handles += [
                 module.register_forward_pre_hook(before, with_kwargs=True),
                 module.register_forward_hook(after, always_call=True),
@@ -111,121 +144,147 @@ class Watcher:
         self._handles.clear()
         self._forget()
 
-    def _hooks(
-        self, module: nn.Module, path: str
-    ) -> tuple[Callable[..., None], Callable[..., None]]:
+    def _matters(self, place: _Place) -> bool:
+        """Return whether something can happen at or within a module that is to be reported."""
+        if place.module is self._model or place.words or place.activation:
+            return True
+        return self._functions and not kinds.calls_nothing_known(place.module)
+
+    def _hooks(self, place: _Place) -> tuple[Callable[..., None], Callable[..., None]]:
         # A deep copy of the model shares these functions: they stay silent for its modules.
+        module, is_model = place.module, place.module is self._model
+
         def before(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if called is not module:
+            if called is not module or _in_backward():
                 return
-            if called is self._model and not self._running():
+            running = self._running()
+            if is_model and not running:
                 self._start(_module_call(sys._getframe(1)))
-            if self._concerns(called):
-                self._enter(module, path, (args, kwargs))
+                running = True
+            if running and (self._recording or is_model):
+                self._enter(place, (args, kwargs))
 
         def after(called: nn.Module, _inputs: Any, output: Any) -> None:
-            if called is module and self._concerns(called):
+            if called is not module or not (self._recording or is_model) or _in_backward():
+                return
+            if self._running():
                 self._leave(module, output)
 
         return before, after
-
-    def _concerns(self, module: nn.Module) -> bool:
-        """Return whether a call of `module` is to be followed.
-
-        Of a pass that is not recorded only the calls of the model itself are.
-        """
-        return (self._recording or module is self._model) and self._running()
 
     def _running(self) -> bool:
         """Return whether the code that asks runs within the pass that began last.
 
         A KeyboardInterrupt breaks a pass off without an end, and the program may go on.
         """
-        if self._root is None:
-            return False
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame is not self._root:
-            frame = frame.f_back
-        return frame is not None
+        return self._root is not None and _is_within(sys._getframe(1), self._root)
 
     def _start(self, root: FrameType) -> None:
+        if self._runs_elsewhere():
+            raise SiteError(
+                "the model is recorded and runs in two threads at once; "
+                "run its passes one after another, or record a copy for each thread"
+            )
         self._forget()
         self._root = root
+        self._thread = threading.get_ident()
         self._recording = self._begin()
-        if self._recording:
+        if self._recording and self._functions:
             self._mode = _FunctionMode(self)
             self._mode.__enter__()
 
+    def _runs_elsewhere(self) -> bool:
+        """Return whether the pass that began last still runs, in another thread."""
+        if self._root is None or self._thread == threading.get_ident():
+            return False
+        frame = sys._current_frames().get(self._thread)
+        return frame is not None and _is_within(frame, self._root)
+
     def _forget(self) -> None:
         """Return to the state between two passes."""
-        if self._mode is not None:
+        # Modes are a thread's own: that of a pass broken off in another thread ended with it.
+        if self._mode is not None and self._thread == threading.get_ident():
             self._mode.__exit__(None, None, None)
         self._mode = None
         self._root = None
         self._recording = False
         self._stack: list[_Call] = []
         self._axes = UnitAxes()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._outputs: dict[int, tuple[weakref.ref[torch.Tensor], list[Output]]] = {}
 
-    def _enter(self, module: nn.Module, path: str, inputs: Any) -> None:
-        call = _Call(module, path, self._counts[f"module {path}"])
-        self._counts[f"module {path}"] += 1
+    def _enter(self, place: _Place, inputs: Any) -> None:
+        call = _Call(place, self._next("module", place.path))
         self._stack.append(call)
-        self._see_module(call, 0, inputs)
+        if place.words and self._recording:
+            self._see_module(call, 0, inputs)
+        if place.activation and self._recording:
+            tensor = first_tensor(inputs)
+            if tensor is not None:
+                self._see_activation(place.layer, place.activation, tensor)
 
     def _leave(self, module: nn.Module, output: Any) -> None:
-        depths = [depth for depth, call in enumerate(self._stack) if call.module is module]
+        depths = [depth for depth, call in enumerate(self._stack) if call.place.module is module]
         if not depths:  # a hook of someone else failed before the module was entered
             return
         call = self._stack[depths[-1]]
         # Calls above it were broken off by an interrupt that the module caught.
         del self._stack[depths[-1] :]
         try:
-            self._see_module(call, 1, output)
+            if call.place.words and self._recording:
+                self._see_module(call, 1, output)
         finally:
             if not self._stack:
                 self._forget()
                 self._end()
 
+    def _next(self, kind: str, name: str) -> int:
+        """Return how often this was asked before in the pass."""
+        self._counts[kind, name] += 1
+        return self._counts[kind, name] - 1
+
     def _see_module(self, call: _Call, side: int, values: Any) -> None:
-        words = self._plan.modules.get(call.path, ()) if self._recording else ()
-        tensor = sites.first_tensor(values) if words else None
+        tensor = first_tensor(values)
         if tensor is None:
             return
-        axis = sites.unit_axis_of(call.module, tensor)
-        layer = sites.layer_name(self._model, call.path)
-        for word in words:
-            site = sites.site_names(word)[side]
-            self._report(word, layer, site, call.index, None, tensor, axis)
+        place = call.place
+        with torch._C.DisableTorchFunction():
+            axis = kinds.unit_axis_of(place.module, tensor)
+        for word in place.words:
+            site = site_names(word)[side]
+            self._report(word, place.layer, site, call.index, None, tensor, axis)
             if side == 1:
                 _, known = self._outputs.setdefault(id(tensor), (weakref.ref(tensor), []))
-                known.append(Output(layer, site, call.index))
+                known.append(Output(place.layer, site, call.index))
 
     def before_function(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
         """Report the input of `function` if it is an activation."""
-        activation = sites.activation_of(function)
-        if activation is None or not self._running() or not self._stack:
+        activation = kinds.activation_of(function)
+        if activation is None or not self._stack or not self._running() or _in_backward():
             return
-        tensor = sites.first_tensor((args, dict(kwargs)))
+        place = self._stack[-1].place
+        if place.activation:  # it was reported as a whole
+            return
+        tensor = first_tensor((args, kwargs))
         if tensor is None:
             return
+        if kinds.is_activation(place.module):
+            layer = place.layer
+        else:
+            layer = f"{place.path}.{activation}" if place.path else activation
+        self._see_activation(layer, activation, tensor)
+
+    def _see_activation(self, layer: str, activation: str, tensor: torch.Tensor) -> None:
         reference, outputs = self._outputs.pop(id(tensor), (None, []))
         if reference is not None and reference() is tensor:
             for output in outputs:
                 self._feeds(output, activation)
-        if not self._plan.activations:
-            return
-        module, path = self._stack[-1].module, self._stack[-1].path
-        if sites.is_activation(module):
-            layer = sites.layer_name(self._model, path)
-        else:
-            layer = f"{path}.{activation}" if path else activation
-        call = self._counts[f"activation {layer}"]
-        self._counts[f"activation {layer}"] += 1
-        self._report("pre_activation", layer, "pre_activation", call, activation, tensor, None)
+        if self._plan.activations:
+            call = self._next("activation", layer)
+            word = "pre_activation"
+            self._report(word, layer, word, call, activation, tensor, None)
 
     def after_function(
         self,
@@ -235,7 +294,8 @@ class Watcher:
         result: Any,
     ) -> None:
         """Follow the units through `function`."""
-        self._axes.follow(function, args, kwargs, result)
+        if not kinds.is_quiet(function):
+            self._axes.follow(function, args, kwargs, result)
 
     def _report(
         self,
@@ -247,9 +307,24 @@ class Watcher:
         tensor: torch.Tensor,
         axis: int | None,
     ) -> None:
-        if axis is None or tensor.ndim <= 2:
-            axis = self._axes.of(tensor)
-        self._see(Event(word, layer, site, call, activation, tensor, axis))
+        module = type(self._stack[-1].place.module if self._stack else self._model).__name__
+        # Without this our own work on the tensors would be watched, too.
+        with torch._C.DisableTorchFunction():
+            if not tensor.is_nested and (axis is None or tensor.ndim <= 2):
+                axis = self._axes.of(tensor)
+            plain = unwrapped(tensor)
+            self._see(Event(word, layer, site, call, activation, plain, axis or 0, module))
+
+
+def _in_backward() -> bool:
+    """Return whether this thread is in a backward pass, which may run parts of a model again."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _is_within(frame: FrameType | None, root: FrameType) -> bool:
+    while frame is not None and frame is not root:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _module_call(frame: FrameType) -> FrameType:

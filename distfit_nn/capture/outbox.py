@@ -1,0 +1,164 @@
+"""Samples on their way from a pass to the store: off the device, held where that is not yet clear.
+
+A copy from a CUDA device goes to pinned memory and does not wait: its samples are written after the
+next pass, when it has long been done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distfit_nn.capture.sampling import Table
+from distfit_nn.errors import InputError
+
+LIMIT = 64 * 2**20
+"""Bytes of samples of one pass that are gathered before they are written in the midst of it."""
+
+
+@dataclass
+class Sample:
+    """A table and what it is called.
+
+    Attributes
+    ----------
+    values : torch.Tensor (rows, units)
+        In memory of the CPU; a copy from a device may still be under way.
+    place : int or None
+        Of its entry in the store, once it is written.
+    """
+
+    values: torch.Tensor
+    layer: str
+    site: str
+    step: int
+    call: int
+    activation: str | None
+    rows_seen: int
+    ids: tuple[int, ...] | None
+    place: int | None = None
+
+    def array(self, dtype: torch.dtype | None) -> NDArray[np.floating]:
+        """Return the values as `dtype`; None keeps theirs, and takes float32 for bfloat16.
+
+        Raises
+        ------
+        InputError
+            A finite value overflows `dtype`.
+        """
+        own = self.values.dtype
+        if dtype is None:
+            kept = own in (torch.float16, torch.float32, torch.float64)
+            dtype = own if kept else torch.float32
+        stored = self.values.to(dtype)
+        if torch.finfo(dtype).max < torch.finfo(own).max:
+            lost = self.values[stored.isinf() & self.values.isfinite()]
+            if lost.numel():
+                raise InputError(
+                    f"layer {self.layer!r}: {lost[0].item():g} is too large for "
+                    f"{str(dtype).removeprefix('torch.')}; record with a wider dtype"
+                )
+        return stored.contiguous().numpy()
+
+
+class _Batch:
+    """The samples of a pass, and the copies from CUDA devices that are under way to them."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.bytes = 0
+        self._events: dict[torch.cuda.Stream, torch.cuda.Event] = {}
+
+    @property
+    def under_way(self) -> bool:
+        """Whether copies may not be complete."""
+        return bool(self._events)
+
+    def host(self, table: Table) -> torch.Tensor:
+        """Return a copy of the values in memory of the CPU, complete after `wait`."""
+        values = table.values
+        if values.device.type == "cuda":
+            return self._begin(values)
+        if values.device.type == "cpu":
+            return values if table.copied else values.clone()
+        return values.cpu()
+
+    def wait(self) -> None:
+        """Return when all copies are complete."""
+        for event in self._events.values():
+            event.synchronize()
+        self._events.clear()
+
+    def _begin(self, values: torch.Tensor) -> torch.Tensor:
+        copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        copy.copy_(values, non_blocking=True)
+        # An event is done when all is that its stream was given before: record it anew each time.
+        stream = torch.cuda.current_stream(values.device)
+        if stream not in self._events:
+            self._events[stream] = torch.cuda.Event()
+        self._events[stream].record(stream)
+        return copy
+
+
+class Outbox:
+    """Hand samples to `write`, in the order of their passes.
+
+    Those of a pass that is kept are written at its end, or as soon as they exceed `LIMIT`; from a
+    CUDA device, at the end of the next pass. Those of other passes are held until another pass
+    ends, and written only if none does.
+    """
+
+    def __init__(self, write: Callable[[Sample], None]) -> None:
+        self._write = write
+        self._keep: bool | None = None  # None between passes
+        self._current, self._sent, self._held = _Batch(), _Batch(), _Batch()
+
+    def begin(self, keep: bool) -> None:
+        """Begin a pass; one that was broken off ends here."""
+        if self._keep is not None:
+            self.end()
+        self._keep = keep
+
+    def host(self, table: Table) -> torch.Tensor:
+        """Return the table's values in memory of the CPU, perhaps before they are all there."""
+        return self._current.host(table)
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample of the pass that has begun."""
+        self._current.samples.append(sample)
+        self._current.bytes += sample.values.nbytes
+        if self._keep and self._current.bytes > LIMIT:
+            sent, self._sent = self._sent, _Batch()
+            current, self._current = self._current, _Batch()
+            self._write_all(sent)
+            self._write_all(current)
+
+    def end(self) -> None:
+        """End the pass."""
+        sent, self._sent = self._sent, _Batch()
+        current, self._current = self._current, _Batch()
+        keep, self._keep = self._keep, None
+        self._held = _Batch() if keep else current
+        self._write_all(sent)
+        if keep and current.under_way:
+            self._sent = current
+        elif keep:
+            self._write_all(current)
+
+    def close(self) -> None:
+        """Write all that is left, also of a pass that was broken off."""
+        if self._keep is not None:
+            self.end()
+        sent, self._sent = self._sent, _Batch()
+        held, self._held = self._held, _Batch()
+        self._write_all(sent)
+        self._write_all(held)
+
+    def _write_all(self, batch: _Batch) -> None:
+        batch.wait()
+        for sample in batch.samples:
+            self._write(sample)
