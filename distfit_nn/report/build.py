@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distfit_nn._files import write_text
-from distfit_nn.report import method, overview, page, sections, select, verdict
+from distfit_nn.report import (
+    claims,
+    explorer,
+    histories,
+    maps,
+    method,
+    overview,
+    page,
+    sections,
+    select,
+    verdict,
+)
+from distfit_nn.report.certainty import RULES, Claim
 from distfit_nn.report.numbers import plural
 from distfit_nn.report.svg import Sketchbook, theme
+
+_MOST_BYTES = 4_800_000  # of the page
+_MOST_LISTED = 60  # layers in the table
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
@@ -19,7 +35,8 @@ def render(analysis: Findings) -> str:
     """Return the report on `analysis` as one HTML document without any external part.
 
     It has a verdict in words, a table of layers, figures for each layer and how each was made. Its
-    size does not grow with the number of values; beyond 30 layers only the table goes on.
+    size does not grow with the number of values; beyond 30 layers only the
+    table goes on, beyond 60 only the counts and the explorer.
 
     Parameters
     ----------
@@ -32,30 +49,62 @@ def render(analysis: Findings) -> str:
         The page, in UTF-8 when written. The same analysis gives the same text.
     """
     layers = select.layers(analysis)
-    plan = sections.Plan.of(layers)
-    flags = verdict.flags(layers)
+    found = claims.claims(analysis, layers)
+    plan = sections.Plan.of(layers, found)
     book = Sketchbook()
     with theme():
-        content = page.Page(
-            title="How the activations are distributed",
-            source=select.clean(analysis.source, 200),
-            facts=overview.facts(analysis, layers),
-            verdict=verdict.verdict(layers, analysis.order),
-            reading=overview.reading(layers),
-            cautions=verdict.cautions(layers, analysis),
-            table_lead=overview.table_lead(layers),
-            groups=[
-                overview.group(layer, analysis.layers, book, flags, linked=layer in plan.layers)
-                for layer in layers
-            ],
-            sections=[sections.section(layer, analysis, book, plan) for layer in plan.layers],
-            folded=plan.folded,
-            omitted=_omitted(len(layers) - len(plan.layers)),
-            definitions=method.definitions(analysis),
-            drawings=method.DRAWINGS,
-            limits=method.limits(analysis),
-        )
-    return page.render(content)
+        content = _content(analysis, layers, found, plan, book)
+    size = len(page.render(content).encode())
+    units = explorer.explorer(layers, plan.layers, plan.pictures(), _MOST_BYTES - size)
+    return page.render(replace(content, explorer=units))
+
+
+def _content(
+    analysis: Findings,
+    layers: select.Layers,
+    found: list[Claim],
+    plan: sections.Plan,
+    book: Sketchbook,
+) -> page.Page:
+    """Return everything on the page but the explorer, which takes what room is left."""
+    listed = sections.loudest(layers, _MOST_LISTED, [layer.place for layer in plan.layers])
+    flags = verdict.flags(listed)
+    drawn = [sections.section(layer, book, plan) for layer in plan.layers]
+    return page.Page(
+        title="How the activations are distributed",
+        source=select.clean(analysis.source, 200),
+        facts=overview.facts(analysis, layers),
+        verdict=verdict.verdict(layers, analysis.order),
+        remarks=[_remark(claim) for claim in found],
+        reading=overview.reading(layers),
+        cautions=verdict.cautions(layers, analysis),
+        table_lead=overview.table_lead(layers),
+        table_more=_more(len(layers) - len(listed)),
+        groups=[
+            overview.group(layer, book, flags, linked=layer in plan.layers) for layer in listed
+        ],
+        maps=maps.maps(plan.layers, book),
+        drift=maps.drift_part(histories.drift_of(analysis, layers), book),
+        sections=drawn,
+        folded=plan.folded,
+        omitted=_omitted(len(layers) - len(plan.layers)),
+        explorer=None,
+        definitions=method.definitions(analysis),
+        rules=RULES,
+        drawings=method.DRAWINGS,
+        limits=method.limits(analysis),
+    )
+
+
+def _remark(claim: Claim) -> page.Remark:
+    return page.Remark(
+        certainty=claim.certainty,
+        text=claim.text,
+        detail=claim.detail,
+        evidence=claims.evidence(claim),
+        place=claims.place_of(claim),
+        anchor=claim.anchor,
+    )
 
 
 def write(analysis: Findings, path: str | os.PathLike[str]) -> Path:
@@ -70,6 +119,15 @@ def write(analysis: Findings, path: str | os.PathLike[str]) -> Path:
         The file cannot be written.
     """
     return write_text(path, render(analysis))
+
+
+def _more(layers: int) -> str:
+    if layers <= 0:
+        return ""
+    return (
+        f"{plural(layers, 'layer')} more are not listed, to keep this page small: these are the "
+        "ones that stand out most. All are in the table of `to_csv`, and counted above."
+    )
 
 
 def _omitted(layers: int) -> str:

@@ -172,7 +172,12 @@ def _of_kind(kind: Kind, layers: Layers) -> Claim | None:
 
 
 def unit_anchor(layer: Layer, row: int) -> str:
-    """Return the id of the picture of a unit: `row` of its table of units."""
+    """Return the id of the picture of a unit: `row` of its table of units.
+
+    A single unit at a single site is drawn as the pool that it is.
+    """
+    if len(layer.last(layer.main).units) == 1 and len(layer.recordings) == 1:
+        return f"pooled-{layer.place}"
     return f"unit-{layer.place}-{row}"
 
 
@@ -247,7 +252,7 @@ def _shape(layers: Layers, order: int) -> Claim | None:
     strong = medians[medians > LAPLACE]
     if strong.empty:
         return None
-    layer = layers[int(strong.index[strong.argmax()]) - 1]
+    layer = layers[int(strong.sort_values().index[-1]) - 1]
     here = units[units["place"] == layer.place]
     n = int(here["n"].median())
     value = float(strong.max())
@@ -267,7 +272,7 @@ def _shape(layers: Layers, order: int) -> Claim | None:
         value=value,
         threshold=LAPLACE,
         measure="{} nat of shape in its median unit",
-        anchor=f"spread-{layer.place}",
+        anchor=f"spread-{layer.place}" if len(here) > 1 else unit_anchor(layer, 0),
         weight=1.5 * math.sqrt(concerned / len(units)),
     )
 

@@ -6,22 +6,118 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from distfit_nn.report.certainty import Claim, certainties, word_of
 from distfit_nn.report.numbers import count, percent, plural
-from distfit_nn.report.select import Layer, Layers
+from distfit_nn.report.select import Layer, Layers, clean
 from distfit_nn.report.verdict import kept_shapes
+from distfit_nn.stats.drift import LEAST_EFFECT
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
 
 _NORMALISED = 0.05  # a change of the share of far units that is worth a claim
+_DRIFTED = 0.05  # share of drifted units that is worth a claim: what chance alone calls so
+COPIES = 0.95  # rank correlation of two units that say nearly the same
+MOST_LAYERS = 100  # with more, drift and dependence would take minutes: the page goes without
 
 
 def claims(analysis: Findings, layers: Layers) -> list[Claim]:
     """Return what is remarkable of changes from site to site, from step to step, between units."""
-    found = [_normalisation(layers)]
+    found = [
+        _normalisation(layers),
+        _drift(drift_of(analysis, layers), layers),
+        _dependence(_main_rows(analysis, "dependence", layers), layers),
+    ]
     return [claim for claim in found if claim is not None]
+
+
+def drift_of(analysis: Findings, layers: Layers) -> pd.DataFrame | None:
+    """Return the drift of main sites from the first to the last step; None where there is none."""
+    return _main_rows(analysis, "drift", layers)
+
+
+def _main_rows(analysis: Findings, name: str, layers: Layers) -> pd.DataFrame | None:
+    """Return the rows of a table that are about main sites; None without any."""
+    table = getattr(analysis, name, None) if len(layers) <= MOST_LAYERS else None
+    if table is None or table.empty:
+        return None
+    main = {(layer.name, layer.main) for layer in layers}
+    rows = [pair in main for pair in zip(table["layer"], table["site"], strict=True)]
+    return table[rows] if any(rows) else None
+
+
+def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
+    """Claim that units have drifted, where many have; the strongest is the one that moved most."""
+    if table is None:
+        return None
+    moved, looked = int(table["drifted_units"].sum()), int(table["units_used"].sum())
+    if moved < max(_DRIFTED * looked, 1):
+        return None
+    most = table.iloc[int(table["most_wasserstein"].fillna(-1.0).argmax())]
+    layer = _named(layers, most["layer"])
+    n, value, q = int(min(most["n"], most["m"])), float(most["most_wasserstein"]), most["qvalue"]
+    first, last = int(table["step_before"].min()), int(table["step_after"].max())
+    return Claim(
+        kind="drift",
+        text=f"{count(moved)} of {plural(looked, 'unit')} ({percent(moved, looked)}) drifted "
+        f"between step {count(first)} and {count(last)}",
+        detail="more than exchanged rows explain; nothing says that this is bad",
+        certainty=word_of(certainties([n], [value / LEAST_EFFECT], [q], tested=True)),
+        units=moved,
+        of=looked,
+        layer=layer.name,
+        site=layer.main,
+        step=last,
+        unit=int(most["most_unit"]),
+        n=n,
+        value=value,
+        threshold=LEAST_EFFECT,
+        qvalue=float(q),
+        measure="{} standard deviations at most",
+        anchor="drift",
+        weight=1.5 * math.sqrt(moved / looked),
+    )
+
+
+def _dependence(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
+    """Claim two units that say nearly the same, where there are such."""
+    if table is None:
+        return None
+    strongest = table.iloc[int(table["largest"].fillna(-1.0).argmax())]
+    value, n = float(strongest["largest"]), int(strongest["n"])
+    if not value > max(COPIES, float(strongest["largest_chance"])):
+        return None
+    layer = _named(layers, strongest["layer"])
+    first, second = int(strongest["first_unit"]), int(strongest["second_unit"])
+    alone = (1 - COPIES**2) / max(1 - value**2, 1e-12)  # what one leaves of the other, inverted
+    concerned = int((table["largest"] > COPIES).sum())
+    total = int(table["units"].sum())
+    more = f"; such pairs are in {plural(concerned, 'layer')}" if concerned > 1 else ""
+    return Claim(
+        kind="dependence",
+        text=f"Units {count(first)} and {count(second)} of {clean(layer.name, 40)} say nearly "
+        "the same",
+        detail=f"one follows from the other by a monotone curve, up to noise{more}",
+        certainty=word_of(certainties([n], [alone], [np.nan], tested=False)),
+        units=2,
+        of=total,
+        layer=layer.name,
+        site=layer.main,
+        step=int(strongest["step"]),
+        unit=first,
+        n=n,
+        value=value,
+        threshold=COPIES,
+        measure="rank correlation {}",
+        anchor=f"together-{layer.place}",
+        weight=1.5 * math.sqrt(2 * concerned / total),
+    )
+
+
+def _named(layers: Layers, name: str) -> Layer:
+    return next(layer for layer in layers if layer.name == name)
 
 
 def _normalisation(layers: Layers) -> Claim | None:

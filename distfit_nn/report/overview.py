@@ -15,6 +15,7 @@ from distfit_nn.report.select import NO_TAIL, Layer, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import called
+from distfit_nn.stats.summary import layer_row
 from distfit_nn.stats.unit_table import FAR_KL
 
 if TYPE_CHECKING:
@@ -61,15 +62,15 @@ def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
 def _tested(analysis: Findings) -> str:
     """Return how many values the tests rest on, where that is not all of them."""
     sizes = [
-        (int(n), int(sampled))
+        (int(n.iloc[at]), int(sampled.iloc[at]))
         for recording in analysis.recordings
-        for n, sampled in recording.units[["n", "sampled"]].to_numpy()
-        if sampled < n
+        if (sampled := recording.units["sampled"]).lt(n := recording.units["n"]).any()
+        for at in [int(n.where(sampled < n, -1).argmax())]
     ]
     if not sizes:
         return ""
-    n, sampled = max(sizes)
-    return f"{count(sampled)} of {count(n)}, drawn at random"
+    most, tested = max(sizes)
+    return f"{count(tested)} of {count(most)}, drawn at random"
 
 
 def reading(layers: Sequence[Layer]) -> str:
@@ -92,9 +93,7 @@ def table_lead(layers: Sequence[Layer]) -> str:
     )
 
 
-def group(
-    layer: Layer, summary: pd.DataFrame, book: Sketchbook, flags: Sequence[str], *, linked: bool
-) -> Group:
+def group(layer: Layer, book: Sketchbook, flags: Sequence[str], *, linked: bool) -> Group:
     """Return the rows of `layer`, one for each site, at its last step; `flags` are the columns."""
     name, whole = label(layer.name)
     return Group(
@@ -102,25 +101,22 @@ def group(
         whole=whole,
         detail=f"feeds {clean(layer.activation, 40)}" if layer.activation else "",
         anchor=f"layer-{layer.place}" if linked else "",
-        rows=[_row(layer, site, summary, book, flags) for site in layer.recordings],
+        key=f"row-{layer.place}",
+        rows=[_row(layer, site, book, flags) for site in layer.recordings],
     )
 
 
-def summary_of(recording: Recording, summary: pd.DataFrame) -> pd.Series:
-    """Return the row of `summary` that belongs to `recording`."""
-    here = (
-        (summary["layer"] == recording.layer)
-        & (summary["site"] == recording.site)
-        & (summary["step"] == recording.step)
-    )
-    return summary.loc[here].iloc[0]
+def summary_of(recording: Recording) -> pd.Series:
+    """Return the row of the table of layers that belongs to `recording`.
+
+    The table itself would have a row for every recording; a page shows a bounded number of them.
+    """
+    return pd.Series(layer_row(recording))
 
 
-def _row(
-    layer: Layer, site: str, summary: pd.DataFrame, book: Sketchbook, flags: Sequence[str]
-) -> Row:
+def _row(layer: Layer, site: str, book: Sketchbook, flags: Sequence[str]) -> Row:
     recording = layer.last(site)
-    numbers = summary_of(recording, summary)
+    numbers = summary_of(recording)
     shape = Shape.of(recording.pooled_histogram, None)
     sketch = None
     if shape is not None:

@@ -1,10 +1,14 @@
 """The page itself: what it holds, as plain data, and the template that writes it as HTML.
 
-Every string is escaped by the template; only drawings, which `svg` makes, are passed as markup.
+Every string is escaped by the template; only drawings, which `svg` makes, and the packed data of
+the explorer are passed as markup. The one script is a file of this package: the page's policy
+permits it by its hash, and nothing else.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,13 +16,15 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from distfit_nn.report.explorer import Explorer
+
 
 @dataclass(frozen=True)
 class Plot:
     """A drawing, what it shows in words for those who do not see it, and its caption.
 
     `title` and `tag`, a word or two, stand above it; `whole` is a tooltip of the title; `note` is
-    a second line of the caption.
+    a second line of the caption. `anchor` is the id that links lead to.
     """
 
     svg: Markup
@@ -28,6 +34,7 @@ class Plot:
     tag: str = ""
     whole: str = ""
     note: str = ""
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,14 @@ class Row:
 class Group:
     """The rows of one layer in the table; `anchor` is its section, if it has one.
 
-    `whole` is the name in full where `name` is shortened.
+    `whole` is the name in full where `name` is shortened; `key` is the id of the rows.
     """
 
     name: str
     whole: str
     detail: str
     anchor: str
+    key: str
     rows: Sequence[Row]
 
 
@@ -81,6 +89,38 @@ class Part:
     columns: int
     plots: Sequence[Plot] = ()
     key: Sequence[tuple[str, str]] = ()
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A claim: how sure it is, what is so, what that means, the evidence, and its picture."""
+
+    certainty: str
+    text: str
+    detail: str
+    evidence: Sequence[str]
+    place: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One of several drawings of which a reader sees one at a time; paper shows them all."""
+
+    label: str
+    plot: Plot
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Layers by steps: a drawing for each statistic, and the numbers as a table."""
+
+    lead: str
+    tabs: Sequence[Tab]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -103,14 +143,20 @@ class Page:
     source: str
     facts: Sequence[tuple[str, str]]
     verdict: Sequence[str]
+    remarks: Sequence[Remark]
     reading: str
     cautions: Sequence[str]
     table_lead: str
+    table_more: str
     groups: Sequence[Group]
+    maps: Maps | None
+    drift: Part | None
     sections: Sequence[Section]
     folded: bool
     omitted: str
+    explorer: Explorer | None
     definitions: Sequence[tuple[str, str, str]]
+    rules: Sequence[tuple[str, str]]
     drawings: Sequence[tuple[str, str]]
     limits: Sequence[tuple[str, str]]
 
@@ -124,6 +170,17 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sheet = files("distfit_nn.report").joinpath("templates", "report.css").read_text("utf-8")
-    # Safe: the style sheet is a file of this package.
-    return environment.get_template("report.html.j2").render(page=page, css=Markup(sheet))  # noqa: S704
+    script = _file("explorer.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Safe: the style sheet and the script are files of this package.
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        css=Markup(_file("report.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def _file(name: str) -> str:
+    text = files("distfit_nn.report").joinpath("templates", name).read_text("utf-8")
+    return text.strip() + "\n"

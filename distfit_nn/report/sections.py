@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from distfit_nn.report import figures
+from distfit_nn.report.certainty import Claim
+from distfit_nn.report.closer import has_own_pictures, quantiles_part, together_part, units_part
 from distfit_nn.report.numbers import count, number, percent, plural
 from distfit_nn.report.overview import colour, summary_of, tone
 from distfit_nn.report.page import Part, Plot, Section
 from distfit_nn.report.select import (
     Layer,
+    Layers,
     clean,
-    facts,
     label,
     modes,
     remarkable,
@@ -24,7 +27,6 @@ from distfit_nn.report.select import (
     site_label,
     site_word,
     some,
-    unit_label,
 )
 from distfit_nn.report.shapes import LARGEST, Shape, coincide, track
 from distfit_nn.report.spreads import DECADES, LOG, spreads
@@ -32,10 +34,10 @@ from distfit_nn.report.svg import Frame, Sketchbook
 from distfit_nn.report.verdict import FLAGS, called
 
 if TYPE_CHECKING:
-    from distfit_nn.stats.findings import Findings
     from distfit_nn.stats.summary import Recording
 
 _MOST_LAYERS = 30  # with figures: about 100 kB each keeps the page well below 5 MB
+_FEW_LAYERS = 12  # with figures of quantiles and dependence in full
 _OPEN_LAYERS = 6  # more sections than this are folded
 _RIDGE_ROWS = 6
 
@@ -46,35 +48,105 @@ _TRACKED = (
     ("dip", "Dip"),
 )
 _POOLED = Frame(480, 210, left=38, bottom=26, right=6, top=4)
-_UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=2)
+_SIDE = Frame(340, 190, left=38, bottom=26, right=6, top=4)
+_BOTH = Frame(340, 190, left=46, bottom=26, right=6, top=4)
 _TRACK = Frame(250, 150, left=42, bottom=22, right=6, top=6)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is drawn: `units` remarkable ones for each of `layers`, `folded` away or not."""
+    """What is drawn.
+
+    Attributes
+    ----------
+    layers : sequence of Layer
+        Those with figures.
+    chosen : mapping
+        Place of each to the rows of its units worth a look, and why.
+    quantiles : int
+        Units of each layer with quantiles.
+    pairs : bool
+        Whether the dependence between units is drawn.
+    folded : bool
+        Whether sections are folded away.
+    """
 
     layers: Sequence[Layer]
-    units: int
+    chosen: Mapping[int, Sequence[tuple[int, str]]]
+    quantiles: int
+    pairs: bool
     folded: bool
 
     @classmethod
-    def of(cls, layers: Sequence[Layer]) -> Plan:
-        """Return a plan that keeps the page readable and small, whatever the network."""
-        chosen = list(layers)
-        if len(chosen) > _MOST_LAYERS:
-            loudest = sorted(chosen, key=_loudness, reverse=True)[:_MOST_LAYERS]
-            chosen = sorted(loudest, key=lambda layer: layer.place)
-        return cls(chosen, 8 if len(chosen) <= 8 else 4, len(chosen) > _OPEN_LAYERS)
+    def of(cls, layers: Layers, claims: Sequence[Claim] = ()) -> Plan:
+        """Return a plan that keeps the page readable and small, and shows what is claimed."""
+        claimed = _claimed(layers, claims)
+        chosen = loudest(layers, _MOST_LAYERS, list(claimed))
+        units = 8 if len(chosen) <= 8 else 4
+        rows = {
+            layer.place: _with(
+                remarkable(layer.last(layer.main).units, units), claimed.get(layer.place, [])
+            )
+            for layer in chosen
+        }
+        few = len(chosen) <= _FEW_LAYERS
+        return cls(chosen, rows, 4 if few else 2, few, len(chosen) > _OPEN_LAYERS)
+
+    def pictures(self) -> dict[int, list[int]]:
+        """Return the rows of the units with a picture of their own, by place of their layer."""
+        return {
+            layer.place: [row for row, _ in self.chosen[layer.place]]
+            for layer in self.layers
+            if has_own_pictures(layer)
+        }
 
 
-def section(layer: Layer, analysis: Findings, book: Sketchbook, plan: Plan) -> Section:
+def loudest(layers: Layers, most: int, first: Sequence[int] = ()) -> list[Layer]:
+    """Return at most `most` layers in order: those at the places `first`, then those of largest KL.
+
+    KL is that of the median unit at the last step.
+    """
+    if len(layers) <= most:
+        return list(layers)
+    units = layers.last
+    medians = units["kl_maxent"].groupby(units["place"]).median().fillna(0.0)
+    by_kl = [int(place) for place in medians.sort_values(ascending=False, kind="stable").index]
+    places = list(dict.fromkeys([*first, *by_kl]))[:most]
+    return [layers[place - 1] for place in sorted(places)]
+
+
+def _claimed(layers: Layers, claims: Sequence[Claim]) -> dict[int, list[int]]:
+    """Return the places of the layers that claims are about, with the rows of their units."""
+    places = {layer.name: layer.place for layer in layers} if claims else {}
+    found: dict[int, list[int]] = {}
+    for claim in claims:
+        if claim.layer in places:
+            place = places[claim.layer]
+            rows = found.setdefault(place, [])
+            if claim.unit is not None:
+                layer = layers[place - 1]
+                numbered = layer.last(layer.main).units["unit"].to_numpy()
+                rows.append(int(np.argmax(numbered == claim.unit)))
+    return found
+
+
+def _with(chosen: list[tuple[int, str]], rows: Sequence[int]) -> list[tuple[int, str]]:
+    """Return the chosen units, and `rows` where they are not among them."""
+    have = {row for row, _ in chosen}
+    more = [row for row in dict.fromkeys(rows) if row not in have]
+    return chosen + [(row, "strongest of its kind") for row in more]
+
+
+def section(layer: Layer, book: Sketchbook, plan: Plan) -> Section:
     """Return the section of `layer`."""
     main = layer.last(layer.main)
+    chosen = plan.chosen[layer.place]
     shown = [
-        _pooled(layer, analysis, book),
+        _pooled(layer, book),
         *spreads(layer, book),
-        _units(layer, book, plan.units),
+        units_part(layer, chosen, book),
+        quantiles_part(layer, chosen[: plan.quantiles], book),
+        together_part(layer, book, pairs=plan.pairs),
         *_steps(layer, book),
     ]
     name, whole = label(layer.name)
@@ -86,11 +158,6 @@ def section(layer: Layer, analysis: Findings, book: Sketchbook, plan: Plan) -> S
         summary=_summary(main.units),
         parts=[part for part in shown if part is not None],
     )
-
-
-def _loudness(layer: Layer) -> float:
-    kl = layer.last(layer.main).units["kl_maxent"]
-    return float(kl.median()) if kl.notna().any() else 0.0
 
 
 def _detail(layer: Layer, main: Recording) -> str:
@@ -119,21 +186,50 @@ def _summary(units: pd.DataFrame) -> str:
 # (a) all units pooled
 
 
-def _pooled(layer: Layer, analysis: Findings, book: Sketchbook) -> Part:
-    plots = [_pooled_plot(layer, site, analysis, book) for site in layer.recordings]
+def _pooled(layer: Layer, book: Sketchbook) -> Part:
+    shapes = {
+        site: Shape.of(layer.last(site).pooled_histogram, layer.last(site).pooled_density)
+        for site in layer.recordings
+    }
+    plots = [_pooled_plot(layer, site, shape, book) for site, shape in shapes.items()]
+    both = _both_sides(layer, shapes, book)
     return Part(
         "All units pooled",
         "Where the values of the layer lie, all units together, as densities.",
-        columns=2,
-        plots=plots,
+        columns=2 if both is None else 3,
+        plots=plots if both is None else [both, *plots],
         key=[("bar", "values"), ("fit", "maximum-entropy density"), ("normal", "N(0,1)")],
+        anchor=f"pooled-{layer.place}",
     )
 
 
-def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) -> Plot:
+def _both_sides(layer: Layer, shapes: Mapping[str, Shape | None], book: Sketchbook) -> Plot | None:
+    """Return what went into a normalisation and what came out of it, on one axis."""
+    if layer.partner is None:
+        return None
+    before, after = shapes[layer.partner], shapes[layer.main]
+    if before is None or after is None:
+        return None
+    words = [site_word(layer.partner), site_word(layer.main)]
+    tones = [colour(layer, layer.partner), colour(layer, layer.main)]
+    svg = book.draw(lambda ax: figures.before_after(ax, before, after, tones, words), _BOTH)
+    title = "Both on one axis"
+    caption = (
+        f"{sentence(words[1])} upwards, {words[0]} downwards; each is scaled to its own peak: "
+        "compare places and widths, not heights."
+    )
+    alt = f"Pooled distributions of layer {clean(layer.name, 60)} on one axis: "
+    ranges = [
+        f"{word} from {number(float(shape.edges[0]))} to {number(float(shape.edges[-1]))}"
+        for word, shape in zip(words, (before, after), strict=True)
+    ]
+    return Plot(svg, f"{alt}{', '.join(ranges)}.", caption, title)
+
+
+def _pooled_plot(layer: Layer, site: str, shape: Shape | None, book: Sketchbook) -> Plot:
     recording = layer.last(site)
-    row = summary_of(recording, analysis.layers)
-    shape = Shape.of(recording.pooled_histogram, recording.pooled_density)
+    row = summary_of(recording)
+    frame = _POOLED if layer.partner is None else _SIDE
     title = sentence(site_label(site))
     numbers = (
         f"mean {number(row['pooled_mean'], scale=row['pooled_std'])}, "
@@ -142,7 +238,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
         f"excess kurtosis {number(row['pooled_kurtosis'])}"
     )
     if shape is None:
-        return Plot(book.blank(_POOLED), f"{title}: no figure.", _why_blank(recording), title)
+        return Plot(book.blank(frame), f"{title}: no figure.", _why_blank(recording), title)
     caption = f"{plural(shape.n, 'value')}: {numbers}; {_pooled_distance(row)}."
     if shape.outside:
         share = percent(shape.outside, shape.n)
@@ -151,7 +247,7 @@ def _pooled_plot(layer: Layer, site: str, analysis: Findings, book: Sketchbook) 
     if shape.fitted is None:
         caption += f" No density is drawn: the fit is {clean(str(row['pooled_status']), 40)}."
     paint = partial(figures.distribution, shape=shape, colour=colour(layer, site))
-    svg = book.draw(paint, _POOLED)
+    svg = book.draw(paint, frame)
     alt = f"Histogram of layer {clean(layer.name, 60)}, {site_label(site)}, with its fitted "
     return Plot(svg, alt + f"density and N(0,1): {numbers}.", caption, title)
 
@@ -174,56 +270,7 @@ def _why_blank(recording: Recording) -> str:
     )
 
 
-# (b) units worth a look
-
-
-def _units(layer: Layer, book: Sketchbook, most: int) -> Part | None:
-    recording = layer.last(layer.main)
-    chosen = remarkable(recording.units, most)
-    if not chosen or (len(recording.units) == 1 and len(layer.recordings) == 1):
-        return None
-    plots = [_unit_plot(layer, recording, row, why, book) for row, why in chosen]
-    where = sentence(site_label(layer.main))
-    total = len(recording.units)
-    lead = (
-        f"{where}: the most extreme of {plural(total, 'unit')}; in what, stands beside each. "
-        "Below: KL and its shape part, the index of the tails, and the verdict on its modes."
-        if total > len(chosen)
-        else f"{where}: every unit that has values."
-    )
-    return Part(
-        "Units worth a look",
-        lead,
-        columns=4,
-        plots=plots,
-        key=[("bar", "values"), ("fit", "maximum-entropy density"), ("normal", "N(0,1)")],
-    )
-
-
-def _unit_plot(layer: Layer, recording: Recording, row: int, why: str, book: Sketchbook) -> Plot:
-    unit = recording.units.iloc[row]
-    title, whole = unit_label(unit)
-    shape = Shape.of(recording.histogram, recording.density[row], row)
-    if shape is None:
-        words = f"Not drawn: values from {number(unit['min'])} to {number(unit['max'])}"
-        alt = f"{title}: {words}."
-        return Plot(book.blank(_UNIT), alt, words, title, why, whole, modes(unit))
-    said = [facts(unit)] if facts(unit) else []
-    if shape.fitted is None:
-        said.append(f"no density, the fit is {clean(str(unit['maxent_status']), 40)}")
-    if shape.outside:
-        said.append(f"{count(shape.outside)} beyond the bars")
-    words = sentence(" · ".join(said))
-    paint = partial(
-        figures.distribution, shape=shape, colour=colour(layer, layer.main), scale=False
-    )
-    svg = book.draw(paint, _UNIT)
-    alt = f"Histogram of {title}, {why}: mean {number(unit['mean'])}, "
-    alt += f"std {number(unit['std'])}, {words}."
-    return Plot(svg, alt, words, title, why, whole, modes(unit))
-
-
-# (c) over the steps
+# (b) over the steps
 
 
 def _steps(layer: Layer, book: Sketchbook) -> list[Part | None]:

@@ -116,7 +116,8 @@ def _spread_part(
     book: Sketchbook,
 ) -> Part:
     plots = [_spread_plot(layer, name, label, tables, book) for name, label in columns]
-    return Part(title, lead, columns=3, plots=plots)
+    anchor = f"spread-{layer.place}" if any(name == "kl_shape" for name, _ in columns) else ""
+    return Part(title, lead, columns=3, plots=plots, anchor=anchor)
 
 
 def _spread_plot(

@@ -118,7 +118,7 @@ def fitted(units: pd.DataFrame) -> pd.DataFrame:
     return units[units["kl_shape"].notna()]
 
 
-def flags(layers: Layers) -> list[str]:
+def flags(layers: Sequence[Layer]) -> list[str]:
     """Return the verdicts that have a column in the table: rare ones where a unit has them."""
     tables = [layer.last(site).units for layer in layers for site in layer.recordings]
     return [flag for flag in FLAGS if flag not in _RARE or any(t[flag].any() for t in tables)]

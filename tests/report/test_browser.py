@@ -47,8 +47,16 @@ def test_the_page_loads_without_a_word_in_the_console(page, tmp_path):
     dom, console = dump(page, tmp_path)
     assert console == []
     assert '<section id="method"' in dom
-    assert dom.count("<svg") == page.count("<svg")
-    assert dom.count("<tr") == page.count("<tr")  # the parser moved or dropped nothing
+
+
+def test_without_its_script_the_page_is_whole(page, tmp_path):
+    plain = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    dom, console = dump(plain, tmp_path)
+    assert console == []
+    assert dom.count("<svg") == plain.count("<svg")
+    assert dom.count("<tr") == plain.count("<tr")  # the parser moved or dropped nothing
+    assert re.search(r'<div id="explorer-live" hidden', dom)
+    assert not re.search(r'<div id="explorer-static" hidden', dom)
 
 
 def test_the_console_is_really_read(page, tmp_path):
