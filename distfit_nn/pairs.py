@@ -124,8 +124,10 @@ def _chosen(
 
 
 def _difference(pair: Pair) -> str:
-    """Return why the units of two recordings are not the same, if they are not."""
+    """Return why two recordings cannot be compared, if they cannot."""
     before, after = pair.before, pair.after
+    if before.summaries or after.summaries:
+        return "is stored as summaries: rows, which a comparison needs, were not kept"
     if before.units != after.units:
         return (
             f"has {before.units} units at step {before.step} before, {after.units} at step "

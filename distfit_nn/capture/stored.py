@@ -69,7 +69,7 @@ class Store:
         if not any(manifest.records for manifest in found.manifests):
             raise file_error(self.path, "the store is empty: its manifest has no entries")
         self._shards = [
-            _checked_shard(folder, shard)
+            checked_shard(folder, shard)
             for folder, manifest in zip(found.folders, found.manifests, strict=True)
             for shard in manifest.shards
         ]
@@ -182,7 +182,7 @@ def piece_of(location: str, header: dict[str, OnDisk], record: Record) -> Slab |
     return array.slab(record.rows, record.units)
 
 
-def _checked_shard(folder: Folder, shard: Shard) -> str:
+def checked_shard(folder: Folder, shard: Shard) -> str:
     """Return the location of a shard that is there and has its size."""
     path = files.join(folder, shard.file)
     if isinstance(folder, Path) and (folder / shard.file).is_symlink():

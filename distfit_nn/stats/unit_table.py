@@ -36,6 +36,7 @@ FAR_KL = 0.5  # nats: the KL divergence of N(1, 1) from N(0, 1)
 FAR_CHANCE = 1e-3  # share of units of N(0, 1) that small samples alone may call far
 MOST_EPSILON = 1e-6  # of a regularised density that counts
 QUANTILES = {"q01": 0.01, "median": 0.5, "q99": 0.99}
+UNSEEN = "not measured: no single values of it were kept"
 BATCH = 1 << 18  # values of the sample that are sorted at once,
 UNITS = 1 << 10  # and units, whose densities take more memory than their values, if these are few
 
@@ -81,7 +82,9 @@ def unit_table(
     )
     columns = {
         **_sizes(found, sample, health),
-        **_modes(shape, density),
+        **_modes(shape),
+        **_shapes(found.moments, sample.evidence.n, shape),
+        "relu_signature": relu_signature_of_density(density).present & trusted(density),
         **_distances(found.moments, sample, density),
         **_normality(sample),
         **_verdicts(shape, health),
@@ -146,7 +149,7 @@ def _sizes(found: ColumnSummary, sample: SampleMeasures, health: Health) -> dict
     }
 
 
-def _modes(shape: Classification, density: Density) -> dict[str, Any]:
+def _modes(shape: Classification) -> dict[str, Any]:
     return {
         "bimodality_coefficient": shape.coefficient,
         "dip": shape.dip,
@@ -154,9 +157,17 @@ def _modes(shape: Classification, density: Density) -> dict[str, Any]:
         "dip_qvalue": shape.qvalue,
         "modes": shape.modes,
         "valley_depth": shape.depth,
-        "shape": shape.verdict.astype(object),
-        "evidence": shape.evidence.astype(object),
-        "relu_signature": relu_signature_of_density(density).present & trusted(density),
+    }
+
+
+def _shapes(measured: Moments, sampled: NDArray[Any], shape: Classification) -> dict[str, Any]:
+    """Return the verdicts; where no single values were kept, what moments alone can say."""
+    unseen = (sampled == 0) & (measured.n > 0)
+    constant = measured.minimum == measured.maximum
+    unseen_verdict = np.where(constant, "constant", "undecided")
+    return {
+        "shape": np.where(unseen, unseen_verdict, shape.verdict).astype(object),
+        "evidence": np.where(unseen, UNSEEN, shape.evidence).astype(object),
     }
 
 
