@@ -72,13 +72,16 @@ def user_code(what: str, debug: bool = False) -> Iterator[None]:
     """Turn an exception of somebody else's code into an `InputError` of one line.
 
     The line names `what` was done, the exception, and where that code raised it: the innermost
-    line that is in no library. With `debug` the whole traceback goes to standard error before.
+    line that is in no library, if there is one. A bug of this package stays what it is. With
+    `debug` the whole traceback goes to standard error before.
     """
     try:
         yield
     except DistfitError:
         raise
     except (Exception, SystemExit) as error:
+        if _is_ours(error):
+            raise
         if debug:
             traceback.print_exception(error)
         raise InputError(f"{what}: {_told(error)}{_place(error)}") from error
@@ -148,10 +151,14 @@ def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({_short(error.filename)}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)]
-    if not own:
-        return ""
+    own = [frame for frame in frames if not _is_library(frame.filename)] or frames
     return f" ({_short(own[-1].filename)}:{own[-1].lineno})"
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether an exception was raised in this package, which is a bug of it."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `user_code`
+    return bool(frames) and os.path.realpath(frames[-1].filename).startswith(_LIBRARIES[-1])
 
 
 def _is_library(filename: str) -> bool:

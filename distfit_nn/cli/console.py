@@ -79,7 +79,17 @@ CHECK_COLUMNS = {
     "limit": "limit",
     "units": "offending units",
 }
-SUGGESTION_COLUMNS: dict[str, str] = {}
+SUGGESTION_COLUMNS = {
+    "layer": "layer",
+    "site": "site",
+    "step": "step",
+    "units": "units",
+    "suggestion": "suggestion",
+    "kl_before": "KL before (nat)",
+    "kl_after": "after",
+    "improved": "improved",
+    "layer_class": "layer to try",
+}
 
 
 class ReaderGone(Exception):

@@ -11,14 +11,16 @@ from distfit_nn.cli.console import CHECK_COLUMNS, ascii_json, one_line, print_ou
 from distfit_nn.cli.options import (
     MEMORY_LIMIT,
     AsJson,
+    Layers,
     MemoryLimit,
     Order,
     Quiet,
+    Site,
     Source,
     Store,
     UnitAxis,
 )
-from distfit_nn.cli.progress import size
+from distfit_nn.cli.progress import counted, size
 from distfit_nn.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,14 +46,6 @@ MaxSaturated = Annotated[float | None, _limit("Share of saturated units in a lay
 MaxHeavyTailed = Annotated[float | None, _limit("Share of heavy-tailed units in a layer.")]
 MaxBimodal = Annotated[float | None, _limit("Share of bimodal units in a layer.")]
 MaxFar = Annotated[float | None, _limit("Share of units of a layer that are far from N(0,1).")]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option("--layers", metavar="NAME", help="Only these, with wildcards; may be repeated."),
-]
-Site = Annotated[
-    list[str] | None,
-    typer.Option("--site", metavar="NAME", help="Only these sites; may be repeated."),
-]
 Step = Annotated[str, typer.Option(metavar="STEP", help="last, all, or a number.")]
 Unmeasured = Annotated[
     Literal["fail", "pass"],
@@ -124,14 +118,15 @@ def check(
 def _print_check(result: CheckResult) -> None:
     """Print what is beyond its limit, then what was checked."""
     if not result.violations.empty:
-        print_table(result.violations, CHECK_COLUMNS)
+        units = [", ".join(map(str, numbers)) for numbers in result.violations["units"]]
+        print_table(result.violations.assign(units=units), CHECK_COLUMNS)
     for row in result.checked.to_dict(orient="records"):
         bad, missing = row["violations"], row["unmeasured"]
         found = f"{bad} beyond" if bad else "all within"
         unknown = f", {missing} units without a figure" if missing else ""
         print_out(
-            f"{_option(row['rule'])} {row['limit']:g} ({row['words']}): {row['units']} units in "
-            f"{row['recordings']} recordings, {found}{unknown}"
+            f"{_option(row['rule'])} {row['limit']:g} ({row['words']}): {row['units']} units of "
+            f"{counted(row['recordings'], 'recording')}, {found}{unknown}"
         )
     print_out("passed" if result.passed else "failed")
 
@@ -168,9 +163,10 @@ def verify(store: Store, as_json: AsJson = False, quiet: Quiet = False) -> None:
             print_out(one_line(problem))
         for stray in () if quiet else found.strays:
             say(f"{stray}: is no part of the store (harmless)")
-        word = "whole" if found.ok else f"damaged, {len(found.problems)} problems"
+        word = "whole" if found.ok else f"damaged, {counted(len(found.problems), 'problem')}"
         print_out(
-            f"{store}: {word} ({found.shards} shards, {found.entries} entries, {size(found.bytes)})"
+            f"{store}: {word} ({counted(found.shards, 'shard')}, {counted(found.entries, 'tensor')}, "
+            f"{size(found.bytes)})"
         )
     if not found.ok:
         raise typer.Exit(FAILED)

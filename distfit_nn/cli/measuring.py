@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from distfit_nn.cli.console import (
     DRIFT_COLUMNS,
     FIT_COLUMNS,
     LAYER_COLUMNS,
+    SUGGESTION_COLUMNS,
     ascii_json,
     print_out,
     print_table,
@@ -22,10 +23,13 @@ from distfit_nn.cli.options import (
     AsJson,
     Before,
     Csv,
+    Layers,
     MemoryLimit,
     Order,
     Quiet,
     Scheduler,
+    Seed,
+    Site,
     Source,
     UnitAxis,
 )
@@ -169,6 +173,57 @@ def _steps(text: str | None) -> Any:
     except ValueError:
         raise InputError(f'--steps must be A,B or "same", got {text!r}') from None
     return first, second
+
+
+def suggest(
+    source: Source,
+    target: Annotated[
+        Literal["normal", "uniform"], typer.Option(help="What the units are brought near to.")
+    ] = "normal",
+    layers: Layers = None,
+    site: Site = None,
+    most_units: Annotated[
+        int | None, typer.Option(help="Judge so many units of a layer, drawn at random.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Nats that are not worth a less simple transformation.")
+    ] = 0.01,
+    seed: Seed = 0,
+    unit_axis: UnitAxis = None,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    as_json: AsJson = False,
+    csv: Csv = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say which transformation would bring layers near N(0,1).
+
+    Prints the KL before and after it, on rows that it has not seen: a shape nearer N(0,1) is no
+    promise of better accuracy.
+
+    \b
+    Example:
+      distfit-nn suggest run/ --csv units.csv
+    """
+    from distfit_nn.suggestion import suggest as suggest_for
+
+    if csv is not None:
+        spare_the_source(source, csv, "--csv")
+    analysis = analysed(source, Work(6, unit_axis, memory_limit), quiet)
+    found = suggest_for(
+        analysis,
+        target=target,
+        layers=layers,
+        site=site,
+        most_units=most_units,
+        tolerance=tolerance,
+        seed=seed,
+    )
+    if csv is not None:
+        found.to_csv(csv)
+    if as_json:
+        print_out(ascii_json(found.to_dict()))
+    else:
+        print_table(found.layers, SUGGESTION_COLUMNS)
 
 
 def _tell_gaps(comparison: Comparison) -> None:

@@ -40,10 +40,10 @@ class Network(NamedTuple):
         taken = {"auto": _required(self.model), "first": 1, "all": len(batch)}[self.inputs]
         return batch[:taken], {}
 
-    def run(self, batch: Any, debug: bool = False) -> None:
-        """Run the model once, without gradients."""
+    def run(self, batch: Any, number: int, debug: bool = False) -> None:
+        """Run the model on the batch of this number, without gradients."""
         positional, named = self.arguments(batch)
-        with user_code("running the model", debug), torch.no_grad():
+        with user_code(f"running the model on batch {number}", debug), torch.no_grad():
             self.model(*positional, **named)
 
     def example(self, loader: str | None, shape: tuple[int, ...] | None, debug: bool) -> Any:

@@ -72,6 +72,14 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure instead."),
 ]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layers", metavar="NAME", help="Only these, with wildcards; may be repeated."),
+]
+Site = Annotated[
+    list[str] | None,
+    typer.Option("--site", metavar="NAME", help="Only these sites; may be repeated."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object (docs/json.md) to standard output.")
 ]

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from distfit_nn.cli import config as configuration
 from distfit_nn.cli.console import print_out
 from distfit_nn.cli.gates import check, verify
-from distfit_nn.cli.measuring import analyze, compare, fit
+from distfit_nn.cli.measuring import analyze, compare, fit, suggest
 from distfit_nn.cli.recording import record, sites
 from distfit_nn.cli.reporting import demo, report
 from distfit_nn.cli.settings import config as config_command
@@ -22,7 +22,7 @@ NAME = "distfit-nn"
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Begin here": (demo, record, report),
-    "Look closer": (sites, analyze, compare, fit),
+    "Look closer": (sites, analyze, suggest, compare, fit),
     "Pass or fail": (check, verify),
     "Set up": (config_command,),
 }
@@ -107,7 +107,7 @@ def usage_text(error: Any) -> str:
     if close:
         text = f"{error.message}; did you mean {' or '.join(sorted(close))}?"
     else:
-        text = error.format_message()
+        text = error.format_message().replace("Value error, ", "")
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if context is None:
         return f"{text} (see {NAME} --help)"

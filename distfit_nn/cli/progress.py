@@ -151,9 +151,8 @@ class RowMeter(Meter):
     def summary(self) -> str:
         """Return the line that says what was done."""
         self._finish_entry()
-        plural = "" if self._entries == 1 else "s"
         return (
-            f"{self._verb} {self._entries} recording{plural}, {self._rows} rows, "
+            f"{self._verb} {counted(self._entries, 'recording')}, {self._rows} rows, "
             f"{size(self._bytes)} in {duration(self.seconds)} "
             f"({size(self._bytes / max(self.seconds, 1e-9))}/s)"
         )
@@ -199,11 +198,15 @@ class StepMeter(Meter):
 
     def summary(self) -> str:
         """Return the line that says what was done."""
-        plural = "" if self.passes == 1 else "s"
         return (
-            f"ran {self.passes} step{plural} in {duration(self.seconds)} "
+            f"ran {counted(self.passes, 'step')} in {duration(self.seconds)} "
             f"({rate(self.passes / max(self.seconds, 1e-9))} steps/s)"
         )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def rate(number: float) -> str:

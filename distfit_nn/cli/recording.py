@@ -23,7 +23,7 @@ from distfit_nn.cli.options import (
     Train,
     UnitAxis,
 )
-from distfit_nn.cli.progress import StepMeter, size
+from distfit_nn.cli.progress import StepMeter, counted, size
 from distfit_nn.cli.stopping import Interrupted, Stopping
 from distfit_nn.errors import DistfitError, FileError, InputError
 from distfit_nn.loading import user_code
@@ -41,7 +41,10 @@ Steps = Annotated[
     int | None, typer.Option("--steps", "-n", min=1, help="Stop after so many batches.")
 ]
 Every = Annotated[int, typer.Option(help="Record every so many steps.")]
-Rows = Annotated[int | None, typer.Option(help="Keep a sample of so many rows of each tensor.")]
+Rows = Annotated[
+    float | None,
+    typer.Option(help="Keep a sample of so many rows of each tensor; below 1, a share of them."),
+]
 Units = Annotated[int | None, typer.Option(help="Keep a sample of so many units of each layer.")]
 SummariesOnly = Annotated[
     bool, typer.Option("--summaries-only", help="Keep summaries and no values.")
@@ -104,7 +107,7 @@ def record(
             output,
             sites,
             every,
-            rows=rows,
+            rows=int(rows) if rows is not None and rows.is_integer() else rows,
             units=units,
             summaries_only=summaries_only,
             dtype=dtype,
@@ -117,7 +120,7 @@ def record(
         meter = StepMeter(network.count(batches, steps), quiet)
         with _kept(output, meter), stopping.hold(), recorder, meter:
             for batch in stopping.each(_first(network.guarded(batches, data, debug), steps)):
-                one.run(batch, debug)
+                one.run(batch, meter.passes, debug)
                 meter()
     _tell(output, meter, as_json, quiet)
 
@@ -180,8 +183,8 @@ def _tell(output: Path, meter: StepMeter, as_json: bool, quiet: bool) -> None:
         print_out(ascii_json({"format": "distfit_nn.record", "version": 1, **content}))
         return
     if not quiet:
-        amount = f"{content['entries']} tensors of {content['layers']} layers"
-        say(f"the store has {content['steps']} steps, {amount}, {size(content['bytes'])}")
+        steps, layers = counted(content["steps"], "step"), counted(content["layers"], "layer")
+        say(f"the store has {steps} of {layers}, {size(content['bytes'])}")
     print_out(str(output))
 
 
@@ -214,7 +217,7 @@ def _holding(output: Path, meter: StepMeter) -> str:
         steps = _stored(output)["steps"]
     except FileError as error:  # nothing was recorded yet: steps that were not wanted
         return str(error)
-    return f"{output} holds {steps} step{'' if steps == 1 else 's'}"
+    return f"{output} holds {counted(steps, 'step')}"
 
 
 def _stored(output: Path) -> dict[str, Any]:
