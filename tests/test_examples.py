@@ -1,4 +1,4 @@
-"""The examples in docstrings print what they say, and those of the README run."""
+"""The examples in docstrings print what they say; those of README and guide run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 import distfit_nn
 
-README = Path(__file__).parents[1] / "README.md"
+TOP = Path(__file__).parents[1]
+PAGES = sorted((TOP / "docs").glob("*.md"))
 ROOT = Path(distfit_nn.__file__).parent
 MODULES = [
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
@@ -31,12 +32,30 @@ def test_examples(name: str) -> None:
     assert results.failed == 0
 
 
+def run(page: Path) -> dict[str, Any]:
+    """Run the Python blocks of a page from top to bottom, as people read it."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {"__name__": page.stem}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)  # noqa: S102 - it is ours
+    return {**names, "blocks": len(blocks)}
+
+
 def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 5
-    names: dict[str, Any] = {}
-    for block in blocks:  # read from top to bottom, as people do
-        exec(block, names)  # noqa: S102 - it is ours
+    names = run(TOP / "README.md")
+    assert names["blocks"] >= 5
     assert (tmp_path / "report.html").exists()
     assert (names["back"] == names["a"]).all()  # as the comment says
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_guide(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(page)
+
+
+def test_lines_of_code_are_short() -> None:
+    for page in [TOP / "README.md", *PAGES]:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        assert max((len(line) for block in blocks for line in block.splitlines()), default=0) <= 100
