@@ -133,9 +133,9 @@ class Suggestions:
         model : torch.nn.Module
             The model that was recorded; it is not changed.
         names : mapping of str to str, optional
-            From a recorded layer to the norm to replace. By default that is the recorded layer
-            where it is itself a norm; where it is an activation, the norm just before it among the
-            children of the same module.
+            From a recorded layer to the BatchNorm to replace. By default that is the recorded layer
+            where it is itself one; where it is an activation, the BatchNorm just before it among
+            the children of the same module.
 
         Returns
         -------
@@ -145,19 +145,19 @@ class Suggestions:
         Raises
         ------
         InputError
-            `names` holds a layer that was not recorded, or a norm that the model does not have.
+            `names` holds a layer that was not recorded, or a BatchNorm that the model does not have.
 
         Warns
         -----
         UserWarning
-            For suggested layers without a norm: see `nn.insert_norms` for these.
+            For suggested layers without a BatchNorm: see `nn.insert_norms` for these.
         """
         from distfit_nn.advice.swaps import calls
 
         found, homeless = calls(self.layers, model, dict(names or {}), self.settings.target)
         if homeless:
             listed = ", ".join(homeless[:8]) + (", ..." if len(homeless) > 8 else "")
-            warnings.warn(f"no norm was found for {listed}: name it in names", stacklevel=2)
+            warnings.warn(f"no BatchNorm was found for {listed}: name it in names", stacklevel=2)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def suggest(
     site: str | Iterable[str] | None = None,
     units: int | Iterable[int] | None = None,
     most_units: int | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = 0.02,
     seed: int = 0,
 ) -> Suggestions:
     """Find the simplest transformation that brings each unit, and each layer, near its target.
@@ -233,8 +233,8 @@ def suggest(
         Only units of these numbers. Default: all.
     most_units : int, optional
         Of a layer with more units look at so many, drawn at random. Default: all.
-    tolerance : float, default 0.01
-        Nats that are not worth a less simple transformation.
+    tolerance : float, default 0.02
+        Nats that are not worth a less simple transformation: 0.02 is a mean off by 0.2 deviations.
     seed : int, default 0
         Of the halves, and of the units. A unit's halves depend on its number and the seed only.
 

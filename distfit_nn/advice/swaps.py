@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import distfit_nn.nn as layers
 from distfit_nn.advice.candidates import CANDIDATES
-from distfit_nn.capture.sites import is_norm
 from distfit_nn.errors import InputError
 
 _BY_NAME = {candidate.name: candidate for candidate in CANDIDATES}
@@ -23,7 +23,7 @@ def calls(
 
     See `Suggestions.conversion`.
     """
-    norms = {path for path, module in model.named_modules() if is_norm(module)}
+    norms = {path for path, module in model.named_modules() if isinstance(module, _BatchNorm)}
     _check(names, set(table["layer"]), norms)
     before = _before(model, norms) | {norm: norm for norm in norms} | names
     grouped: dict[str, list[str]] = {}
@@ -45,7 +45,7 @@ def _check(names: dict[str, str], recorded: set[str], norms: set[str]) -> None:
         if layer not in recorded:
             raise InputError(f"names must be of layers that were recorded, got {layer!r}")
         if norm not in norms:
-            raise InputError(f"names must lead to norms of the model, got {norm!r}")
+            raise InputError(f"names must lead to BatchNorms of the model, got {norm!r}")
 
 
 def _before(model: nn.Module, norms: set[str]) -> dict[str, str]:
