@@ -153,6 +153,7 @@ def verify(store: Store, as_json: AsJson = False, quiet: Quiet = False) -> None:
             "ok": found.ok,
             "problems": list(found.problems),
             "strays": list(found.strays),
+            "unchecked": list(found.unchecked),
             "shards": found.shards,
             "entries": found.entries,
             "bytes": found.bytes,
@@ -164,9 +165,7 @@ def verify(store: Store, as_json: AsJson = False, quiet: Quiet = False) -> None:
         for stray in () if quiet else found.strays:
             say(f"{stray}: is no part of the store (harmless)")
         word = "whole" if found.ok else f"damaged, {counted(len(found.problems), 'problem')}"
-        print_out(
-            f"{store}: {word} ({counted(found.shards, 'shard')}, {counted(found.entries, 'tensor')}, "
-            f"{size(found.bytes)})"
-        )
+        amount = f"{counted(found.entries, 'tensor')} in {counted(found.shards, 'shard')}"
+        print_out(one_line(f"{store}: {word} ({amount}, {size(found.bytes)})"))
     if not found.ok:
         raise typer.Exit(FAILED)

@@ -21,7 +21,7 @@ After = Annotated[
         metavar="AFTER", help="As BEFORE. Without it, the steps of BEFORE are compared."
     ),
 ]
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a recorded store.")]
+Store = Annotated[str, typer.Argument(metavar="STORE", help="A recorded store: a folder or a URL.")]
 Factory = Annotated[
     str,
     typer.Argument(
