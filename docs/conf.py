@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from importlib.metadata import version as installed
@@ -78,8 +79,8 @@ def _finish(app, what, name, obj, options, lines):  # type: ignore[no-untyped-de
 
 def _skip(app, what, name, obj, skip, options):  # type: ignore[no-untyped-def] # noqa
     """Leave out methods that a base class of another project writes into ours."""
-    home = getattr(obj, "__module__", None)
-    return True if isinstance(home, str) and not home.startswith(reference.PACKAGE) else None
+    home = getattr(obj, "__module__", None) or reference.PACKAGE
+    return True if inspect.isroutine(obj) and not home.startswith(reference.PACKAGE) else None
 
 
 def setup(app: Sphinx) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 PACKAGE = "distfit_nn"
+# What users hold in their hands but never make themselves.
+HANDED_OUT = {PACKAGE: ("distfit_nn.capture.recorder.Recorder",)}
 
 
 def modules() -> list[ModuleType]:
@@ -45,6 +47,8 @@ def page(module: ModuleType) -> str:
     parts += [f"   {name}" for name in names(module)]
     for name in names(module):
         parts += ["", *_entry(module, name)]
+    for path in HANDED_OUT.get(title, ()):
+        parts += ["", f".. autoclass:: {path}"]
     return "\n".join(parts) + "\n"
 
 

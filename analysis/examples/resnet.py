@@ -193,7 +193,7 @@ def figure(analysis: dn.Analysis, path: Path) -> None:
         ax.set_title(title, loc="left", fontsize=10)
         ax.set_xlabel("epoch")
         ax.set_ylim(bottom=0)
-    axes[1].legend(fontsize=8, frameon=False, ncols=2)
+    axes[0].legend(fontsize=8, frameon=False)
     drawing.savefig(path, dpi=100)
     plt.close(drawing)
 
@@ -232,7 +232,8 @@ images) of each site. Test accuracy: {accuracies}. Written by `analysis/examples
 **What BatchNorm does**: after the last epoch {int(before["far"])} of {int(before["units"])}
 channels are far from N(0,1) before their norm, {int(after["far"])} behind it; the KL (median over
 layers) falls from {before["kl_median"]:.2f} to {after["kl_median"]:.3f} nat. All of that is
-location and scale: the shape's part is {before["shape_median"]:.3f} before and {after["shape_median"]:.3f} after, as it must be.
+location and scale: the shape's part is {before["shape_median"]:.3f} before and
+{after["shape_median"]:.3f} after, as it must be.
 
 **Where N(0,1) is lost**: at the second ReLU of each block, behind the sum with the shortcut, and
 more so with depth and training:
