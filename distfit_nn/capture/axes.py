@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,11 +38,12 @@ _RESHAPES = frozenset((
 ))
 # fmt: on
 _PRODUCTS = frozenset(("bmm", "matmul", "mm"))
+_LAYERS = _CHANNELS_FIRST | _UNITS_LAST | _NORMS_OF_SHAPES
+_CHANGES = _MOVES | _RESHAPES
 _Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Note:
+class _Note(NamedTuple):
     """What is known of a tensor; its shape is noted as functions in place may change it."""
 
     tensor: weakref.ref[torch.Tensor]
@@ -82,51 +82,63 @@ class UnitAxes:
         result: Any,
     ) -> None:
         """Note where the units of `result` are, which `function` made of its arguments."""
-        made = tensors(result)
+        made = [result] if isinstance(result, torch.Tensor) else tensors(result)
         if not made:
             return
-        if any(tensor.is_nested for tensor in made):
-            made = [tensor for tensor in made if not tensor.is_nested]
         name = bare_name(function)
-        axis = _axis_after(name, args, kwargs)
-        if axis is not None:
-            self._latest = axis
+        if name in _LAYERS:
+            self._latest = axis = _axis_after(name, args, kwargs)
             for tensor in made:
                 self._write(tensor, 0 if _unbatched(name, tensor) else axis)
             return
-        given = tensors((args, kwargs))
+        given = tensors(args) + tensors(kwargs) if kwargs else tensors(args)
         known = [note for note in map(self._note, given) if note is not None]
-        if known and name in _PRODUCTS and len(given) == 2:
-            for tensor in made:
-                self._write(tensor, _axis_of_product(*map(self._note, given)))
-            return
-        for tensor in made if known else ():
-            source = min(known, key=lambda n: (n.axis is None, len(n.shape) != tensor.ndim))
-            axis = source.axis
-            if axis is not None and name in _MOVES:
-                axis = _moved(function, args, kwargs, len(source.shape), axis)
-            elif axis is not None and name in _RESHAPES:
-                axis = _reshaped(source.shape, axis, tuple(tensor.shape))
-            self._write(tensor, axis)
+        if not known or (name not in _CHANGES and all(tensor is given[0] for tensor in made)):
+            return  # what works in place leaves the axes as they were
+        for tensor in made:
+            self._write(tensor, self._axis_of_result(function, name, args, kwargs, known, tensor))
+
+    def _axis_of_result(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        known: list[_Note],
+        made: torch.Tensor,
+    ) -> int | None:
+        """Return the unit axis of what `function`, no layer, made of tensors of known axes."""
+        if name in _PRODUCTS:
+            given = tensors((args, kwargs))
+            return _axis_of_product(*map(self._note, given)) if len(given) == 2 else None
+        source = min(known, key=lambda n: (n.axis is None, len(n.shape) != made.ndim))
+        if source.axis is not None and name in _MOVES:
+            return _moved(function, args, kwargs, len(source.shape), source.axis)
+        if source.axis is not None and name in _RESHAPES and not made.is_nested:
+            return _reshaped(source.shape, source.axis, tuple(made.shape))
+        return source.axis
 
     def _note(self, tensor: torch.Tensor) -> _Note | None:
         note = self._notes.get(id(tensor))
         return note if note is not None and note.tensor() is tensor else None
 
     def _write(self, tensor: torch.Tensor, axis: int | None) -> None:
-        if axis is not None and tensor.ndim and axis % tensor.ndim == tensor.ndim - 1:
+        if tensor.is_nested:  # has no shape
+            return
+        shape = tuple(tensor.shape)
+        if axis is not None and shape and axis % len(shape) == len(shape) - 1:
             axis = -1
-        self._notes[id(tensor)] = _Note(weakref.ref(tensor), tuple(tensor.shape), axis)
+        self._notes[id(tensor)] = _Note(weakref.ref(tensor), shape, axis)
 
 
-def _axis_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
-    """Return the unit axis of what a layer's function returns; None if `name` is no layer."""
+def _axis_after(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Return the unit axis of what the function of a layer returns."""
     if name in _CHANNELS_FIRST:
         return 1
     if name in _NORMS_OF_SHAPES:
         shape = args[1] if len(args) > 1 else kwargs.get("normalized_shape")
         return -len(shape) if isinstance(shape, (tuple, list)) else -1
-    return -1 if name in _UNITS_LAST else None
+    return -1
 
 
 def _axis_of_product(left: _Note | None, right: _Note | None) -> int | None:

@@ -191,6 +191,7 @@ def read_manifest(folder: Path, first_shard: int = 0) -> Manifest:
     if not has_manifest(folder):
         raise file_error(folder, f"is not a distfit_nn store (it has no {MANIFEST})")
     path = folder / MANIFEST
+    check_size(path.stat().st_size, path)
     if path.is_symlink():
         raise file_error(path, "is a symbolic link; it must lie in the store's own folder")
     try:

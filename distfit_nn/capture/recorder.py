@@ -164,7 +164,7 @@ def stored_dtype(dtype: Any) -> torch.dtype | None:
     """Return the dtype that values are stored in; None for their own."""
     if dtype is None:
         return None
-    return getattr(torch, _checks.one_of(str(dtype).removeprefix("torch."), DTYPES, "dtype"))
+    return getattr(torch, _checks.one_of(str(dtype).removeprefix("torch."), tuple(DTYPES), "dtype"))
 
 
 class Recorder:

@@ -30,7 +30,8 @@ _DTYPES = {
     },
 }
 MOST_LAYERS = 100_000  # of a file: a million would take hours and no report could show them
-_LONGEST_HEADER = 32 << 20  # for as many layers; parsed it takes some ten times its size
+_LONGEST_HEADER = 32 << 20  # for as many layers
+_MOST_BRACKETS = 10 * MOST_LAYERS  # which take more time and memory than what is in quotes
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,8 @@ def _header(location: Location, total: int) -> tuple[dict[str, Any], int]:
     text = files.read(location, 8, 8 + length)
     if (count := text.count(b'"data_offsets"')) > MOST_LAYERS:  # before they take memory
         raise ValueError(f"it holds {count:,} tensors, more than {MOST_LAYERS:,}")
+    if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
+        raise ValueError(f"its header has more than {_MOST_BRACKETS:,} lists and objects")
     try:
         header = json.loads(text.decode(), object_pairs_hook=_unique)
     except RecursionError:

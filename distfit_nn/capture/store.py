@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count, islice
 from os import PathLike
 from pathlib import Path
@@ -44,6 +44,7 @@ __all__ = ["FLUSH_SECONDS", "MODES", "Mode", "Store", "StoreWriter"]
 
 MODES = ("x", "a", "w")
 FLUSH_SECONDS = 10.0  # a killed recording loses a little more than this; shards stay few
+MOST_TENSORS = 2**16  # of a shard, whose header may have 100 MB
 SLOW_SECONDS, SLOW_SHARE = 0.5, 20  # a write that takes longer is due 20 times as late
 Mode = Literal["x", "a", "w"]
 Ids = tuple[int, ...]
@@ -109,7 +110,7 @@ class StoreWriter:
         _check_rank(rank, ranks)
         self._buffer_bytes = _checks.positive_int(buffer_bytes, "buffer_bytes")
         self.path, self._lock, old = claimed(Path(path), mode, rank)
-        self._replaced = old.shards if old is not None and mode == "w" else ()
+        self._replaced = list(old.shards) if old is not None and mode == "w" else []
         if old is None or mode == "w":
             old = Manifest(_program(), model, (), (), rank, ranks)
         self._begin(old)
@@ -294,7 +295,7 @@ class StoreWriter:
         self._buffered += sum(array.nbytes for array in tensors.values())
         self._changed = True
         place = len(self._entries) - 1
-        if self._buffered >= self._buffer_bytes:
+        if self._buffered >= self._buffer_bytes or len(self._buffer) >= MOST_TENSORS:
             self.flush()
         return place
 
@@ -309,20 +310,26 @@ class StoreWriter:
         self._check_folder()
         new = [self._write_shard(spare=spare)] if self._buffer else []
         try:
-            text = manifest_text(self._head, self._unit_sets, [*self._shards, *new], self._entries)
+            shards = [*self._shards, *new]
+            text = manifest_text(self._head, self._unit_sets, shards, self._entries)
             _replace(self.path / MANIFEST, text)
-        except BaseException:
-            self._remove(new)
-            raise
+        finally:  # an interrupt may come when the new manifest is there already
+            if _stamp(self.path / MANIFEST) == self._stamp:
+                self._remove(new)
+            else:
+                self._adopt(new, spare=spare)
+        self._flushed = time.monotonic()
+        self._took = self._flushed - begun
+
+    def _adopt(self, new: list[Shard], *, spare: bool) -> None:
+        """Go on from the manifest that was written, which names `new` shards."""
         self._stamp = _stamp(self.path / MANIFEST)
-        self._remove(self._replaced)
-        self._replaced = tuple(new) if spare else ()
+        replaced, self._replaced = self._replaced, new if spare else []
+        self._changed = False
         if not spare:
             self._shards += new
             self._clear()
-        self._changed = False
-        self._flushed = time.monotonic()
-        self._took = self._flushed - begun
+        self._remove(replaced)
 
     def _check_folder(self) -> None:
         """Raise `FileError` unless the folder is as this writer left it."""
@@ -340,10 +347,15 @@ class StoreWriter:
             content = save(self._buffer)
         except (SafetensorError, ValueError) as error:
             raise file_error(path, f"cannot be written: {error}") from None
-        _replace(path, content)
-        return Shard(path.name, len(content), hashlib.sha256(content).hexdigest())
+        shard = Shard(path.name, len(content), hashlib.sha256(content).hexdigest())
+        try:
+            _replace(path, content)
+        except BaseException:
+            self._remove([shard])
+            raise
+        return shard
 
-    def _remove(self, shards: list[Shard] | tuple[Shard, ...]) -> None:
+    def _remove(self, shards: Iterable[Shard]) -> None:
         for shard in shards:
             with contextlib.suppress(OSError):  # an unnamed shard is no part of the store
                 (self.path / shard.file).unlink()
@@ -414,9 +426,9 @@ def _write_all(write: Callable[[memoryview], int | None], content: bytes) -> Non
 
 def _sync_folder(folder: Path) -> None:
     """Force the names in a folder to disk, where the file system can do that."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)

@@ -21,8 +21,15 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from distfit_nn.capture import kinds, models
+from distfit_nn.capture import models
 from distfit_nn.capture.axes import UnitAxes
+from distfit_nn.capture.kinds import (
+    activation_of,
+    calls_nothing_known,
+    is_activation,
+    is_quiet,
+    unit_axis_of,
+)
 from distfit_nn.capture.models import layer_name
 from distfit_nn.capture.sites import Plan, site_names
 from distfit_nn.capture.tensors import first_tensor, unwrapped
@@ -148,7 +155,7 @@ class Watcher:
         """Return whether something can happen at or within a module that is to be reported."""
         if place.module is self._model or place.words or place.activation:
             return True
-        return self._functions and not kinds.calls_nothing_known(place.module)
+        return self._functions and not calls_nothing_known(place.module)
 
     def _hooks(self, place: _Place) -> tuple[Callable[..., None], Callable[..., None]]:
         # A deep copy of the model shares these functions: they stay silent for its modules.
@@ -210,6 +217,7 @@ class Watcher:
         self._recording = False
         self._stack: list[_Call] = []
         self._axes = UnitAxes()
+        self.follow = self._axes.follow
         self._counts: Counter[tuple[str, str]] = Counter()
         self._outputs: dict[int, tuple[weakref.ref[torch.Tensor], list[Output]]] = {}
 
@@ -249,7 +257,7 @@ class Watcher:
             return
         place = call.place
         with torch._C.DisableTorchFunction():
-            axis = kinds.unit_axis_of(place.module, tensor)
+            axis = unit_axis_of(place.module, tensor)
         for word in place.words:
             site = site_names(word)[side]
             self._report(word, place.layer, site, call.index, None, tensor, axis)
@@ -257,12 +265,11 @@ class Watcher:
                 _, known = self._outputs.setdefault(id(tensor), (weakref.ref(tensor), []))
                 known.append(Output(place.layer, site, call.index))
 
-    def before_function(
+    def before_activation(
         self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
-        """Report the input of `function` if it is an activation."""
-        activation = kinds.activation_of(function)
-        if activation is None or not self._stack or not self._running() or _in_backward():
+        """Report the input of `function`, an activation."""
+        if not self._stack or not self._running() or _in_backward():
             return
         place = self._stack[-1].place
         if place.activation:  # it was reported as a whole
@@ -270,7 +277,8 @@ class Watcher:
         tensor = first_tensor((args, kwargs))
         if tensor is None:
             return
-        if kinds.is_activation(place.module):
+        activation = str(activation_of(function))
+        if is_activation(place.module):
             layer = place.layer
         else:
             layer = f"{place.path}.{activation}" if place.path else activation
@@ -285,17 +293,6 @@ class Watcher:
             call = self._next("activation", layer)
             word = "pre_activation"
             self._report(word, layer, word, call, activation, tensor, None)
-
-    def after_function(
-        self,
-        function: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        result: Any,
-    ) -> None:
-        """Follow the units through `function`."""
-        if not kinds.is_quiet(function):
-            self._axes.follow(function, args, kwargs, result)
 
     def _report(
         self,
@@ -352,7 +349,10 @@ class _FunctionMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        self._watcher.before_function(func, args, kwargs)
+        if is_quiet(func):
+            return func(*args, **kwargs)
+        if activation_of(func) is not None:
+            self._watcher.before_activation(func, args, kwargs)
         result = func(*args, **kwargs)
-        self._watcher.after_function(func, args, kwargs, result)
+        self._watcher.follow(func, args, kwargs, result)
         return result

@@ -263,7 +263,9 @@ def test_a_name_that_is_no_text_is_not_written(tmp_path):
 def test_a_second_writer_is_refused_until_the_first_has_left(folder):
     first = StoreWriter(folder, "a")
     for mode in ("a", "w"):
-        with pytest.raises(FileError, match=f"is being written by another recording .process {os.getpid()}"):
+        with pytest.raises(
+            FileError, match=f"is being written by another recording .process {os.getpid()}"
+        ):
             StoreWriter(folder, mode)
     first.add(np.full((3, 2), 2, np.float32), layer="fc", site="values", step=2)
     first.close()

@@ -41,9 +41,11 @@ def read_npz(path: Path) -> Iterator[Found]:
     if not start.startswith(archives.STARTS):
         raise file_error(path, "cannot be read as .npz: it does not begin as such a file does")
     with archives.opened(path) as archive:
-        for info in archive.infolist():
-            if info.filename.endswith(".npy"):  # else the bytes of another file
-                yield from _member(path, archive, info)
+        # else the bytes of another file
+        members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        limits.check_layers(len(members))
+        for info in members:
+            yield from _member(path, archive, info)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[Found]:

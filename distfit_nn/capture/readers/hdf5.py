@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from distfit_nn.capture import files
 from distfit_nn.capture.files import Stamp
 from distfit_nn.capture.readers import extras, limits
 from distfit_nn.capture.readers.found import Found
+from distfit_nn.capture.slabs import MOST_LAYERS
 from distfit_nn.errors import InputError
 
 _DEEPEST = 100  # nested groups
@@ -33,17 +35,19 @@ def read_hdf5(path: Path) -> Iterator[Found]:
     h5py = extras.module("h5py", "hdf5")
     stamp = files.stamp(path)
     with h5py.File(path, "r") as file:
-        for keys, dataset in _datasets(h5py, file, (), set()):
-            if _is_numbers(dataset):
-                _check(path, ".".join(keys), dataset)
-                array = Dataset(str(path), "/".join(keys), dataset.shape, dataset.dtype.str, stamp)
-                yield Found(".".join(keys), array)
+        names = list(islice(_datasets(h5py, file, (), set()), MOST_LAYERS + 1))
+        limits.check_layers(len(names))
+        for keys in names:
+            dataset = file["/".join(keys)]
+            _check(path, ".".join(keys), dataset)
+            array = Dataset(str(path), "/".join(keys), dataset.shape, dataset.dtype.str, stamp)
+            yield Found(".".join(keys), array)
 
 
 def _datasets(
     h5py: Any, group: Any, keys: tuple[str, ...], seen: set[int]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the datasets below a group, each once, with the names that lead there."""
+) -> Iterator[tuple[str, ...]]:
+    """Yield the names that lead to the datasets of numbers below a group, each once."""
     if len(keys) > _DEEPEST:
         raise ValueError(f"its groups are nested more than {_DEEPEST} deep")
     for name in group:
@@ -56,8 +60,8 @@ def _datasets(
         seen.add(place)
         if isinstance(item, h5py.Group):
             yield from _datasets(h5py, item, (*keys, name), seen)
-        elif isinstance(item, h5py.Dataset):
-            yield (*keys, name), item
+        elif isinstance(item, h5py.Dataset) and _is_numbers(item):
+            yield (*keys, name)
 
 
 def _is_numbers(dataset: Any) -> bool:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 
+from distfit_nn.capture.slabs import MOST_LAYERS
+
 LARGE = 1 << 30  # bytes: what grows to less needs no second look
 FOLD = 100  # activations that are mostly zeros shrink some twentyfold
+
+
+def check_layers(count: int) -> None:
+    """Raise `ValueError` if a file holds more layers than can be measured."""
+    if count > MOST_LAYERS:
+        raise ValueError(f"it holds {count:,} arrays, more than {MOST_LAYERS:,}")
 
 
 def check_growth(size: int, stored: int, what: str) -> None:

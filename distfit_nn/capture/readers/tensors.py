@@ -9,9 +9,8 @@ from typing import Any
 
 from distfit_nn.capture import files, slabs
 from distfit_nn.capture.manifest import file_error
-from distfit_nn.capture.readers import archives
+from distfit_nn.capture.readers import archives, limits
 from distfit_nn.capture.readers.found import Found
-from distfit_nn.capture.readers.limits import check_growth
 from distfit_nn.capture.slabs import MOST_LAYERS
 
 # How torch's older files begin, and what its messages say, many lines long, in our words.
@@ -39,16 +38,24 @@ def read_torch(path: Path) -> Iterator[Found]:
 
     content = _load(path)
     if isinstance(content, torch.Tensor):
-        yield Found(path.stem, content)
-        return
-    size = 0
+        found = [Found(path.stem, content)]
+    else:
+        found = [Found(".".join(keys), tensor) for keys, tensor in _tensors(content)]
+    limits.check_layers(len(found))
+    size = sum(one.values.numel() * one.values.element_size() for one in found)
+    limits.check_growth(size, path.stat().st_size, "it")  # views may be larger than what they show
+    yield from found
+
+
+def _tensors(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the tensors that have axes, with the keys that lead there."""
+    import torch
+
     for number, (keys, value) in enumerate(_leaves(content, ())):
         if number == _MOST_LEAVES:
             raise ValueError(f"it holds more than {_MOST_LEAVES:,} objects")
         if isinstance(value, torch.Tensor) and value.ndim:
-            size += value.numel() * value.element_size()  # views may be larger than what they show
-            check_growth(size, path.stat().st_size, "it")
-            yield Found(".".join(keys), value)
+            yield keys, value
 
 
 def _load(path: Path) -> Any:

@@ -67,6 +67,7 @@ def _arrays(
     told = sorted(PurePosixPath(name) for name in sizes if PurePosixPath(name).name in METADATA)
     if not told:
         raise InputError("holds no metadata of Zarr")
+    limits.check_layers(len(told))
     root = min((place.parent for place in told), key=lambda place: len(place.parts))
     data = _data_sizes(sizes, {place.parent for place in told})
     stamp = None if path.is_dir() else files.stamp(path)
