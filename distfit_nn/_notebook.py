@@ -27,7 +27,10 @@ def table(sentence: str, data: pd.DataFrame, columns: Mapping[str, str]) -> str:
         Column to its heading; those that are missing are left out.
     """
     shown = {name: heading for name, heading in columns.items() if name in data}
-    head = "".join(_cell(heading, "th", left=True) for heading in shown.values())
+    head = "".join(
+        _cell(heading, "th", left=any(isinstance(one, str) for one in data[name][:MOST_ROWS]))
+        for name, heading in shown.items()
+    )
     body = "".join(_row([row[name] for name in shown]) for _, row in data[:MOST_ROWS].iterrows())
     left_out = len(data) - MOST_ROWS
     more = f"<div>{left_out:,} more rows.</div>" if left_out > 0 else ""

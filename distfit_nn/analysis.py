@@ -120,7 +120,7 @@ class Analysis(Findings):
         ]
         sentence = (
             f"{len(self.recordings):,} recordings of {last['layer'].nunique():,} layers; of "
-            f"{units:,} units at the last step "
+            f"{units:,} units at the last step, each site by itself, "
             + (", ".join(found) if found else "none stands out")
             + "."
         )

@@ -125,3 +125,34 @@ def test_kept_rows_are_rows_of_the_data():
     x = np.random.default_rng(0).normal(size=(3000, 3))
     (recording,) = dn.analyze(x).recordings
     assert {tuple(row) for row in recording.sample} <= {tuple(row) for row in x}
+
+
+def test_a_notebook_shows_a_small_escaped_table(analysis):
+    shown = analysis._repr_html_()
+    assert "b &lt;script&gt;" in shown
+    assert "<script" not in shown
+    assert "2 recordings of 2 layers; of 5 units" in shown
+    assert "2 are dead" in shown
+    assert len(shown) < 10_000
+
+
+def test_a_notebook_shows_at_most_20_rows_and_no_huge_name(rng):
+    many = {"x" * 10**6 + str(i): rng.normal(size=(9, 1)) for i in range(25)}
+    shown = dn.analyze(many)._repr_html_()
+    assert shown.count("<tr>") == 21
+    assert "5 more rows." in shown
+    assert len(shown) < 50_000
+
+
+def test_a_notebook_shows_what_drifted(rng):
+    x = rng.normal(size=(400, 3))
+    found = dn.compare({"<b>": x[:200]}, {"<b>": x[200:] + np.array([0, 0, 1])})
+    shown = found._repr_html_()
+    assert "1 of 1 pairs of recordings and 1 of 3 units have drifted; 0 unmatched." in shown
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+
+
+def test_a_table_that_is_none_is_a_clear_error(analysis):
+    with pytest.raises(InputError, match="table must be one of 'units', 'layers', 'drift', 'depen"):
+        analysis.to_csv(table="recordings")

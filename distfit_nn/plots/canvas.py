@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like, to_hex, to_rgb
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedLocator
 
 from distfit_nn.errors import InputError
 from distfit_nn.report.palette import Palette
@@ -72,9 +72,9 @@ class Canvas:
         for text in ax.texts[self.texts :]:
             text.set_parse_math(False)
         for axis in (ax.xaxis, ax.yaxis):
-            formatter = axis.get_major_formatter()
-            if isinstance(formatter, FixedFormatter):
-                axis.set_major_formatter(FixedFormatter([plain(str(s)) for s in formatter.seq]))
+            if isinstance(axis.get_major_locator(), FixedLocator):
+                words = [label.get_text() for label in axis.get_majorticklabels()]
+                axis.set_ticklabels([plain(word) for word in words])
         for line, label in zip(ax.lines[self.lines :], labels, strict=False):
             line.set_label(plain(label))
         if labels:

@@ -89,7 +89,9 @@ def row_of(recording: Recording, unit: int | str) -> int:
     if isinstance(unit, str):
         rows = np.flatnonzero((table["name"] == unit).to_numpy(dtype=bool))
         if not len(rows):
-            raise InputError(_missing("unit", unit, [n for n in table["name"] if n is not None]))
+            raise InputError(
+                _missing("unit", unit, [n for n in table["name"] if isinstance(n, str)])
+            )
         return int(rows[0])
     number = whole_number(unit, "unit")
     rows = np.flatnonzero((table["unit"] == number).to_numpy(dtype=bool))
