@@ -184,8 +184,8 @@ GPT-2 of transformers {version("transformers")} with four blocks of 128 units an
 trained for {options.steps} steps on bytes of Python's language reference; seed {options.seed}.
 Recorded are the {tokens} bytes of {texts} paragraphs that were not trained on, without their
 padding ({texts * LENGTH - tokens} of {texts * LENGTH} positions): what each GELU takes,
-and what each LayerNorm takes and gives. Loss on these: {scores[0]:.2f} bits a byte at first, {scores[-1]:.2f} at
-the end. Written by `analysis/examples/transformer.py`.
+and what each LayerNorm takes and gives. Loss on these: {scores[0]:.2f} bits a byte at first,
+{scores[-1]:.2f} at the end. Written by `analysis/examples/transformer.py`.
 
 **From random weights to trained ones**: what goes into the GELUs (site `pre_activation`) is all but
 normal at the start, as sums of many terms are; training makes it wider and gives it shape. Medians
