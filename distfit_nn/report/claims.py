@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import chdtri
 
 from distfit_nn._files import plain
 from distfit_nn.report import histories, select
@@ -19,7 +20,7 @@ from distfit_nn.report.numbers import count, not_finite, number, percent, plural
 from distfit_nn.report.select import Layer, Layers, clean
 from distfit_nn.stats.bimodality.classify import LEAST_DIP
 from distfit_nn.stats.health import OUTLIER_RATIO
-from distfit_nn.stats.unit_table import FAR_KL
+from distfit_nn.stats.unit_table import FAR_CHANCE, FAR_KL
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
@@ -245,11 +246,11 @@ def _missing(layers: Layers) -> Claim | None:
 def _shape(layers: Layers, order: int) -> Claim | None:
     """Claim the layer whose units have most shape, where that is more than Laplace's law has."""
     units = layers.last
-    part = units["kl_shape"]
-    if order <= 2 or not part.notna().any():
+    if order <= 2 or not units["kl_shape"].notna().any():
         return None
-    medians = part.groupby(units["place"]).median()
-    strong = medians[medians > LAPLACE]
+    medians, sizes = (units[name].groupby(units["place"]).median() for name in ("kl_shape", "n"))
+    chance = chdtri(order - 2, FAR_CHANCE) / (2 * sizes.clip(lower=1))  # of normal units
+    strong = medians[medians > np.maximum(LAPLACE, chance)]
     if strong.empty:
         return None
     layer = layers[int(strong.sort_values().index[-1]) - 1]

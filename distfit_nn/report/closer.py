@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ _UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=10)
 _QQ = Frame(250, 170, left=40, bottom=22, right=6, top=4)
 _CHANNELS = Frame(480, 200, left=44, bottom=24, right=8, top=14)
 _PAIRS = Frame(480, 300, left=44, bottom=32, right=62, top=6)
+_MOST_FLAGGED = 60  # outlier channels drawn one by one: the largest
 _SOURCES = {
     "values": "all values",
     "sample": "a sample of the rows",
@@ -145,10 +147,11 @@ def _channels_plot(layer: Layer, book: Sketchbook) -> Plot | None:
     shape = Channels.of(units)
     if shape is None or not _drawable(shape.height):
         return None
+    flagged = len(shape.flagged)
+    shape = replace(shape, flagged=shape.flagged[:_MOST_FLAGGED])
     svg = book.draw(
         partial(figures.outliers, channels=shape, colour=colour(layer, layer.main)), _CHANNELS
     )
-    flagged = len(shape.flagged)
     words = f"median {number(shape.median)}, threshold {number(shape.threshold)}, "
     words += f"above it {plural(flagged, 'unit')}"
     if flagged:

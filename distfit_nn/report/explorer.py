@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from distfit_nn.report import packed
 from distfit_nn.report.numbers import count, number, plural
-from distfit_nn.report.select import Layer, Layers, clean, remarkable, site_label, unit_label
+from distfit_nn.report.select import (
+    Layer,
+    Layers,
+    clean,
+    remarkable,
+    sentence,
+    site_label,
+    site_word,
+    unit_label,
+)
 from distfit_nn.report.verdict import FLAGS
 
 if TYPE_CHECKING:
@@ -199,7 +208,8 @@ def _content(
         "bars": BARS if bars else 0,
         "layers": [names[place] for place in places],
         "places": list(places),
-        "sites": [site_label(site) for site in sites],
+        "sites": [sentence(site_label(site)) for site in sites],
+        "short": [site_word(site) for site in sites],
         "groups": [
             _group(k, index[k.layer.place], sites.index(k.recording.site), bars, pictures)
             for k in kept
@@ -218,12 +228,13 @@ def _group(
         "layer": layer,
         "site": site,
         "step": recording.step,
+        "main": recording.site == kept.layer.main,
         "last": recording is kept.layer.last(recording.site),
         "size": len(units),
         "rows": recording.rows,
         "flags": packed.flags(units[list(FLAGS)].to_numpy(dtype=bool)),
         "shapes": packed.levels([SHAPES.index(shape) for shape in units["shape"]]),
-        "values": "".join(packed.numbers(values) for values in _values(units)),
+        "values": packed.numbers(np.concatenate(_values(units))),
         "drawn": [[i, int(row)] for i, row in enumerate(rows.tolist()) if row in drawn],
     }
     numbered = units["unit"].to_numpy()
@@ -237,10 +248,11 @@ def _group(
 
 
 def _values(units: pd.DataFrame) -> list[np.ndarray]:
-    missing = (units["nan_count"] + units["inf_count"]).to_numpy(dtype=float)
-    return [
-        missing if name == "missing" else units[name].to_numpy(dtype=float) for name, _ in COLUMNS
-    ]
+    found = {name: units[name].to_numpy(dtype=float) for name, _ in COLUMNS if name != "missing"}
+    found["missing"] = (units["nan_count"] + units["inf_count"]).to_numpy(dtype=float)
+    mean = found["mean"]  # rounding noise of what was centred is shown as 0
+    found["mean"] = np.where(np.abs(mean) < 1e-9 * found["std"], 0.0, mean)
+    return [found[name] for name, _ in COLUMNS]
 
 
 def _own_name(name: Any) -> str:

@@ -75,6 +75,50 @@ DRAWINGS = (
         "extremes, chosen because they are extreme; do not read them as typical.",
     ),
     (
+        "Modes marked",
+        "A short line above the fitted density marks each of its clear modes, with its place, "
+        "where it has not exactly one.",
+    ),
+    (
+        "Quantiles",
+        "Up to 150 quantiles of the rows that are kept (up to 1,000; where none is, the edges of "
+        "the histogram), against medians of the order statistics of N(0,1) (Filliben 1975). The "
+        "band holds each quantile of n independent normal values with probability 0.95, one at a "
+        "time: of 100 dots of a normal unit about 5 lie outside.",
+    ),
+    (
+        "Largest magnitudes",
+        "A bar for each unit: its largest absolute value, of all rows. Solid line: their median; "
+        "dashed: six times that, beyond which a unit is an outlier channel. The largest 60 of "
+        "these are marked.",
+    ),
+    (
+        "Dependence",
+        "Spearman's rank correlation of pairs of at most 128 units, drawn at random with a fixed "
+        "seed, over the rows that are kept at the last step; units that go together stand "
+        "together. The level that chance hardly gives is exceeded by the largest of as many "
+        "independent pairs with probability 0.05 (Bonferroni). Rows that depend on each other "
+        "make it too low.",
+    ),
+    (
+        "Drift",
+        "Wasserstein distance between kept rows of the first and of the last step, in pooled "
+        "standard deviations, of some seeded rows and units. Chance: whole rows are exchanged "
+        "between the two at random, 99 times; p-values are corrected by Benjamini and Hochberg "
+        "over units and over layers.",
+    ),
+    (
+        "Layers by steps",
+        "The main site of each layer that has figures, at up to 24 steps, first and last among "
+        "them. Colours are even in the number, or in its logarithm where that is said; they are of "
+        "one map and cannot be compared between maps.",
+    ),
+    (
+        "All units",
+        "Three digits of each number; a sketch has 16 bars, each unit on its own axis and to its "
+        "own height. What did not fit on the page is said above the table.",
+    ),
+    (
         "Over the steps",
         "Line: median over the units. Band: the middle half of the units, from the first to the "
         "third quartile. It is the spread of the units, not an error of the median. In the stacked "

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -163,21 +164,30 @@ class Page:
 
 def render(page: Page) -> str:
     """Return `page` as one self-contained HTML document."""
-    environment = Environment(
+    script = _file("explorer.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Safe: the style sheet and the script are files of this package.
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            page=page,
+            css=Markup(_file("report.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates of the page: compiling them takes longer than filling them in."""
+    return Environment(
         loader=PackageLoader("distfit_nn.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    script = _file("explorer.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Safe: the style sheet and the script are files of this package.
-    return environment.get_template("report.html.j2").render(
-        page=page,
-        css=Markup(_file("report.css")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_hash=f"sha256-{digest}",
     )
 
 

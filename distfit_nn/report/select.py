@@ -196,7 +196,7 @@ def remarkable(units: pd.DataFrame, most: int) -> list[tuple[int, str]]:
     unit, the first ones are shown.
     """
     has_values = units["n"].to_numpy() > 0
-    rankings = [
+    rankings = [  # each made only as far as it is read
         _ranked(units["kl_maxent"], has_values, "largest KL"),
         _ranked(-units["tail_index"], _flag(units, "heavy_tailed"), "heaviest tails"),
         _ranked(units["dip"], _flag(units, "bimodal"), "largest dip"),
@@ -205,7 +205,7 @@ def remarkable(units: pd.DataFrame, most: int) -> list[tuple[int, str]]:
         _listed(has_values & _flag(units, "dead"), "dead"),
     ]
     chosen: dict[int, str] = {}
-    queues = [iter(ranking) for ranking in rankings]
+    queues = list(rankings)
     while queues and len(chosen) < most:
         for queue in list(queues):
             row, why = next((item for item in queue if item[0] not in chosen), (-1, ""))
@@ -242,18 +242,18 @@ def _flag(units: pd.DataFrame, column: str) -> np.ndarray:
     return units[column].to_numpy(dtype=bool)
 
 
-def _listed(among: np.ndarray, why: str) -> list[tuple[int, str]]:
-    return [(int(row), why) for row in np.flatnonzero(among)]
+def _listed(among: np.ndarray, why: str) -> Iterator[tuple[int, str]]:
+    return ((int(row), why) for row in np.flatnonzero(among))
 
 
-def _ranked(column: pd.Series, among: np.ndarray, why: str) -> list[tuple[int, str]]:
+def _ranked(column: pd.Series, among: np.ndarray, why: str) -> Iterator[tuple[int, str]]:
     values = column.to_numpy(dtype=float)
     rows = np.flatnonzero(among & np.isfinite(values))
     rows = rows[np.argsort(-values[rows], kind="stable")]
-    return [
+    return (
         (int(row), why if place == 1 else f"{_ordinal(place)} {why}")
         for place, row in enumerate(rows, start=1)
-    ]
+    )
 
 
 def _ordinal(place: int) -> str:

@@ -74,6 +74,7 @@
   // What is asked for: kept in the address, so that a view can be linked to.
   const form = byId("explorer-form"), head = byId("explorer-head"), body = byId("explorer-rows");
   const keys = data.columns.map(([key]) => key);
+  const steps = [...new Set(data.groups.map((group) => group.step))].sort((a, b) => a - b);
   const initial = { sort: "kl_maxent", dir: "desc", page: 0 };
   const state = { ...initial };
   let chosen = [];
@@ -112,21 +113,20 @@
     const name = element("th", undefined, { scope: "row" }), link = pictures.get(i);
     name.append(link ? element("a", nameOf(i), { href: link }) : nameOf(i));
     const where = element("td", data.layers[group.layer], { class: "where" });
-    const detail = [data.sites.length > 1 ? data.sites[group.site] : "", `step ${count(group.step)}`];
-    if (data.groups.some((other) => other.step !== group.step) || detail[0]) {
-      where.append(element("small", detail.filter(Boolean).join(" \u00b7 ")));
-    }
-    made.append(name, where);
+    const detail = [];
+    if (data.sites.length > 1) detail.push(data.short[group.site]);
+    if (steps.length > 1) detail.push(`step ${count(group.step)}`);
+    if (detail.length) where.append(element("small", detail.join(" \u00b7 ")));
+    const said = data.flags.filter((_, bit) => flags[i] & (1 << bit)).map(([, label]) => label);
+    const verdicts = element("td", said.join(", "), { class: "verdicts" });
+    verdicts.append(element("small", data.shapes[shape[i]]));
+    made.append(name, where, verdicts);
     if (data.bars) {
       const cell = element("td");
       cell.append(sketch(group, i - starts[g]));
       made.append(cell);
     }
     values.forEach((column) => made.append(element("td", number(column[i]), { class: "number" })));
-    const said = data.flags.filter((_, bit) => flags[i] & (1 << bit)).map(([, label]) => label);
-    const verdicts = element("td", said.join(", "), { class: "verdicts" });
-    verdicts.append(element("small", data.shapes[shape[i]]));
-    made.append(verdicts);
     return made;
   }
 
@@ -138,7 +138,8 @@
     const limit = asked.get("limit").trim() === "" ? NaN : Number(asked.get("limit"));
     const above = asked.get("relation") !== "below";
     const inside = data.groups.map((group) =>
-      (layer === "" || group.layer === Number(layer)) && (site === "" || group.site === Number(site))
+      (layer === "" || group.layer === Number(layer))
+      && (site === "all" || (site === "" ? group.main : group.site === Number(site)))
       && (step === "all" || (step === "" ? group.last : group.step === Number(step))));
     const found = data.groups.map((group) => data.layers[group.layer].toLowerCase().includes(word));
     const matches = (i) => found[groupOf[i]] || String(unit[i]) === word || nameOf(i).toLowerCase().includes(word);
@@ -207,10 +208,10 @@
   }
 
   const numbered = (names) => names.map((name, i) => [i, name]);
-  const steps = [...new Set(data.groups.map((group) => group.step))].sort((a, b) => a - b);
   const past = data.groups.some((group) => !group.last);
   options("layer", numbered(data.layers), "every layer");
-  options("site", numbered(data.sites), "every site");
+  const aside = data.groups.some((group) => !group.main);
+  options("site", aside ? [["all", "every site"], ...numbered(data.sites)] : [], "before the nonlinearity");
   options("step", past ? [["all", "every step"], ...steps.map((step) => [step, count(step)])] : [], "the last");
   options("column", data.columns);
   if (!data.bars) head.querySelector(".drawn").remove();
