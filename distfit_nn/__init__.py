@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distfit_nn import copula, errors, maxent, nn, plots, stats, transforms
     from distfit_nn.analysis import Analysis, analyze
+    from distfit_nn.capture.preview import sites
     from distfit_nn.capture.recorder import record
     from distfit_nn.capture.verify import Verification, verify
     from distfit_nn.comparison import Comparison, compare
@@ -34,6 +35,7 @@ __all__ = [
     "nn",
     "plots",
     "record",
+    "sites",
     "stats",
     "suggest",
     "transforms",
@@ -50,6 +52,7 @@ _HOME = {
     "compare": "distfit_nn.comparison",
     "Verification": "distfit_nn.capture.verify",
     "record": "distfit_nn.capture.recorder",
+    "sites": "distfit_nn.capture.preview",
     "suggest": "distfit_nn.suggestion",
     "verify": "distfit_nn.capture.verify",
 }

@@ -134,7 +134,7 @@ class Sampler:
             return None
         if total not in self._chosen_units:
             rng = np.random.default_rng((self._seed, total))
-            chosen = np.sort(rng.choice(total, self._units, replace=False))
+            chosen = np.sort(rng.choice(total, self._units, replace=False, shuffle=False))
             self._chosen_units[total] = tuple(chosen.tolist())
         return self._chosen_units[total]
 
@@ -172,7 +172,7 @@ class Sampler:
             return None
         if total not in self._chosen:
             rng = np.random.default_rng((self._seed, *self._pass, total))
-            self._chosen[total] = np.sort(rng.choice(total, count, replace=False))
+            self._chosen[total] = np.sort(rng.choice(total, count, replace=False, shuffle=False))
         return self._chosen[total]
 
     def _count(self, total: int) -> int:

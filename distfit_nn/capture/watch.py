@@ -260,7 +260,7 @@ class Watcher:
             axis = unit_axis_of(place.module, tensor)
         for word in place.words:
             site = site_names(word)[side]
-            self._report(word, place.layer, site, call.index, None, tensor, axis)
+            self._report(word, place.layer, site, call.index, None, tensor, axis, place.module)
             if side == 1:
                 _, known = self._outputs.setdefault(id(tensor), (weakref.ref(tensor), []))
                 known.append(Output(place.layer, site, call.index))
@@ -292,7 +292,8 @@ class Watcher:
         if self._plan.activations:
             call = self._next("activation", layer)
             word = "pre_activation"
-            self._report(word, layer, word, call, activation, tensor, None)
+            module = self._stack[-1].place.module
+            self._report(word, layer, word, call, activation, tensor, None, module)
 
     def _report(
         self,
@@ -303,14 +304,14 @@ class Watcher:
         activation: str | None,
         tensor: torch.Tensor,
         axis: int | None,
+        module: nn.Module,
     ) -> None:
-        module = type(self._stack[-1].place.module if self._stack else self._model).__name__
         # Without this our own work on the tensors would be watched, too.
         with torch._C.DisableTorchFunction():
             if not tensor.is_nested and (axis is None or tensor.ndim <= 2):
                 axis = self._axes.of(tensor)
-            plain = unwrapped(tensor)
-            self._see(Event(word, layer, site, call, activation, plain, axis or 0, module))
+            plain, name = unwrapped(tensor), type(module).__name__
+            self._see(Event(word, layer, site, call, activation, plain, axis or 0, name))
 
 
 def _in_backward() -> bool:
