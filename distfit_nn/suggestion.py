@@ -145,7 +145,7 @@ class Suggestions:
         Raises
         ------
         InputError
-            `names` holds a layer that was not recorded, or a BatchNorm that the model does not have.
+            `names` holds a layer that was not recorded, or a BatchNorm that the model has not.
 
         Warns
         -----

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 from collections import OrderedDict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,3 +328,26 @@ def test_wide_layers_stay_fast() -> None:
     start = time.process_time()
     dn.suggest(analysis)
     assert time.process_time() - start < 60
+
+
+@pytest.mark.slow
+def test_the_closed_loop_finds_the_heavy_tails_and_removes_them(tmp_path: Path) -> None:
+    """The example as a user runs it: the norm of the features is swapped, its units lose tails."""
+    root = Path(__file__).parents[1]
+    script = root / "analysis" / "examples" / "closed_loop.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.stdout.strip() == (tmp_path / "findings.md").read_text(encoding="utf-8").strip()
+    assert re.search(r"norm0: BatchNorm1d -> (LogShift|CopulaNorm1d)", done.stdout)
+    row = next(line for line in done.stdout.splitlines() if re.match(r"\| norm0 \| 0", line))
+    shape, shape_after, heavy, heavy_after = (float(cell) for cell in row.split("|")[2:6])
+    assert shape_after < 0.7 * shape
+    assert heavy_after < 0.25 * heavy
+    before, after = map(float, re.findall(r"accuracy: ([\d.]+) before, ([\d.]+)", done.stdout)[0])
+    assert min(before, after) > 0.8  # both train; which is better is the example's finding

@@ -7,7 +7,8 @@ can learn. All work on columns (n, d) of tensors in float64, many units at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +18,16 @@ from distfit_nn.nn import CopulaNorm1d, LogShift, MomentNorm1d, SqrtShift
 from distfit_nn.nn.shifts import Shift
 
 Map = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]  # of columns (n, d) and logarithms (2, d)
 
 STRENGTH = 20.0  # the layer's 5 blurs two modes; ranks proper follow the noise of some 500 rows
 # The search for a shift's gain and exponent, in logarithms; the gain in units of 1 / scale.
 GAINS = (-3.0, -1.0, 1.0, 3.0, 6.0, 10.0)
 EXPONENTS = (-0.7, 0.0, 0.7)
 STEPS = (1.0, 0.35)  # half the distances above: the first steps from the best of these points
-HALVINGS, MOVES = 7, 2
+HALVINGS, MOVES = 6, 2
+# Along the axes, and those two along which gain and exponent trade.
+DIRECTIONS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
 
 
 class Fitted(NamedTuple):
@@ -139,7 +143,7 @@ def shift(kind: type[Shift]) -> Fit:
     def fit(x: Tensor) -> Fitted:
         scale = _size(x)
         rows = (x / scale).float()  # which the layer's compiled kernels take
-        logs = _search(lambda logs: _loss(kind, rows, logs), x.shape[1]).double()
+        logs = _search(partial(_loss, kind), rows).double()
         layer = _shift_layer(kind, logs, torch.float64)
         gain, exponent = [*kind.STARTS][-2:]
         found = {gain: logs[0].exp() / scale, exponent: logs[1].exp()}
@@ -179,34 +183,33 @@ def _loss(kind: type[Shift], x: Tensor, logs: Tensor) -> Tensor:
     return torch.where(loss.isfinite(), loss, torch.inf)
 
 
-def _search(loss: Map, columns: int) -> Tensor:
-    """Return the logarithms (2, columns) of least loss."""
-    best = torch.zeros(2, columns)
-    least = torch.full((columns,), torch.inf)
-    for gain in GAINS:
-        for exponent in EXPONENTS:
-            point = torch.tensor([gain, exponent])[:, None].expand(2, columns)
-            best, least = _better(best, least, point, loss(point))
+def _search(loss: Loss, x: Tensor) -> Tensor:
+    """Return the logarithms (2, d) of least loss for the columns of x (n, d)."""
     steps = torch.tensor(STEPS)
-    for _ in range(HALVINGS):
+    grid = torch.cartesian_prod(torch.tensor(GAINS), torch.tensor(EXPONENTS))
+    best = torch.zeros(2, x.shape[1])
+    least = torch.full((x.shape[1],), torch.inf)
+    best, least = _best_of(loss, x, grid[:, :, None] + best, best, least)
+    for halving in range(HALVINGS):
         for _ in range(MOVES):
-            centre = best
-            for move in _moves(steps):
-                point = centre + move[:, None]
-                best, least = _better(best, least, point, loss(point))
-        steps = steps / 2
+            moves = torch.tensor(DIRECTIONS) * steps / 2**halving
+            best, least = _best_of(loss, x, best + moves[:, :, None], best, least)
     return best
 
 
-def _moves(steps: Tensor) -> Iterator[Tensor]:
-    """Yield the four steps along the axes, and the two along which gain and exponent trade."""
-    for a, b in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, -1), (-1, 1)):
-        yield steps * torch.tensor([float(a), float(b)])
+def _best_of(
+    loss: Loss, x: Tensor, points: Tensor, best: Tensor, least: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the best of points (P, 2, d) and what was best so far, and its loss.
 
-
-def _better(best: Tensor, least: Tensor, point: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-    lower = loss < least
-    return torch.where(lower, point, best), torch.where(lower, loss, least)
+    All points are tried in one call, side by side.
+    """
+    several, _, d = points.shape
+    losses = loss(x.repeat(1, several), points.movedim(0, 1).reshape(2, -1)).view(several, d)
+    lowest, place = losses.min(0)
+    point = points.take_along_dim(place.expand(1, 2, d), 0)[0]
+    lower = lowest < least
+    return torch.where(lower, point, best), torch.where(lower, lowest, least)
 
 
 CANDIDATES = (

@@ -20,7 +20,7 @@ NAMES = tuple(candidate.name for candidate in CANDIDATES)
 LEVELS = np.array([candidate.level for candidate in CANDIDATES])
 LEAST_ROWS = 64  # in both halves together
 SHORTER = 2**0.125  # ratio of the lengths that columns are cut to
-AT_ONCE = 1 << 19  # values
+AT_ONCE = 1 << 18  # values; the grid of a search has 18 times half as many
 SHAPELESS = ("empty", "constant", "atom", "discrete")
 
 
