@@ -13,7 +13,7 @@ FOLD = 100  # activations that are mostly zeros shrink some twentyfold
 def check_layers(count: int) -> None:
     """Raise `ValueError` if a file holds more layers than can be measured."""
     if count > MOST_LAYERS:
-        raise ValueError(f"it holds {count:,} arrays, more than {MOST_LAYERS:,}")
+        raise ValueError(f"it holds more than {MOST_LAYERS:,} arrays")
 
 
 def check_growth(size: int, stored: int, what: str) -> None:

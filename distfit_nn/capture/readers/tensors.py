@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def read_torch(path: Path) -> Iterator[Found]:
     if isinstance(content, torch.Tensor):
         found = [Found(path.stem, content)]
     else:
-        found = [Found(".".join(keys), tensor) for keys, tensor in _tensors(content)]
+        tensors = islice(_tensors(content), MOST_LAYERS + 1)
+        found = [Found(".".join(keys), tensor) for keys, tensor in tensors]
     limits.check_layers(len(found))
     size = sum(one.values.numel() * one.values.element_size() for one in found)
     limits.check_growth(size, path.stat().st_size, "it")  # views may be larger than what they show
