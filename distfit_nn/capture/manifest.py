@@ -191,12 +191,13 @@ def read_manifest(folder: Path, first_shard: int = 0) -> Manifest:
     if not has_manifest(folder):
         raise file_error(folder, f"is not a distfit_nn store (it has no {MANIFEST})")
     path = folder / MANIFEST
-    check_size(path.stat().st_size, path)
+    size = path.stat().st_size
+    check_size(size, path)
     if path.is_symlink():
         raise file_error(path, "is a symbolic link; it must lie in the store's own folder")
     try:
         with open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1)
+            text = file.read(size)  # one that is cut off while it is read is no JSON
     except OSError as error:
         raise file_error(path, error.strerror or error) from None
     return parse_manifest(text, path, first_shard)
