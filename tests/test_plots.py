@@ -75,11 +75,31 @@ def test_draws_into_the_axes_it_is_given_and_leaves_no_trace(analysis, compariso
     assert dict(mpl.rcParams) == settings
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_draws_into_the_current_axes_by_default(analysis, comparison, call):
+@pytest.mark.parametrize("name", ["qq", "heat_map", "outliers", "units"])
+def test_takes_no_more_room_in_a_layout_than_its_labels_need(analysis, comparison, name):
+    axes = Figure(figsize=(12, 9), layout="constrained").subplots(2, 2)
+    ax = CALLS[name](analysis, comparison, axes[1, 1])
+    ax.figure.draw_without_rendering()
+    assert ax.get_position().width > 0.25
+    assert ax.get_position().height > 0.3
+
+
+def test_drift_of_units_that_all_moved_takes_no_more_room(rng):
+    x = rng.normal(size=(100, 3))
+    moved = dn.compare({"a": x}, {"a": x + 5})
+    ax = Figure(figsize=(12, 9), layout="constrained").subplots(2, 2)[1, 1]
+    dn.plots.drift(moved, layer="a", ax=ax)
+    ax.figure.draw_without_rendering()
+    assert len(ax.lines) == 1
+    assert ax.get_position().width > 0.25
+
+
+def test_draws_into_the_current_axes_by_default(analysis, comparison):
     _, current = plt.subplots()
     try:
-        assert call(analysis, comparison, None) is current
+        for call in CALLS.values():
+            assert call(analysis, comparison, None) is current
+            current.clear()
     finally:
         plt.close()
 
@@ -286,7 +306,13 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("values", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(values, id=name, marks=[] if name == "outlier" else pytest.mark.slow)
+        for name, values in ODD.items()
+    ],
+)
 def test_odd_units_are_drawn_or_told(values, ax):
     pair = {("a", "norm_input", 0): values, ("a", "norm_output", 0): values}
     last = {(layer, site, 1): x for (layer, site, _), x in pair.items()}

@@ -15,8 +15,8 @@ from matplotlib.ticker import FixedLocator
 from distfit_nn.errors import InputError
 from distfit_nn.report.palette import Palette
 
-_ON_LIGHT = ("#1d62b8", "#b9501b", "#2a7355", "#8a8f99")  # after, before, other, rules
-_ON_DARK = ("#78b4f8", "#f0985c", "#6cc59c", "#5a606b")
+_ON_LIGHT = ("#1d62b8", "#b9501b", "#2a7355", "#ccd0d6")  # after, before, other, rules
+_ON_DARK = ("#78b4f8", "#f0985c", "#6cc59c", "#4a505c")
 
 
 @dataclass(frozen=True)

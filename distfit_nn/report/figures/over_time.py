@@ -103,6 +103,8 @@ def drift(ax: Axes, moved: Moved, colour: str = AFTER, *, palette: Palette = PAG
     ax.vlines(mean, places - 0.31, places + 0.31, color=palette.muted, linewidth=1.4)
     for drifted, face in ((True, colour), (False, "none")):
         here = moved.drifted == drifted
+        if not here.any():  # a line without points would still take room in layouts
+            continue
         ax.plot(
             effect[here],
             places[here],
