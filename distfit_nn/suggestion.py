@@ -126,7 +126,9 @@ class Suggestions:
         """Return the arguments of `nn.convert_norms`, call by call, for the suggested layers.
 
         ``for call in found.conversion(model): dn.nn.convert_norms(model, **call)`` swaps them.
-        Layers for which nothing, or an affine map, is suggested keep what they have.
+        Layers for which nothing, or an affine map, is suggested keep what they have. The new layers
+        start as they do by themselves, shifts much steeper than the fit: the gain and exponent that
+        were found stand in `units`.
 
         Parameters
         ----------

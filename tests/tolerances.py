@@ -707,7 +707,7 @@ the scale of a law that is not normal is off by up to 20% of k = 0.13 of the var
 carry tables over to new knots costs some 0.01."""
 
 HISTOGRAM_KL = 0.01
-"""KL by a histogram of 400 bins and 400,000 values: its bias is (bins - 1) / (2 n) = 5e-4, less what
+"""KL by a histogram of 400 bins and 200,000 values: its bias is (bins - 1) / (2 n) = 1e-3, less what
 the density bends within a bin, and values at an end that is held count as a narrow bin."""
 
 SAME_KL = 1e-6

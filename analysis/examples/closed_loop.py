@@ -9,6 +9,9 @@ before each ReLU. The loop, with the functions it shows:
 3. `conversion` and `nn.convert_norms`: swap those norms, and train anew from the same weights;
 4. `record` again and `compare`: which units have moved, and is the network any better?
 
+Look at the shapes after, too: training moves weights, and a shift starts steeper than its best fit,
+so that a layer which was nearly normal may end up farther from it than a BatchNorm left it.
+
     python analysis/examples/closed_loop.py
     python analysis/examples/closed_loop.py --data mnist.npz --seeds 3
 
