@@ -218,7 +218,12 @@
 
   form.addEventListener("input", () => { state.page = 0; update(); remember(); });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => { Object.assign(state, initial); update(); remember(); }));
+  byId("explorer-clear").addEventListener("click", () => {
+    form.reset();
+    Object.assign(state, initial);
+    update();
+    remember();
+  });
   head.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
