@@ -140,6 +140,10 @@ def print_table(table: pd.DataFrame, columns: dict[str, str]) -> None:
 
 
 def _cell(value: Any) -> str:
+    import pandas as pd  # it is there: the value is from a table
+
+    if value is None or value is pd.NA:
+        return "-"
     if isinstance(value, float):
         return "-" if value != value else f"{value:.3g}"
     text = one_line(value)

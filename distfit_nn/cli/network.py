@@ -76,8 +76,10 @@ def network(
     InputError
         There is no such thing, it is no model and makes none, or the device is not there.
     """
+    torch.manual_seed(seed)  # for what the module makes when it is imported
+    found = load_object(factory, debug=debug)
     torch.manual_seed(seed)
-    made = _called(factory, load_object(factory, debug=debug), nn.Module, debug)
+    made = _called(factory, found, nn.Module, debug)
     if not isinstance(made, nn.Module):
         raise InputError(
             f"{factory} must be a torch.nn.Module or return one, got {type(made).__name__}"

@@ -105,7 +105,7 @@ def usage_text(error: Any) -> str:
     """Return the one line that says how the program was called wrongly, and where help is."""
     close = getattr(error, "possibilities", None)
     if close:
-        text = f"{error.message}; did you mean {' or '.join(sorted(close))}?"
+        text = f"{error.message}; did you mean {close[0]}?"
     else:
         text = error.format_message().replace("Value error, ", "")
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)

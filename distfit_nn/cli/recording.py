@@ -41,6 +41,9 @@ Steps = Annotated[
     int | None, typer.Option("--steps", "-n", min=1, help="Stop after so many batches.")
 ]
 Every = Annotated[int, typer.Option(help="Record every so many steps.")]
+Last = Annotated[
+    bool, typer.Option("--last/--no-last", help="Record the last step, too, whatever --every is.")
+]
 Rows = Annotated[
     float | None,
     typer.Option(help="Keep a sample of so many rows of each tensor; below 1, a share of them."),
@@ -69,6 +72,7 @@ def record(
     sites: Sites = ["pre_activation"],  # noqa: B006 (typer takes a list)
     steps: Steps = None,
     every: Every = 1,
+    last: Last = True,
     rows: Rows = None,
     units: Units = None,
     summaries_only: SummariesOnly = False,
@@ -107,6 +111,7 @@ def record(
             output,
             sites,
             every,
+            last=last,
             rows=int(rows) if rows is not None and rows.is_integer() else rows,
             units=units,
             summaries_only=summaries_only,

@@ -77,6 +77,6 @@ def _type(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    if kinds == ["array"] and "properties" not in schema["items"]:
-        return f"array of {_type(schema['items'])}"
+    if "array" in kinds and "items" in schema and "properties" not in schema["items"]:
+        kinds = [f"array of {_type(schema['items'])}", *kinds[1:]]
     return " or ".join(kinds)

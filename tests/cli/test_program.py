@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distfit_nn import cli
-
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -23,25 +21,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the program in this process; return exit code, standard output and standard error."""
-
-    def run_here(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        return (stopped.value.code or 0, *capsys.readouterr())
-
-    return run_here
-
-
-@pytest.fixture
-def array(tmp_path, rng):
-    path = tmp_path / "acts.npy"
-    np.save(path, rng.normal(size=(300, 4)))
-    return path
 
 
 def test_analyze_prints_layers_and_keeps_progress_apart(call, array):

@@ -1,0 +1,88 @@
+"""What the tests of the program share: a small network as a user writes it, and a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NET = """
+import time
+
+import torch
+from torch import nn
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x, y, scale=1.0):
+        return torch.relu(self.linear(x) + y[:, None]) * scale
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, *, pixels, labels=None):
+        return torch.relu(self.linear(pixels))
+
+
+class Odd(nn.Module):
+    def forward(self, x):
+        raise ValueError("not\\ntoday")
+
+
+def model():
+    print("made")
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU())
+
+
+def batches():
+    for _ in range(5):
+        yield torch.randn(16, 4), torch.zeros(16)
+
+
+def slow():
+    for step in range(10**6):
+        time.sleep(0.01)
+        if step == 20:
+            print("fed")
+        yield torch.randn(16, 4)
+
+
+def failing():
+    yield torch.randn(16, 4)
+    raise RuntimeError("the disk is gone")
+
+
+def named():
+    return [{"pixels": torch.randn(16, 4), "labels": torch.zeros(16)}]
+
+
+def leaving():
+    raise SystemExit(0)
+
+
+def needing(path):
+    return model()
+
+
+instance = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+tensor = torch.randn(16, 4)
+"""
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """Start the program as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "distfit_nn.cli", *map(str, arguments)],
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+    )
