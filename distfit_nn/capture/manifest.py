@@ -60,7 +60,7 @@ VERSION = 2
 MANIFEST = "manifest.json"
 RANK_NAME = re.compile(r"rank-(\d{5,9})", re.ASCII)
 MOST_BYTES = 2**29  # of a manifest: some two million entries
-MOST_LISTS = 2**23  # lists and objects in a manifest, each of which takes some 60 bytes or more
+MOST_LISTS = 2**23  # lists and objects in it, each of some 60 bytes or more
 
 
 class Record(NamedTuple):
@@ -152,8 +152,7 @@ def has_manifest(path: str | PathLike[str]) -> bool:
 
 def rank_folders(path: str | PathLike[str]) -> list[str]:
     """Return the names of the folders of ranks in the folder `path`, by their numbers."""
-    found = status(path)
-    if found is None or not stat.S_ISDIR(found.st_mode):
+    if (found := status(path)) is None or not stat.S_ISDIR(found.st_mode):
         return []
     try:
         with os.scandir(path) as entries:

@@ -6,12 +6,11 @@ docs/format.md and `distfit_nn.capture.manifest` describe the format. Nothing he
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count, islice
 from os import PathLike
 from pathlib import Path
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from distfit_nn import _checks
+from distfit_nn.capture.atomic import replace, stamp
 from distfit_nn.capture.claim import claimed
 from distfit_nn.capture.manifest import (
     DTYPES,
@@ -48,11 +48,6 @@ MOST_TENSORS = 2**16  # of a shard, whose header may have 100 MB
 SLOW_SECONDS, SLOW_SHARE = 0.5, 20  # a write that takes longer is due 20 times as late
 Mode = Literal["x", "a", "w"]
 Ids = tuple[int, ...]
-_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota of the disk is used up",
-    errno.EFBIG: "the system allows no file of this size",
-}
 
 
 class StoreWriter:
@@ -114,7 +109,7 @@ class StoreWriter:
         if old is None or mode == "w":
             old = Manifest(_program(), model, (), (), rank, ranks)
         self._begin(old)
-        self._stamp = _stamp(self.path / MANIFEST)
+        self._stamp = stamp(self.path / MANIFEST)
         self._flushed, self._took = time.monotonic(), 0.0
         self._clear()
 
@@ -312,9 +307,9 @@ class StoreWriter:
         try:
             shards = [*self._shards, *new]
             text = manifest_text(self._head, self._unit_sets, shards, self._entries)
-            _replace(self.path / MANIFEST, text)
+            replace(self.path / MANIFEST, text)
         finally:  # an interrupt may come when the new manifest is there already
-            if _stamp(self.path / MANIFEST) == self._stamp:
+            if stamp(self.path / MANIFEST) == self._stamp:
                 self._remove(new)
             else:
                 self._adopt(new, spare=spare)
@@ -323,7 +318,7 @@ class StoreWriter:
 
     def _adopt(self, new: list[Shard], *, spare: bool) -> None:
         """Go on from the manifest that was written, which names `new` shards."""
-        self._stamp = _stamp(self.path / MANIFEST)
+        self._stamp = stamp(self.path / MANIFEST)
         replaced, self._replaced = self._replaced, new if spare else []
         self._changed = False
         if not spare:
@@ -335,7 +330,7 @@ class StoreWriter:
         """Raise `FileError` unless the folder is as this writer left it."""
         if not self.path.is_dir():
             raise file_error(self.path, "the folder of the store was removed while it was written")
-        if _stamp(self.path / MANIFEST) != self._stamp:
+        if stamp(self.path / MANIFEST) != self._stamp:
             raise file_error(self.path, "the store was changed by another writer; nothing is added")
 
     def _write_shard(self, *, spare: bool) -> Shard:
@@ -349,7 +344,7 @@ class StoreWriter:
             raise file_error(path, f"cannot be written: {error}") from None
         shard = Shard(path.name, len(content), hashlib.sha256(content).hexdigest())
         try:
-            _replace(path, content)
+            replace(path, content)
         except BaseException:
             self._remove([shard])
             raise
@@ -386,49 +381,3 @@ def _checked_ids(ids: Any, units: int) -> Ids:
     if len(numbers) != units or len(set(numbers)) != units:
         raise InputError(f"ids must be {units} different numbers, got {len(numbers)}")
     return numbers
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes whenever the file at `path` is replaced; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a temporary file beside `path`, force it to disk and move it to `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o666), "wb", buffering=0) as file:
-            _write_all(file.write, content)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        reason = _FULL.get(error.errno or 0)
-        words = error.strerror or str(error)
-        raise file_error(
-            path, f"cannot be written: {f'{reason} ({words})' if reason else words}"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _write_all(write: Callable[[memoryview], int | None], content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[write(rest) or 0 :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force the names in a folder to disk, where the file system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distfit_nn.capture import atomic
 from distfit_nn.capture import store as store_module
 from distfit_nn.capture.claim import TEMPORARY
 from distfit_nn.capture.lock import LOCK
@@ -78,7 +79,7 @@ def killed_at(
         patch.setattr(os, "fsync", stepping("fsync", lambda _: None))
         for name in ("open", "replace", "unlink"):
             patch.setattr(os, name, stepping(name, getattr(os, name)))
-        patch.setattr(store_module, "_write_all", write_all)
+        patch.setattr(atomic, "_write_all", write_all)
         with contextlib.suppress(Killed):
             yield done
 
