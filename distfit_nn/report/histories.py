@@ -58,13 +58,14 @@ def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
     most = table.iloc[int(table["most_wasserstein"].fillna(-1.0).argmax())]
     layer = _named(layers, most["layer"])
     n, value, q = int(min(most["n"], most["m"])), float(most["most_wasserstein"]), most["qvalue"]
+    limit = LEAST_EFFECT + float(most["baseline_mean"])  # beyond what chance gives
     first, last = int(table["step_before"].min()), int(table["step_after"].max())
     return Claim(
         kind="drift",
         text=f"{count(moved)} of {plural(looked, 'unit')} ({percent(moved, looked)}) drifted "
         f"between step {count(first)} and {count(last)}",
         detail="more than exchanged rows explain; nothing says that this is bad",
-        certainty=word_of(certainties([n], [value / LEAST_EFFECT], [q], tested=True)),
+        certainty=word_of(certainties([n], [value / limit], [q], tested=True)),
         units=moved,
         of=looked,
         layer=layer.name,
@@ -73,7 +74,7 @@ def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
         unit=int(most["most_unit"]),
         n=n,
         value=value,
-        threshold=LEAST_EFFECT,
+        threshold=limit,
         qvalue=float(q),
         measure="{} standard deviations at most",
         anchor="drift",
@@ -139,7 +140,7 @@ def _normalisation(layers: Layers) -> Claim | None:
     return Claim(
         kind="normalisation",
         text=f"Normalisation takes the units far from N(0,1) from {count(sum(before))} to "
-        f"{count(sum(after))} of {count(total)} ({percent(sum(after), total)})",
+        f"{count(sum(after))} of {count(total)}",
         detail=_kept(paired),
         certainty=word_of(certainties([n], [np.inf], [np.nan], tested=False)),
         units=abs(moved),

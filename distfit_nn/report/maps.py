@@ -14,6 +14,7 @@ from distfit_nn.report.page import Maps, Part, Plot, Tab
 from distfit_nn.report.select import Layer, clean, site_label, some
 from distfit_nn.report.shapes import Grid, Moved
 from distfit_nn.report.svg import Frame, Sketchbook
+from distfit_nn.stats.drift import LEAST_EFFECT
 from distfit_nn.stats.summary import layer_row
 
 if TYPE_CHECKING:
@@ -138,14 +139,17 @@ def drift_part(table: pd.DataFrame | None, book: Sketchbook) -> Part | None:
     )
     svg = book.draw(partial(figures.drift, moved=shape), frame)
     moved = int(shape.drifted.sum())
-    words = f"{count(moved)} of {plural(len(shape.labels), 'row')} drifted beyond chance"
+    words = f"{count(moved)} of {plural(len(shape.labels), 'layer')} drifted as a whole"
+    units = int(table["drifted_units"].sum())
+    words += f"; of their units {count(units)} of {count(int(table['units_used'].sum()))}"
     if shape.left_out:
         words += f"; {count(shape.left_out)} that moved less are left out"
     plot = Plot(svg, f"Drift of each layer from its first to its last step: {words}.", words + ".")
     sites = sorted({site_label(str(site)) for site in table["site"]})
     lead = (
         f"First step against last, {', '.join(sites)}: how far a value has moved on average, in "
-        "standard deviations. A full dot is beyond chance, an open one is not; the bar reaches to "
-        "what rows that are exchanged at random hardly exceed, the line in it is their mean."
+        "standard deviations. The bar reaches to what rows that are exchanged at random hardly "
+        "exceed, the line in it is their mean. A full dot has drifted: significantly, and by "
+        f"{number(LEAST_EFFECT)} more than that mean; an open one has not."
     )
     return Part("Drift", lead, columns=1, plots=[plot], anchor="drift")

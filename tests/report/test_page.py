@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from distfit_nn.report import build
+from distfit_nn.report import build, claims, sections, select
 from tests.report.cases import analysis_of, network
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -181,10 +183,76 @@ def test_contrast_is_aa_in_light_and_in_dark(page, scheme):
     block = re.findall(r":root \{(.*?)\}", page, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
     least = {"ink": 4.5, "muted": 4.5, "warn": 4.5, "before": 3.0, "after": 3.0, "other": 3.0}
+    least["edge"] = 3.0  # the outline of fields and buttons
     for name, ratio in least.items():
         for ground in ("paper", "card", "tint"):
             pair = sorted((luminance(colours[name]), luminance(colours[ground])))
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= ratio, (name, ground)
+
+
+def test_each_claim_says_how_sure_it_is_and_leads_to_its_picture(analysis, page):
+    made = claims.claims(analysis)
+    shown = re.findall(r'<a class="badge (\w+)" href="#rules">(\w+)</a>.*?href="#([^"]*)"', page)
+    assert shown == [(claim.certainty, claim.certainty, claim.anchor) for claim in made]
+    for claim in made:
+        assert re.search(f'<(figure|section)[^>]* id="{claim.anchor}"', page), claim.anchor
+    assert page.index('class="claims"') < page.index('id="layers"')
+    assert page.index('id="rules"') > page.index('id="method"')
+
+
+def test_claimed_layers_and_units_are_drawn_whatever_the_plan(rng):
+    """40 layers, more than have figures: the loud ones hide neither the layer nor the unit."""
+    samples = {(f"l{k}", "values", 0): 3 + rng.standard_normal((250, 6)) for k in range(40)}
+    samples["quiet", "values", 0] = x = rng.standard_normal((250, 12))
+    x[:, 11] = 1.5
+    made = analysis_of(samples)
+    (dead,) = [claim for claim in claims.claims(made) if claim.kind == "dead"]
+    assert (dead.layer, dead.unit) == ("quiet", 11)
+    plan = sections.Plan.of(select.layers(made), claims.claims(made))
+    assert len(plan.layers) == 30
+    assert 11 in plan.pictures()[41]
+
+
+def test_the_maps_are_chosen_without_a_script_and_have_their_numbers(page, tree):
+    radios = [a for tag, a in tree.elements if tag == "input" and a.get("name") == "map"]
+    labels = [a["for"] for tag, a in tree.elements if tag == "label" and "for" in a]
+    assert [a["id"] for a in radios] == labels
+    assert [("checked" in a) for a in radios] == [True] + [False] * (len(radios) - 1)
+    for place in range(1, len(radios) + 1):
+        assert f".tabs input:nth-of-type({place}):checked ~ figure:nth-of-type({place})" in page
+    assert page.split('class="numbers"')[1].split("</table>")[0].count("<tr>") == 1 + 3 * 3
+
+
+def test_every_field_has_a_label_and_every_table_a_caption(tree):
+    tags = [tag for tag, _ in tree.elements]
+    assert tags.count("caption") == tags.count("table") == 4
+    scrolled = [a for tag, a in tree.elements if a.get("class") == "scroll"]
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolled)
+    form = [a for tag, a in tree.elements if tag == "form"]
+    assert form
+    assert form[0]["aria-label"]
+
+
+def test_the_policy_permits_the_one_script_by_its_hash(page):
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in page
+    for unsafe in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert unsafe not in script[0]
+
+
+def test_paper_has_the_static_table_and_every_map(page):
+    printed = page[page.index("@media print") :].split("</style>")[0]
+    assert "#explorer-static[hidden] { display: block !important; }" in printed
+    assert ".tabs figure { display: flex; }" in printed
+
+
+def test_a_name_of_a_million_characters_is_cut_before_it_is_read(rng):
+    name = "<" * 1_000_000
+    page = build.render(analysis_of({(name, "values", 0): rng.standard_normal((60, 2))}))
+    assert len(page) < 1_000_000
+    assert "<<<" not in page.split("<script")[0]
 
 
 def test_paper_has_no_footer_that_could_stand_alone_on_a_page(page):
