@@ -197,6 +197,17 @@ def test_units_without_a_shape_say_so() -> None:
     json.dumps(few.to_dict(), allow_nan=False)
 
 
+def test_extremes_of_scale_overflow_nowhere() -> None:
+    """Normal units of any scale that float64 has are told to be scaled; far ones to be moved."""
+    z = np.random.default_rng(0).normal(size=300)
+    x = np.stack([z * 1e200, z * 1e-200, z * 1e-310, z + 1e8, 1 + 1e-9 * z], axis=1)
+    found = dn.suggest(x).units
+    assert set(found["suggestion"]) == {"affine"}
+    assert found["kl_before"].iloc[0] == math.inf
+    assert (found["kl_before"] > 10).all()
+    assert (found["kl_after"] < 0.05).all()
+
+
 def test_what_a_unit_is_told_depends_on_its_values_and_the_seed_alone() -> None:
     """Neither on the order of rows, nor on which other units are looked at."""
     x = _laws(np.random.default_rng(6), (300, 5))["exponential"]

@@ -19,6 +19,8 @@ Float = NDArray[np.float64]
 
 Z = float(ndtri(0.975))  # of the intervals
 PARAMETERS = ("log_shift_b", "log_shift_c", "sqrt_shift_a", "sqrt_shift_b")
+HUGE = 1e150  # whose square overflows
+GAINS = [0, 2]  # of these, in units of 1 / x
 
 
 class Estimates(NamedTuple):
@@ -77,10 +79,17 @@ def cross_fitted(values: Float, goal: Goal) -> Estimates:
     other way round; the two divergences are averaged.
     """
     rows = torch.from_numpy(np.ascontiguousarray(values, np.float64))
-    middle = len(rows) // 2
-    halves = (rows[:middle], rows[middle:])
+    largest = rows.abs().amax(0)
+    unit = torch.where(largest > 0, largest, 1.0)  # or squares would overflow, or vanish
     parameters = np.full((len(PARAMETERS), rows.shape[1]), np.nan)
-    found = [_candidate(candidate, halves, goal, parameters) for candidate in CANDIDATES]
+    found = [
+        _candidate(
+            candidate, rows if candidate.gives == "values" else rows / unit, goal, parameters
+        )
+        for candidate in CANDIDATES
+    ]
+    with np.errstate(over="ignore", under="ignore"):
+        parameters[GAINS] /= unit.numpy()
     kl, error = (np.stack(part) for part in zip(*found, strict=True))
     with np.errstate(invalid="ignore"):
         low, high = np.maximum(kl - Z * error, 0.0), np.maximum(kl, 0.0) + Z * error
@@ -88,10 +97,12 @@ def cross_fitted(values: Float, goal: Goal) -> Estimates:
 
 
 def _candidate(
-    candidate: Candidate, halves: tuple[torch.Tensor, torch.Tensor], goal: Goal, parameters: Float
+    candidate: Candidate, rows: torch.Tensor, goal: Goal, parameters: Float
 ) -> tuple[Float, Float]:
     """Return KL and standard error of one transformation; write the parameters that it has."""
     kls, errors, logs = [], [], []
+    middle = len(rows) // 2
+    halves = (rows[:middle], rows[middle:])
     with torch.no_grad():
         for fitted_to, other in (halves, halves[::-1]):
             fitted = candidate.fit(fitted_to)
@@ -108,6 +119,6 @@ def _candidate(
 
 
 def _beyond(scores: Float, kl: Float) -> Float:
-    """Return the divergences, but inf for columns with infinite scores, NaN for those with NaN."""
-    kl = np.where(np.isinf(scores).any(axis=0), np.inf, kl)
+    """Return the divergences, but inf where scores are, or their squares, NaN where one is."""
+    kl = np.where((np.abs(scores) > HUGE).any(axis=0), np.inf, kl)
     return np.where(np.isnan(scores).any(axis=0), np.nan, kl)
