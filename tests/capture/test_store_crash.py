@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from distfit_nn.capture import atomic
+from distfit_nn.capture import lock as lock_module
 from distfit_nn.capture import store as store_module
 from distfit_nn.capture.claim import TEMPORARY
 from distfit_nn.capture.lock import LOCK
@@ -429,3 +430,23 @@ def test_a_shard_does_not_outgrow_its_header(tmp_path, monkeypatch):
             add(writer, step)
     assert steps(tmp_path / "s") == list(range(10))
     assert verify(tmp_path / "s").shards == 3
+
+
+def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
+    """Another writer leaves, and removes its lock file, between our opening and our locking it."""
+    (tmp_path / "s").mkdir()
+    real = lock_module.fcntl.flock
+    calls: list[int] = []
+
+    def flock(file, flags):
+        calls.append(1)
+        if len(calls) == 1:
+            (tmp_path / "s" / LOCK).unlink()
+        return real(file, flags)
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+    writer = StoreWriter(tmp_path / "s")
+    assert len(calls) == 2
+    with pytest.raises(FileError, match="is being written"):
+        StoreWriter(tmp_path / "s")
+    writer.close()
