@@ -26,6 +26,11 @@ def loaded_after(code: str) -> set[str]:
         "import distfit_nn.cli",
         "import contextlib, distfit_nn.cli\n"
         "with contextlib.suppress(SystemExit): distfit_nn.cli.main(['--help'])",
+        *(
+            f"import contextlib, distfit_nn.cli\n"
+            f"with contextlib.suppress(SystemExit): distfit_nn.cli.main({arguments})"
+            for arguments in (["check", "-h"], ["--version"], ["analyse"], ["fit"], ["config"])
+        ),
     ],
 )
 def test_nothing_heavy(code):

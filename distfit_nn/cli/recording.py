@@ -112,7 +112,7 @@ def record(
             sites,
             every,
             last=last,
-            rows=int(rows) if rows is not None and rows.is_integer() else rows,
+            rows=_count_or_share(rows),
             units=units,
             summaries_only=summaries_only,
             dtype=dtype,
@@ -141,6 +141,10 @@ def sites(
         typer.Option(metavar="N,N,...", help="Random numbers of this shape are the example."),
     ] = None,
     sites: Sites = ["pre_activation"],  # noqa: B006 (typer takes a list)
+    rows: Rows = None,
+    units: Units = None,
+    dtype: Dtype = None,
+    unit_axis: UnitAxis = None,
     inputs: Inputs = "auto",
     seed: Seed = 0,
     device: Device = None,
@@ -168,7 +172,15 @@ def sites(
         )
         example = one.example(data, None if shape is None else _shape(shape), debug)
         with user_code("running the model", debug):
-            table = sites_of(one.model, example, sites)
+            table = sites_of(
+                one.model,
+                example,
+                sites,
+                rows=_count_or_share(rows),
+                units=units,
+                dtype=dtype,
+                unit_axis=unit_axis,
+            )
     if as_json:
         content = {
             "format": "distfit_nn.sites",
@@ -238,6 +250,10 @@ def _stored(output: Path) -> dict[str, Any]:
         "entries": len(store.records),
         "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
     }
+
+
+def _count_or_share(rows: float | None) -> int | float | None:
+    return int(rows) if rows is not None and rows.is_integer() else rows
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self._held, self._came = False, 0
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -82,9 +84,22 @@ class Stopping:
             raise Interrupted(self._came)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            _end_worker(number)
+            return
         if self._held and not self._came:
             self._came = number
             say("stopping after this step (once more: at once)")
             return
         self._came = number
         raise Interrupted(number)
+
+
+def _end_worker(number: int) -> None:
+    """Do in a forked process, such as a DataLoader's worker, what a signal does without us.
+
+    Ctrl-C reaches it, too; to end it is then the business of the process that it works for.
+    """
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

@@ -56,6 +56,24 @@ def slow():
         yield torch.randn(16, 4)
 
 
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 10**7
+
+    def __getitem__(self, number):
+        if number == 1600:
+            print("fed", flush=True)
+        return torch.full((4,), float(number % 7))
+
+
+def workers():
+    return torch.utils.data.DataLoader(Rows(), 16, num_workers=2)
+
+
+def rows():
+    return Rows()
+
+
 def failing():
     yield torch.randn(16, 4)
     raise RuntimeError("the disk is gone")

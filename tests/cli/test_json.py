@@ -106,11 +106,6 @@ def test_the_rest(call, home, sample_store):
     check("sites", call("sites", "net:model", "--json", "--shape", "9,4")[1])
 
 
-def test_demo(call, tmp_path):
-    content = check("demo", call("demo", "-o", tmp_path / "demo", "--json", "-q")[1])
-    assert content["test_accuracy"] > 0.85
-
-
 def test_an_error_prints_no_json(call, tmp_path):
     code, out, err = call("analyze", tmp_path / "missing", "--json")
     assert (code, out, err.count("\n")) == (2, "", 1)

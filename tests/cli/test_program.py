@@ -10,8 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+
+from distfit_nn.cli import schemas
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -132,6 +135,7 @@ def test_demo(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--json", "-q")
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
+    jsonschema.validate(result, schemas.load("demo"))
     assert result["test_accuracy"] > 0.85
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert "norm1" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -98,6 +99,7 @@ def test_eval_is_the_default(home, call):
         ("net:Two", "net:tensor", "forward() missing 1 required positional argument: 'y'"),
         ("net:model", "net:failing", "RuntimeError: the disk is gone (net.py:"),
         ("net:model", "net:Two", "must be an iterable of batches or return one, got Two"),
+        ("net:model", "net:rows", "is a Dataset, which has rows and no batches"),
         ("wrong:model", "net:batches", "(wrong.py:2)"),
         ("lacking:model", "net:batches", "No module named 'nothing_such' (lacking.py:1)"),
     ],
@@ -159,6 +161,24 @@ def test_a_signal_leaves_a_whole_store(home, number, code):
     assert len(steps) >= 20
     assert err.splitlines()[-1] == f"distfit-nn: interrupted; run holds {len(steps)} steps"
     assert dn.verify(home / "run").ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_workers_of_a_loader(home, number, code):
+    """Ctrl-C in a terminal reaches the workers of a DataLoader, too."""
+    arguments = ["record", "net:instance", "--data", "net:workers", "-o", "run", "-q"]
+    process = start(*arguments, cwd=home, start_new_session=True)
+    assert process.stderr.readline() == "fed\n"
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    steps = steps_of(home / "run")
+    assert (process.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == f"distfit-nn: interrupted; run holds {len(steps)} steps"
 
 
 @pytest.mark.slow
