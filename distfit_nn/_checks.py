@@ -107,11 +107,12 @@ def reduced_first(
 def text(value: Any, name: str) -> str:
     """Return `value` if it is text that UTF-8 can hold: a lone surrogate is no character."""
     if not isinstance(value, str):
-        raise InputError(f"{name} must be text, got {value!r}")
+        raise InputError(f"{name} must be text, got {reprlib.repr(value):.80}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{name} must be valid Unicode text, got {value!r}") from None
+        shown = reprlib.repr(value)
+        raise InputError(f"{name} must be valid Unicode text, got {shown:.80}") from None
     return value
 
 
@@ -166,3 +167,9 @@ def generator(random_state: Any) -> np.random.Generator:
 def seed(random_state: Any) -> int:
     """Return a seed drawn from `random_state`, for children that are told apart by a number."""
     return int(generator(random_state).integers(2**63))
+
+
+def shortened(text: object, longest: int = 200) -> str:
+    """Return the first line of a text, or its beginning and end where that is long."""
+    line = next(iter(str(text).strip().splitlines()), "")
+    return line if len(line) <= longest else f"{line[: longest - 50]} ... {line[-45:]}"

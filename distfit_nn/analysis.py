@@ -23,6 +23,7 @@ from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
 
 if TYPE_CHECKING:
     from distributed import Client
+    from numpy.typing import ArrayLike
 
 # Version 2 has all of version 1, and the tables "drift" and "dependence".
 FORMAT, VERSION = "distfit_nn.analysis", 2
@@ -138,6 +139,7 @@ def analyze(
     *,
     order: int = 6,
     unit_axis: int | None = None,
+    mask: ArrayLike | None = None,
     sample: int = 5000,
     seed: int = 0,
     memory_limit: int | str = MEMORY,
@@ -152,15 +154,19 @@ def analyze(
 
     Parameters
     ----------
-    source : path, URL, array, tensor, DataFrame or dict of str to array
+    source : path, URL, array, tensor, DataFrame, dict of str to array, or output of a model
         A store that `record` wrote, in a folder or behind a URL that fsspec knows; a file .npy,
-        .npz, .safetensors, .pt, .pth or .csv; an array (n,) or (n, d) of n rows and d units; or a
-        dict with a layer's name for each array. Stores, .npy and .safetensors may be larger than
-        memory.
+        .npz, .safetensors, .pt, .pth, .csv, .parquet, .h5, .hdf5 or .zarr, or TensorBoard's log; an
+        array (n,) or (n, d) of n rows and d units; a dict with a layer's name for each array; or
+        the hidden states of a Hugging Face model. `distfit_nn.capture.readers.read` tells how each
+        is read; all but .pt, .pth, .csv and what is in memory may be larger than memory.
     order : int
         Moments that the maximum-entropy densities match, 1 to 12.
     unit_axis : int, optional
         Axis of the units in arrays of more than two dimensions; the others are rows.
+    mask : array of bool or of 0 and 1, optional
+        Rows to keep, such as an attention mask (batch, tokens), which is 0 for padding: its axes
+        are the first axes of every layer once that of the units is taken out. Not for stores.
     sample : int, default 5000
         Rows that are drawn from each recording for such tests (all, where there are no more).
     seed : int, default 0
@@ -204,7 +210,7 @@ def analyze(
     summarise_entry = _summariser(client)
     recordings: list[Recording] = []
     ends: Ends = {}
-    for entry in read(source, unit_axis=unit_axis):
+    for entry in read(source, unit_axis=unit_axis, mask=mask):
         found = summarise_entry(entry, settings, progress)
         _append(recordings, ends, summary.recording(found, place_of(entry), order))
     name = str(source) if isinstance(source, (str, PathLike)) else "arrays in memory"

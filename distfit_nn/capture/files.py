@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager
 from os import PathLike
 from typing import Any
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture.manifest import file_error, status
 from distfit_nn.errors import FileError, InputError
 
 Location = str | PathLike[str]
-LONGEST = 200  # characters of what a message says beside the name of the file
 
 
 def is_url(source: object) -> bool:
@@ -126,12 +126,6 @@ def told(location: Location, kind: str = "") -> Iterator[None]:
     except Exception as error:
         as_kind = f" as {kind}" if kind else ""
         raise file_error(location, f"cannot be read{as_kind}: {_reason(error)}") from None
-
-
-def shortened(text: object) -> str:
-    """Return the first line of a text, or its beginning and end where that is long."""
-    line = next(iter(str(text).strip().splitlines()), "")
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 50]} ... {line[-45:]}"
 
 
 @contextmanager

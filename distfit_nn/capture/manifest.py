@@ -124,7 +124,8 @@ def file_error(path: str | PathLike[str], problem: object) -> FileError:
 
     Bytes of a path that are no text are shown as escapes, so that the message can be printed.
     """
-    text = " ".join(f"{os.fspath(path)}: {problem}".splitlines())
+    told = _checks.shortened(" ".join(str(problem).splitlines()), 250)
+    text = " ".join(f"{os.fspath(path)}: {told}".splitlines())
     return FileError(text.encode(errors="backslashreplace").decode())
 
 

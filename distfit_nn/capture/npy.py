@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Fill, Location, Stamp
 from distfit_nn.capture.manifest import file_error
@@ -86,11 +87,11 @@ def _parsed(text: str, length: int, layer: str) -> Header:
         raise ValueError("it holds pickled objects")
     if dtype is None or dtype.kind not in _KINDS:
         raise InputError(
-            f"layer {files.shortened(repr(layer))} must be an array of real numbers, "
-            f"got dtype {files.shortened(dtype or descr)}"
+            f"layer {shortened(repr(layer))} must be an array of real numbers, "
+            f"got dtype {shortened(dtype or descr)}"
         )
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"its header tells of the shape {files.shortened(shape)}")
+        raise ValueError(f"its header tells of the shape {shortened(shape)}")
     if not isinstance(fortran, bool):
         raise ValueError("its header is damaged")
     return Header(dtype, shape, fortran, length)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Location, Stamp
 from distfit_nn.capture.manifest import file_error
@@ -207,7 +208,7 @@ class OnDisk:
         if not is_plain(self.dtype):
             raise file_error(
                 self.location,
-                f"holds values of type {files.shortened(self.dtype)}, cannot be read",
+                f"holds values of type {shortened(self.dtype)}, cannot be read",
             )
         return Slab(self.location, self.offset, rows, units, self.dtype, self.stamp)
 

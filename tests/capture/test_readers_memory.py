@@ -109,6 +109,7 @@ def test_a_model_of_transformers():
 
 def test_a_mask_leaves_padding_out(states):
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+    assert dn.analyze(states, mask=mask).units["n"].tolist() == [4] * 11
     found = layers(states, mask=mask)
     for values, state in zip(found.values(), states, strict=True):
         np.testing.assert_array_equal(values, state[mask.bool()])

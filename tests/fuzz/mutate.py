@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import warnings
 import zipfile
+from typing import Any
 
 _WHOLE = re.compile(rb"-?\d+")
 _NUMBERS = (
@@ -24,6 +26,11 @@ _NUMBERS = (
     2**63,
     2**64 - 1,
 )
+_VALUES: tuple[Any, ...] = (
+    *_NUMBERS, *(float(number) for number in _NUMBERS), 1.5, float("nan"), float("inf"), None, True,
+    "", "x", "../../etc/passwd", "/etc/passwd", "\ud800", "a\nb", "x" * 5000, "<b>", [], {}, [[]],
+    "shard-00000.safetensors", "float32", "float8", 10**30, [0, 0], list(range(50)),
+)  # fmt: skip
 _WORDS = (
     b"nan", b"NaN", b"Infinity", b"null", b"true", b"-0", b"1e999", b"1.5", b'""', b"{}", b"[]",
     b"../", b"/etc/passwd", b"\\ud800", b"\x00", b"\xff\xfe", b"|O", b">f4", b"<c16", b"pickle",
@@ -51,6 +58,8 @@ def inside(content: bytes, rng: random.Random) -> bytes:
         return _with_header(content, 8, 2, rng)
     if content[8:10] == b'{"':
         return _with_header(content, 0, 8, rng)
+    if content.startswith(b"{"):
+        return _other_json(content, rng)
     return mutated(content, rng)
 
 
@@ -74,6 +83,32 @@ def _with_header(content: bytes, at: int, width: int, rng: random.Random) -> byt
     header = mutated(content[start : start + length], rng)[: 256**width - 1]
     told = len(header).to_bytes(width, "little")
     return content[:at] + told + header + content[start + length :]
+
+
+def _other_json(content: bytes, rng: random.Random) -> bytes:
+    """Change, remove or repeat values of JSON, which stays valid."""
+    try:
+        whole = json.loads(content)
+    except ValueError:
+        return mutated(content, rng)
+    for _ in range(rng.randint(1, 3)):
+        holder = whole
+        while True:
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            if not keys:
+                break
+            key = rng.choice(keys)
+            if isinstance(holder[key], (dict, list)) and rng.random() < 0.9:
+                holder = holder[key]
+                continue
+            if rng.random() < 0.1:
+                del holder[key]
+            elif isinstance(holder, list) and rng.random() < 0.3:
+                holder.append(holder[key])
+            else:
+                holder[key] = rng.choice((*_VALUES, holder[rng.choice(keys)]))
+            break
+    return json.dumps(whole).encode()
 
 
 def _place(data: bytearray, rng: random.Random) -> int:

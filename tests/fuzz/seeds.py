@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distfit_nn.capture.store import StoreWriter
+from distfit_nn.stats.accumulator import Accumulator
 
 MANIFEST = "manifest.json"
 
@@ -32,14 +33,17 @@ def seeds() -> dict[str, bytes]:
 
 @functools.cache
 def store() -> dict[str, bytes]:
-    """Return the files of a small store by their names."""
+    """Return the files of a small store by their names: rows, rows of some units, and sums."""
+    sums = Accumulator(3, order=6, bins=8, rows=2, seed=0)
+    sums.update(_values(), shard=0)
     with tempfile.TemporaryDirectory() as folder:
         with StoreWriter(Path(folder, "run"), buffer_bytes=100) as writer:
             for step in (0, 5):
-                for layer in ("a", "b"):
-                    writer.add(_values(), layer=layer, site="pre_activation", step=step)
+                for layer, ids in (("a", None), ("b", (0, 4, 9))):
+                    writer.add(_values(), layer=layer, site="pre_activation", step=step, ids=ids)
+            writer.add_summary(sums, layer="c", site="pre_activation", step=0, rows_seen=8)
         found = sorted(Path(folder, "run").iterdir())
-        return {path.name: path.read_bytes() for path in found if path.is_file()}
+        return {path.name: path.read_bytes() for path in found if path.suffix not in (".lock", "")}
 
 
 def _values() -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn import _checks
+from distfit_nn._checks import shortened
 from distfit_nn.capture.entries import Entry
-from distfit_nn.capture.files import shortened
 from distfit_nn.capture.npy import RawArray
 from distfit_nn.capture.slabs import Held, OnDisk, Piece
 from distfit_nn.capture.spans import Array, Chosen, Sliced, Span, Table

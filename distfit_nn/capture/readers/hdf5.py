@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Stamp
 from distfit_nn.capture.readers import extras, limits
@@ -73,7 +74,7 @@ def _is_numbers(dataset: Any) -> bool:
 
 def _check(path: Path, name: str, dataset: Any) -> None:
     """Raise `InputError` or `ValueError` for what is not safe to read."""
-    shown = f"dataset {files.shortened(repr(name))}"
+    shown = f"dataset {shortened(repr(name))}"
     if dataset.is_virtual or dataset.external:
         raise InputError(f"{shown} has its data in other files, which are not read")
     told = dataset.id.get_create_plist()

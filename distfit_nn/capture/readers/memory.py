@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distfit_nn import _checks
-from distfit_nn.capture.files import shortened
+from distfit_nn._checks import shortened
 from distfit_nn.capture.readers.found import Found
 from distfit_nn.errors import InputError
 

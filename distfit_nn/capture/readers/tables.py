@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Stamp
 from distfit_nn.capture.readers import extras, limits
@@ -110,8 +111,7 @@ def _parquet_dtype(field: Any) -> np.dtype[Any]:
     kind = field.type
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         raise InputError(
-            f"column {files.shortened(repr(field.name))} must hold real numbers, "
-            f"got {files.shortened(kind)}"
+            f"column {shortened(repr(field.name))} must hold real numbers, got {shortened(kind)}"
         )
     return np.dtype(kind.to_pandas_dtype())
 

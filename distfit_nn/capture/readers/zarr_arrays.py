@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from distfit_nn._checks import shortened
 from distfit_nn.capture import files
 from distfit_nn.capture.files import Stamp
 from distfit_nn.capture.manifest import file_error
@@ -52,7 +53,7 @@ def _sizes(path: Path) -> dict[str, int]:
                 continue
             inside = PurePosixPath(folder, name).relative_to(path).as_posix()
             if not stat.S_ISREG(told.st_mode):
-                shown = files.shortened(repr(inside))
+                shown = shortened(repr(inside))
                 raise file_error(path, f"{shown} is a link or no regular file, and is not followed")
             found[inside] = told.st_size
         if len(found) > _MOST_FILES:
@@ -101,7 +102,7 @@ def _check(name: str, known: metadata.Known, stored: list[int]) -> None:
     """Raise `ValueError` where few stored bytes would become very many."""
     itemsize = np.dtype(known.dtype).itemsize
     chunk = math.prod(known.chunk) * itemsize
-    shown = files.shortened(repr(name))
+    shown = shortened(repr(name))
     limits.check_chunk(chunk, shown)
     limits.check_growth(math.prod(known.shape) * itemsize, sum(stored), shown)
     if not known.sharded and max(stored, default=0) > 2 * chunk + (1 << 20):

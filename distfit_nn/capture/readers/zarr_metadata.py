@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distfit_nn.capture.files import shortened
+from distfit_nn._checks import shortened
 from distfit_nn.errors import InputError
 
 _COMPRESSORS = ("zlib", "gzip", "bz2", "lzma", "blosc", "zstd", "lz4")
