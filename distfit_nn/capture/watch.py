@@ -306,8 +306,8 @@ class Watcher:
         axis: int | None,
         module: nn.Module,
     ) -> None:
-        # Without this our own work on the tensors would be watched, too.
-        with torch._C.DisableTorchFunction():
+        # Without this our own work would be watched, and wrapped by torch.func, too.
+        with torch._C.DisableTorchFunction(), torch._C._DisableFuncTorch():
             if not tensor.is_nested and (axis is None or tensor.ndim <= 2):
                 axis = self._axes.of(tensor)
             plain, name = unwrapped(tensor), type(module).__name__
