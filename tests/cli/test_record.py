@@ -177,8 +177,8 @@ def test_a_signal_to_all_workers_of_a_loader(home, number, code):
     out, err = process.communicate(timeout=60)
     steps = steps_of(home / "run")
     assert (process.returncode, out) == (code, "")
-    assert "Traceback" not in err
-    assert err.splitlines()[-1] == f"distfit-nn: interrupted; run holds {len(steps)} steps"
+    assert "Interrupted" not in err  # it was raised in the main process only
+    assert f"distfit-nn: interrupted; run holds {len(steps)} steps" in err.splitlines()
 
 
 @pytest.mark.slow
