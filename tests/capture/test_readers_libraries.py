@@ -72,6 +72,9 @@ def test_parquet_columns_are_units(tmp_path, rng, group):
     assert (entry.layer, entry.names, entry.rows) == ("x", ("a", "b.c", "d"), 23)
     np.testing.assert_array_equal(entry.values, frame.to_numpy())
     pieces_agree(tmp_path / "x.parquet")
+    with entry.pieces[0].table.opened() as fetch:
+        for start, stop in ((9, 20), (2, 5), (2, 23)):
+            np.testing.assert_array_equal(fetch(start, stop), frame.to_numpy()[start:stop])
 
 
 def test_parquet_keeps_an_index_out_and_types_alike(tmp_path):
