@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import ArrayLike
 
-# Version 2 has all of version 1, and the tables "drift" and "dependence".
+# Version 2 has all of version 1, "claims", and the tables "drift" and "dependence".
 FORMAT, VERSION = "distfit_nn.analysis", 2
 TABLES = ("units", "layers", "drift", "dependence")
 _FLAGS = {
@@ -83,7 +83,12 @@ class Analysis(Findings):
         return export.write_figures(self, folder, formats=formats, dpi=dpi)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return tables and definitions as plain data; NaN and infinite numbers become None."""
+        """Return claims, tables and definitions as plain data.
+
+        NaN and infinite numbers become None. The claims are those of the report's first screen.
+        """
+        from distfit_nn.report.claims import claims_of
+
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -92,6 +97,7 @@ class Analysis(Findings):
             "order": self.order,
             "alpha": self.alpha,
             "definitions": self.definitions,
+            "claims": claims_of(self),
             **{name: records(getattr(self, name)) for name in TABLES},
         }
 

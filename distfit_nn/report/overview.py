@@ -11,7 +11,7 @@ import pandas as pd
 from distfit_nn.report import figures
 from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
 from distfit_nn.report.page import Cell, Group, Row
-from distfit_nn.report.select import NO_TAIL, Layer, clean, label, site_label
+from distfit_nn.report.select import NO_TAIL, Layer, Layers, clean, label, site_label
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import called
@@ -38,7 +38,7 @@ def colour(layer: Layer, site: str) -> str:
     return _TONES[tone(layer, site)]
 
 
-def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
+def facts(analysis: Findings, layers: Layers) -> list[tuple[str, str]]:
     """Return the particulars of the analysis, as (name, value)."""
     steps = sorted({step for layer in layers for step in layer.steps})
     rows = sorted({r.rows for r in analysis.recordings})
@@ -51,7 +51,7 @@ def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     if any(r.rows_seen > r.rows for r in analysis.recordings):
         most = max(r.rows_seen for r in analysis.recordings)
         found.append(("Sampled from", f"up to {count(most)} rows"))
-    tested = _tested(analysis)
+    tested = _tested(layers) if layers else ""
     if tested:
         found.append(("Tests rest on", tested))
     found.append(("Moments fitted", count(analysis.order)))
@@ -59,18 +59,14 @@ def facts(analysis: Findings, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     return found
 
 
-def _tested(analysis: Findings) -> str:
+def _tested(layers: Layers) -> str:
     """Return how many values the tests rest on, where that is not all of them."""
-    sizes = [
-        (int(n.iloc[at]), int(sampled.iloc[at]))
-        for recording in analysis.recordings
-        if (sampled := recording.units["sampled"]).lt(n := recording.units["n"]).any()
-        for at in [int(n.where(sampled < n, -1).argmax())]
-    ]
-    if not sizes:
+    units = layers.last
+    fewer = units[units["sampled"] < units["n"]]
+    if fewer.empty:
         return ""
-    most, tested = max(sizes)
-    return f"{count(tested)} of {count(most)}, drawn at random"
+    most = fewer.iloc[int(fewer["n"].argmax())]
+    return f"{count(int(most['sampled']))} of {count(int(most['n']))}, drawn at random"
 
 
 def reading(layers: Sequence[Layer]) -> str:

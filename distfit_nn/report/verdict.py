@@ -231,15 +231,12 @@ def _shape(layers: Layers, units: pd.DataFrame) -> list[str]:
         "The shape part of the distance to N(0,1), which no shift or scale of a unit can remove, "
         f"is {number(float(part.median()))} nat{in_median}{_once(layers)}"
     )
-    medians = {
-        layer.name: float(fitted(layer.last(layer.main).units)["kl_shape"].median())
-        for layer in layers
-    }
-    medians = {name: value for name, value in medians.items() if np.isfinite(value)}
+    medians = units["kl_shape"].groupby(units["place"]).median()
+    medians = medians[np.isfinite(medians)]
     if len(medians) < 2:
         return [text + "."]
-    worst = max(medians, key=lambda name: medians[name])
-    return [text + f", and largest in {clean(worst, 40)} ({number(medians[worst])} nat)."]
+    worst = layers[int(medians.sort_values(kind="stable").index[-1]) - 1].name
+    return [text + f", and largest in {clean(worst, 40)} ({number(float(medians.max()))} nat)."]
 
 
 def _once(layers: Layers) -> str:
