@@ -11,7 +11,7 @@ import pandas as pd
 from distfit_nn.report.certainty import Claim, certainties, word_of
 from distfit_nn.report.numbers import count, percent, plural
 from distfit_nn.report.select import Layer, Layers, clean
-from distfit_nn.report.verdict import kept_shapes
+from distfit_nn.report.verdict import MOST_COMPARED, kept_shapes
 from distfit_nn.stats.drift import LEAST_EFFECT
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _NORMALISED = 0.05  # a change of the share of far units that is worth a claim
 _DRIFTED = 0.05  # share of drifted units that is worth a claim: what chance alone calls so
 COPIES = 0.95  # rank correlation of two units that say nearly the same
-MOST_LAYERS = 100  # with more, drift and dependence would take minutes: the page goes without
 
 
 def claims(analysis: Findings, layers: Layers) -> list[Claim]:
@@ -40,7 +39,7 @@ def drift_of(analysis: Findings, layers: Layers) -> pd.DataFrame | None:
 
 def _main_rows(analysis: Findings, name: str, layers: Layers) -> pd.DataFrame | None:
     """Return the rows of a table that are about main sites; None without any."""
-    table = getattr(analysis, name, None) if len(layers) <= MOST_LAYERS else None
+    table = getattr(analysis, name, None) if len(layers) <= MOST_COMPARED else None
     if table is None or table.empty:
         return None
     main = {(layer.name, layer.main) for layer in layers}

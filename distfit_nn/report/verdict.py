@@ -15,6 +15,7 @@ from distfit_nn.stats.health import RECTIFIERS
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
 
+MOST_COMPARED = 100  # layers; with more, drift and dependence would take minutes
 # Two numbers are called the same if they differ by at most this times (1 + the smaller size).
 _SAME = 0.02
 SAME = f"to within {_SAME:g} plus {_SAME:.0%} of their size"
@@ -85,6 +86,16 @@ def cautions(layers: Layers, analysis: Findings) -> list[str]:
             f"{_have(int(beyond.sum()))} values so large or so small that a mean, a standard "
             "deviation or a KL divergence leaves the range of 64-bit numbers; it is shown as "
             f"{MISSING} or ∞."
+        )
+    unseen = int(((units["sampled"] == 0) & (units["n"] > 0)).sum())
+    if unseen:
+        found.append(
+            f"Of {plural(unseen, 'unit')} only summaries were kept, no single value: tails, modes, "
+            "saturation and the test of being normal are not known."
+        )
+    if len(layers) > MOST_COMPARED:
+        found.append(
+            f"Drift and dependence are not shown for more than {count(MOST_COMPARED)} layers."
         )
     found += _unjudged(units)
     fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0

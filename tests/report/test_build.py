@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 import subprocess
@@ -458,3 +459,18 @@ def test_units_without_an_exact_fit_do_not_count_as_lacking_that_shape(rng):
     x[:, :2] = 1.0
     text = sentences(analysis_of({("a", "pre_activation", 0): x}))
     assert "None of the 3 units with an exact fit has the shape" in text
+
+
+def test_units_of_which_only_summaries_are_kept_are_counted(rng):
+    made = analysis_of({("a", "values", 0): rng.standard_normal((300, 4))})
+    made.recordings[0].units["sampled"] = [0, 0, 300, 300]
+    found = verdict.cautions(select.layers(made), made)
+    assert any(caution.startswith("Of 2 units only summaries were kept") for caution in found)
+
+
+def test_drift_that_is_not_computed_is_said_to_be_missing(rng):
+    one = analysis_of({("a", "values", 0): rng.standard_normal((60, 1))}).recordings[0]
+    many = tuple(dataclasses.replace(one, layer=f"l{k}") for k in range(101))
+    made = dataclasses.replace(analysis_of({}), recordings=many)
+    found = verdict.cautions(select.layers(made), made)
+    assert "Drift and dependence are not shown for more than 100 layers." in found
