@@ -65,25 +65,36 @@ def record(
 
     Use it as ``with record(model, "run/") as recorder: ...``. Every forward pass of `model` within
     the block is one step. The model's results and gradients stay as they are, to the last bit, and
-    no hook stays behind; only the fused fast path of torch's transformer layers is not taken while
-    they are watched, which may change their last bits.
+    no hook stays behind; only fused kernels are not used while it is watched, which may change
+    last bits: the fast path of torch's transformer layers, and what torch.compile made.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model itself, not its compiled form.
+        Compiled models and `torch.nn.parallel.DistributedDataParallel` stand for the model within.
     path : str or path-like
         Folder of the store.
-    sites : str or iterable of str, default "pre_activation"
-        ``"pre_activation"``: the input of every activation function, each call by its own index.
-        ``"norm"``: the input and output of every normalisation layer. Else a module's name, with
-        wildcards (``"layers.*.fc1"``): the input and output of each module that matches. See
-        `distfit_nn.capture.sites`.
+    sites : str, callable (str, Module) -> bool, class of modules, or list, default "pre_activation"
+        ``"pre_activation"``: the input of every activation, each call by its own index. ``"norm"``:
+        the input and output of every normalisation layer. ``"weights"``: every parameter. Else a
+        module's name, with wildcards (``"layers.*.fc1"``): the input and output of each module that
+        matches, or that a function or class picks. See `distfit_nn.capture.sites`; what would be
+        recorded is listed by `distfit_nn.sites`.
     every : int, default 1
-        Record the steps ``first_step``, ``first_step + every``, ...
-    rows : int, optional
-        Keep at most so many rows of each tensor: a uniform sample, the same rows at all sites with
-        the same number of rows in one pass, so that input and output stay aligned. Default: all.
+        Record the steps ``first_step``, ``first_step + every``, ... and the first pass.
+    last : bool, default True
+        Record the last pass, too. As nobody knows which it is, every pass is then sampled, and held
+        in memory until the next has ended.
+    rows : int or float, optional
+        Keep at most so many rows of each tensor, or this share of them, above 0 and below 1: a
+        uniform sample, the same rows at all sites with the same number of rows in one pass, so that
+        input and output stay aligned. Default: all.
+    units : int, optional
+        Keep at most so many units of each tensor: the same at all steps and in all tensors with the
+        same number of units. Their numbers are stored. Default: all.
+    summaries_only : bool, default False
+        Store no values but sums that can be merged, a `distfit_nn.stats.Accumulator` for each table
+        (about 8 KiB a unit in memory): moments and a sketch of the distribution, no dependence.
     first_step : int, default 0
         Number of the first step; `Recorder.step` can be set at any time.
     mode : {"x", "a", "w"}, default "x"
@@ -91,7 +102,7 @@ def record(
     dtype : {"float16", "float32", "float64"}, optional
         Convert to this. Default: as it is, and bfloat16 exactly as float32.
     seed : int, default 0
-        Seed of the sample of rows.
+        Seed of the samples of rows and units.
     missing : {"error", "warn"}, default "error"
         What to do at the end of the block about layers that were to be recorded and never were,
         while others were: a model may have parts that it does not always use.
@@ -109,8 +120,10 @@ def record(
         An argument breaks its rule, a module's name is not valid Unicode text, or (while recording)
         a value overflows `dtype` or a tensor has no axis `unit_axis`.
     SiteError
-        A site does not exist, the model is compiled, or (at the end of the block, with all that
-        was recorded in the store) no forward pass was recorded or a site was never reached.
+        A site does not exist; the model holds a `torch.nn.DataParallel` or a `torch.jit` module,
+        where hooks see nothing. While recording: it runs in two threads at once, or is captured as
+        a CUDA graph. At the end of the block, with all that was recorded in the store: no forward
+        pass ran, a site was never reached, or a mask never applied.
     FileError
         The store cannot be written.
 
@@ -120,14 +133,28 @@ def record(
     Of more axes the units are axis 1 after a convolution or a channel norm, the last one after a
     linear layer, embedding or attention, and the first of those that a layer norm normalises. From
     there the axis is followed to where the model moves it (``permute``, ``transpose``, ``.mT``), or
-    divides it (``view``: the last part). Where it is merged with another, and before the first
-    layer, it is axis 1 of four or more, else the last: `unit_axis` is for models where that is
-    wrong. The second call of a layer in one pass is called ``name#1``, the third ``name#2``.
-    Integers, complex numbers, single numbers and empty tensors are not recorded. Of several tensors
-    a module's first is. One pass at a time is watched: a model must not run in two threads at once.
+    divides it (``view``: the last part). Where it is merged with another or summed over, and before
+    the first layer, it is axis 1 of four or more (the heads, of the scores of an attention), else
+    the last: `unit_axis` is for models where that is wrong. Parameters have a unit for each output,
+    and in its rows the weights that lead there; biases and weights of norms are one unit.
 
-    The store is written when 64 MiB are gathered, after a pass if it was last written more than 10
-    seconds ago, and at the end of the block, also by an exception. A process that is killed
+    The second call of a layer in one pass is called ``name#1``, the third ``name#2``. Integers,
+    complex, quantised, sparse, nested and meta tensors, single numbers and empty tensors are not
+    recorded; of several tensors a module's first is. What runs in a backward pass, such as the
+    recomputation of a checkpoint, is not recorded again. Within the block, all that torch.compile
+    compiled runs as it was written, in all threads. Under `torch.func.vmap` nothing can be seen.
+
+    Where several processes work together (`torch.distributed` with a world size above 1), each
+    writes its own part of the store, which are read as one; the first writes the parameters.
+
+    A pass keeps its samples in memory until it ends, up to 64 MiB, after which they are written in
+    its midst; the store gathers up to 64 MiB more. With `last`, samples of one or two passes beside
+    the steps of `every` are held. Rows and units are chosen on the tensor's own device, before it
+    is copied; from a CUDA device through pinned memory without waiting: what a pass gives is
+    written at the end of the next. A mask is brought to the CPU when it is set.
+
+    The store is written when it has gathered 64 MiB, after a pass if it was last written more than
+    10 seconds ago, and at the end of the block, also by an exception. A process that is killed
     (SIGKILL, and SIGTERM unless it is handled) loses what was recorded since it was last written;
     the store stays whole.
     """

@@ -11,7 +11,8 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -244,7 +245,8 @@ class Watcher:
         finally:
             if not self._stack:
                 self._forget()
-                self._end()
+                with _unwatched():
+                    self._end()
 
     def _next(self, kind: str, name: str) -> int:
         """Return how often this was asked before in the pass."""
@@ -256,7 +258,7 @@ class Watcher:
         if tensor is None:
             return
         place = call.place
-        with torch._C.DisableTorchFunction():
+        with _unwatched():
             axis = unit_axis_of(place.module, tensor)
         for word in place.words:
             site = site_names(word)[side]
@@ -306,12 +308,18 @@ class Watcher:
         axis: int | None,
         module: nn.Module,
     ) -> None:
-        # Without this our own work would be watched, and wrapped by torch.func, too.
-        with torch._C.DisableTorchFunction(), torch._C._DisableFuncTorch():
+        with _unwatched():
             if not tensor.is_nested and (axis is None or tensor.ndim <= 2):
                 axis = self._axes.of(tensor)
             plain, name = unwrapped(tensor), type(module).__name__
             self._see(Event(word, layer, site, call, activation, plain, axis or 0, name))
+
+
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    """Keep torch's modes, and what `torch.func` wraps tensors in, away from our own work."""
+    with torch._C.DisableTorchFunction(), torch._C._DisableFuncTorch():
+        yield
 
 
 def _in_backward() -> bool:

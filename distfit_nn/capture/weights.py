@@ -19,7 +19,7 @@ def owners(model: nn.Module) -> dict[str, tuple[nn.Module, torch.Tensor]]:
     """Return each parameter by its name, with the module that it belongs to."""
     modules = dict(model.named_modules())
     return {
-        without_wrappers(name): (modules[name.rpartition(".")[0]], parameter)
+        without_wrappers(name): (modules[name.rpartition(".")[0]], tensors.unwrapped(parameter))
         for name, parameter in model.named_parameters()
     }
 
