@@ -217,7 +217,7 @@ are not independent, so trust the size, not the p-value.
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, train, record, analyse, and write what was found."""
     parser = common.parser(__doc__, "transformer")
-    parser.add_argument("--steps", type=int, default=300, help="of training")
+    parser.add_argument("--steps", type=int, default=120, help="of training")
     parser.add_argument("--texts", type=int, default=64, help="paragraphs to record")
     options = parser.parse_args(arguments)
     if min(options.steps, options.texts) < 1:
@@ -234,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record(model, shown, folder / "run", options.steps)
     record(model, shown, folder / "padded", options.steps, masked=False)
     scores.append(bits(model, shown))
+    print(f"bits a byte: {scores[0]:.2f} before, {scores[1]:.2f} after {options.steps} steps")
     analysis, padded = dn.analyze(folder / "run"), dn.analyze(folder / "padded")
     analysis.to_html(folder / "report.html")
     moved = dn.compare(folder / "run", steps=(0, options.steps), seed=options.seed)
