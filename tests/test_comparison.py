@@ -443,7 +443,7 @@ def test_two_arrays_of_one_name(tmp_path):
     torch = pytest.importorskip("torch")
     x = torch.zeros(9, 2)
     torch.save({"a": {"b": x}, "a.b": x}, tmp_path / "twice.pt")
-    with pytest.raises(InputError, match=r"layer 'a\.b' occurs twice at step 0"):
+    with pytest.raises(FileError, match=r"twice\.pt: holds two arrays of the name 'a\.b'"):
         dn.compare(tmp_path / "twice.pt", {"a.b": x})
 
 
