@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distfit_nn import copula, errors, maxent, nn, plots, stats, transforms
+    from distfit_nn.advice.suggestion import Suggestions, suggest
     from distfit_nn.analysis import Analysis, analyze
     from distfit_nn.capture.preview import sites
     from distfit_nn.capture.recorder import record
     from distfit_nn.capture.verify import Verification, verify
     from distfit_nn.comparison import Comparison, compare
     from distfit_nn.gate import CheckResult, check
-    from distfit_nn.suggestion import Suggestions, suggest
 
 __all__ = [
     "Analysis",
@@ -46,14 +46,14 @@ _HOME = {
     "Analysis": "distfit_nn.analysis",
     "CheckResult": "distfit_nn.gate",
     "Comparison": "distfit_nn.comparison",
-    "Suggestions": "distfit_nn.suggestion",
+    "Suggestions": "distfit_nn.advice.suggestion",
     "analyze": "distfit_nn.analysis",
     "check": "distfit_nn.gate",
     "compare": "distfit_nn.comparison",
     "Verification": "distfit_nn.capture.verify",
     "record": "distfit_nn.capture.recorder",
     "sites": "distfit_nn.capture.preview",
-    "suggest": "distfit_nn.suggestion",
+    "suggest": "distfit_nn.advice.suggestion",
     "verify": "distfit_nn.capture.verify",
 }
 _SUBMODULES = ("copula", "errors", "maxent", "nn", "plots", "stats", "transforms")

@@ -40,7 +40,8 @@ class Rule(NamedTuple):
     share : bool
         Whether the limit is to the share of a layer's units of this verdict, not to each unit.
     needs : str or None
-        Column that is NaN where the verdict could not be reached; None for `column` itself.
+        Column, or figure as above, that is NaN where the verdict could not be reached; None for
+        `column` itself.
     shape : bool
         Whether it is of the shape alone: a constant unit has none, and keeps within any limit.
     words : str
@@ -69,11 +70,11 @@ RULES = {
     "max_nan": Rule("nan_count", 0.0, _INFINITE, False, None, False, "NaN values of a unit"),
     "max_inf": Rule("inf_count", 0.0, _INFINITE, False, None, False, "infinite values of a unit"),
     "max_dead": Rule("dead", 0.0, 1.0, True, "mean", False, "share of dead units"),
-    "max_saturated": Rule("saturated", 0.0, 1.0, True, "mean", False, "share of saturated units"),
+    "max_saturated": Rule("saturated", 0.0, 1.0, True, "single", False, "share of saturated units"),
     "max_heavy_tailed": Rule(
         "heavy_tailed", 0.0, 1.0, True, "tail_index", True, "share of heavy-tailed units"
     ),
-    "max_bimodal": Rule("bimodal", 0.0, 1.0, True, "mean", False, "share of bimodal units"),
+    "max_bimodal": Rule("bimodal", 0.0, 1.0, True, "modality", True, "share of bimodal units"),
     "max_far": Rule("far", 0.0, 1.0, True, "kl", True, "share of units far from N(0,1)"),
 }
 
@@ -199,8 +200,9 @@ def check(
         Of each layer and site.
     unmeasured : {"fail", "pass"}, default "fail"
         What a unit counts as for which a rule has no figure: one without finite values, or too few
-        for a density or a tail. They are listed in any case. For rules about shape alone constant
-        units are no such: they have none, and keep within limits.
+        for a density, a tail or modes; and for `max_saturated`, `max_heavy_tailed` and
+        `max_bimodal` one of which only summaries were recorded. They are listed in any case. For
+        rules about shape alone constant units are no such: they have none, and keep within limits.
 
     Returns
     -------
@@ -321,6 +323,11 @@ def _figure(column: str, units: pd.DataFrame) -> NDArray[np.float64]:
         return np.where(np.isnan(fitted), gaussian, fitted)
     if column == "max_abs":
         return np.maximum(*(np.abs(np.asarray(units[c], float)) for c in ("min", "max")))
+    if column == "single":  # values, of which the verdict is made
+        return np.where(units["sampled"] > 0, 1.0, np.nan)
+    if column == "modality":  # a dip, unless what is there has no modes
+        unseen = (units["shape"] == "undecided") & units["dip"].isna() | (units["shape"] == "empty")
+        return np.where(unseen, np.nan, 1.0)
     return np.asarray(units[column], np.float64)
 
 

@@ -6,11 +6,14 @@ before each ReLU. The loop, with the functions it shows:
 
 1. `record` what enters and leaves every norm of the trained network, on rows it was not trained on;
 2. `analyze` that, and `suggest` which transformation would bring it near N(0, 1);
-3. `conversion` and `nn.convert_norms`: swap those norms, and train anew from the same weights;
+3. `conversion` and `nn.convert_norms`: swap those norms; `start` puts the fitted gains and
+   exponents into the new layers; train anew from the same weights;
 4. `record` again and `compare`: which units have moved, and is the network any better?
 
-Look at the shapes after, too: training moves weights, and a shift starts steeper than its best fit,
-so that a layer which was nearly normal may end up farther from it than a BatchNorm left it.
+Look at the shapes after, too, and at the layers that were left alone: training moves weights. A
+start is as good as its fit where the same values enter as in the trained network, as they do at the
+norm of the features. A layer that a BatchNorm leaves nearly normal is not to be swapped: steep
+maps around 0 would part it into two modes.
 
     python analysis/examples/closed_loop.py
     python analysis/examples/closed_loop.py --data mnist.npz --seeds 3
@@ -132,6 +135,8 @@ def loop(data: Data, folder: Path, seed: int) -> Loop:
     swapped = []
     for call in suggestions.conversion(start):
         swapped += [str(row) for row in dn.nn.convert_norms(start, **call).converted]
+    started = suggestions.start(start)
+    swapped += [f"{path}: starts from the fit of {units} units" for path, units in started.items()]
     after = train(start, data, seed)
     again = recorded(start, data, folder / "after")
     comparison = dn.compare(folder / "before", folder / "after", seed=seed)

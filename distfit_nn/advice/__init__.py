@@ -1,1 +1,1 @@
-"""What `suggest` is made of: the transformations, their divergences, the choice among them."""
+"""Advice: `suggestion` is the face of `suggest`, over what compares maps and puts them in."""

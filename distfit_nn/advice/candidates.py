@@ -144,7 +144,7 @@ def shift(kind: type[Shift]) -> Fit:
         scale = _size(x)
         rows = (x / scale).float()  # which the layer's compiled kernels take
         logs = _search(partial(_loss, kind), rows).double()
-        layer = _shift_layer(kind, logs, torch.float64)
+        layer = shift_layer(kind, logs, torch.float64)
         gain, exponent = [*kind.STARTS][-2:]
         found = {gain: logs[0].exp() / scale, exponent: logs[1].exp()}
         return Fitted(_lined(x, lambda new: layer(new / scale)), found)
@@ -159,7 +159,7 @@ def _size(x: Tensor) -> Tensor:
     return torch.where(median > 0, median, size.amax(0))
 
 
-def _shift_layer(kind: type[Shift], logs: Tensor, dtype: torch.dtype) -> Shift:
+def shift_layer(kind: type[Shift], logs: Tensor, dtype: torch.dtype) -> Shift:
     """Return a shift with the logarithms (2, d) of gain and exponent; its outer gain is 1."""
     layer = kind(logs.shape[1], affine=False, learnable=False, dtype=dtype)
     names = list(kind.STARTS)
@@ -173,7 +173,7 @@ def _shift_layer(kind: type[Shift], logs: Tensor, dtype: torch.dtype) -> Shift:
 
 def _loss(kind: type[Shift], x: Tensor, logs: Tensor) -> Tensor:
     """Return log std(S(x)) - E log S'(x) of each column; inf where it cannot be computed."""
-    layer = _shift_layer(kind, logs, x.dtype)
+    layer = shift_layer(kind, logs, x.dtype)
     points = x.detach().requires_grad_()
     with torch.enable_grad():
         y = layer(points)

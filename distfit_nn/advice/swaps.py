@@ -24,7 +24,7 @@ def calls(
     See `Suggestions.conversion`.
     """
     norms = {path for path, module in model.named_modules() if isinstance(module, _BatchNorm)}
-    _check(names, set(table["layer"]), norms)
+    check_names(names, set(table["layer"]), norms, "BatchNorms")
     before = _before(model, norms) | {norm: norm for norm in norms} | names
     grouped: dict[str, list[str]] = {}
     homeless: list[str] = []
@@ -40,12 +40,13 @@ def calls(
     return [_call(name, norms, target) for name, norms in grouped.items()], homeless
 
 
-def _check(names: dict[str, str], recorded: set[str], norms: set[str]) -> None:
+def check_names(names: dict[str, str], recorded: set[str], norms: set[str], what: str) -> None:
+    """Raise `InputError` unless all names lead from what was recorded to such modules."""
     for layer, norm in names.items():
         if layer not in recorded:
             raise InputError(f"names must be of layers that were recorded, got {layer!r}")
         if norm not in norms:
-            raise InputError(f"names must lead to BatchNorms of the model, got {norm!r}")
+            raise InputError(f"names must lead to {what} of the model, got {norm!r}")
 
 
 def _before(model: nn.Module, norms: set[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from distfit_nn.advice.candidates import CANDIDATES
-from distfit_nn.advice.crossfit import PARAMETERS, Estimates, Goal, cross_fitted
+from distfit_nn.advice.crossfit import PARAMETERS, Estimates, Goal, Z, cross_fitted
 from distfit_nn.stats.bimodality.atoms import set_apart
 from distfit_nn.stats.rows import Rows, sorted_rows
 from distfit_nn.stats.summary import Recording
@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 
 NAMES = tuple(candidate.name for candidate in CANDIDATES)
 LEVELS = np.array([candidate.level for candidate in CANDIDATES])
+SIMPLE = LEVELS < 2  # what needs no layer but BatchNorm
+LEAST_GAIN = 0.05  # nats of a layer's median unit that are worth another layer
 LEAST_ROWS = 64  # in both halves together
 SHORTER = 2**0.125  # ratio of the lengths that columns are cut to
 AT_ONCE = 1 << 18  # values; the grid of a search has 18 times half as many
@@ -76,7 +78,8 @@ def layer_row(recording: Recording, units: pd.DataFrame, settings: Settings) -> 
         judged[[f"{what}_{name}" for name in NAMES]].median().to_numpy(np.float64)[:, None]
         for what in ("kl", "error")
     )
-    (pick,), _ = picked(kl, error, settings.tolerance)
+    worth = SIMPLE | worthwhile(judged)
+    (pick,), _ = picked(np.where(worth[:, None], kl, np.nan), error, settings.tolerance)
     name = NAMES[pick]
     gained = judged["kl_none"] - judged[f"kl_{name}"] > judged["margin"]
     return {
@@ -90,6 +93,30 @@ def layer_row(recording: Recording, units: pd.DataFrame, settings: Settings) -> 
         **{f"kl_{name}": float(figure) for name, figure in zip(NAMES, kl[:, 0], strict=True)},
         **{f"n_{name}": int((judged["suggestion"] == name).sum()) for name in NAMES},
     }
+
+
+def worthwhile(judged: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which transformations (K,) bring a layer's median unit enough nearer its target.
+
+    Nearer than the better of those that need no layer but BatchNorm; by `LEAST_GAIN`, and by more
+    than the noise of one unit's gain. Units of a layer share their rows, so that the noise of the
+    median is not taken to be less; nor is it taken into account that the two figures of a unit
+    rest on the same rows, which makes their difference more certain than this.
+    """
+    kl, error = (
+        judged[[f"{what}_{name}" for name in NAMES]].to_numpy(np.float64)
+        for what in ("kl", "error")
+    )
+    if not len(judged):
+        return np.zeros(len(NAMES), bool)
+    known = np.where(np.isnan(kl), np.inf, kl)
+    base = int(np.where(SIMPLE, np.median(known, axis=0), np.inf).argmin())
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is no gain
+        gain = np.median(np.nan_to_num(known[:, [base]] - known, nan=0.0), axis=0)
+        noise = Z * np.median(
+            np.hypot(np.nan_to_num(error), np.nan_to_num(error[:, [base]])), axis=0
+        )
+    return np.asarray((gain >= LEAST_GAIN) & (gain > noise))
 
 
 def picked(kl: Float, error: Float, tolerance: float) -> tuple[NDArray[np.intp], Float]:

@@ -204,7 +204,7 @@ def suggest(
     Example:
       distfit-nn suggest run/ --csv units.csv
     """
-    from distfit_nn.suggestion import suggest as suggest_for
+    from distfit_nn.advice.suggestion import suggest as suggest_for
 
     if csv is not None:
         spare_the_source(source, csv, "--csv")

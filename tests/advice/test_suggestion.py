@@ -344,7 +344,7 @@ def test_wide_layers_stay_fast() -> None:
 @pytest.mark.slow
 def test_the_closed_loop_finds_the_heavy_tails_and_removes_them(tmp_path: Path) -> None:
     """The example as a user runs it: the norm of the features is swapped, its units lose tails."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     script = root / "analysis" / "examples" / "closed_loop.py"
     done = subprocess.run(
         [sys.executable, str(script), "--output", str(tmp_path)],

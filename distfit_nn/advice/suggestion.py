@@ -16,7 +16,7 @@ import pandas as pd
 from distfit_nn._checks import number_between, one_of, positive_int, whole_number
 from distfit_nn._selection import findings_of, matching
 from distfit_nn._writers import csv_text, json_text, records
-from distfit_nn.advice.verdicts import Settings, layer_row, unit_rows
+from distfit_nn.advice.verdicts import LEAST_GAIN, Settings, layer_row, unit_rows
 from distfit_nn.capture.readers import Source
 from distfit_nn.errors import InputError
 from distfit_nn.report.select import layers as layers_of
@@ -43,8 +43,11 @@ DEFINITIONS = {
     ),
     "before": "kl_before is that of the values as they are, kl_after that of the suggestion.",
     "layer": (
-        "Medians over its judged units, under one transformation for all of them. improved is the "
-        "share of units that it brings nearer by more than the noise."
+        "Medians over its judged units, under one transformation for all of them. One that needs "
+        "another layer than BatchNorm is suggested only where it brings the median unit nearer "
+        f"than none and affine do by at least {LEAST_GAIN:g} nat, and by more than the noise of a "
+        "unit's gain (95%); else none or affine is: keep what is there. improved is the share of "
+        "units that the suggestion brings nearer by more than the noise."
     ),
     "atoms": (
         "Share of the values set apart as point masses, such as the zeros of a ReLU. No increasing "
@@ -52,8 +55,8 @@ DEFINITIONS = {
         "the rest."
     ),
     "parameters": (
-        "log_shift_b, log_shift_c, sqrt_shift_a, sqrt_shift_b: what these layers would start from, "
-        "of maximum likelihood, the geometric mean of the two halves."
+        "log_shift_b, log_shift_c, sqrt_shift_a, sqrt_shift_b: gains and exponents of maximum "
+        "likelihood, the geometric mean of the two halves: what start puts into these layers."
     ),
 }
 CAVEATS = (
@@ -126,9 +129,8 @@ class Suggestions:
         """Return the arguments of `nn.convert_norms`, call by call, for the suggested layers.
 
         ``for call in found.conversion(model): dn.nn.convert_norms(model, **call)`` swaps them.
-        Layers for which nothing, or an affine map, is suggested keep what they have. The new layers
-        start as they do by themselves, shifts much steeper than the fit: the gain and exponent that
-        were found stand in `units`.
+        Layers for which nothing, or an affine map, is suggested keep what they have. Shifts are now
+        much steeper than their fit: `start` puts that into them.
 
         Parameters
         ----------
@@ -160,6 +162,58 @@ class Suggestions:
         if homeless:
             listed = ", ".join(homeless[:8]) + (", ..." if len(homeless) > 8 else "")
             warnings.warn(f"no BatchNorm was found for {listed}: name it in names", stacklevel=2)
+        return found
+
+    def start(self, model: nn.Module, names: Mapping[str, str] | None = None) -> dict[str, int]:
+        """Put the fitted gains and exponents into the model's new shifts, and the line that fits.
+
+        A shift gets of each judged unit the gain and exponent of `units`, and the line under which
+        the recorded rows then have mean 0 and variance 1, followed by the line that it has from the
+        norm: with weight 1 and bias 0 its output is as near N(0, 1) as `suggest` says. Other units
+        and layers stay as they are; affine maps, moments and copulas need no such start.
+
+        ========== =========================================================================
+        log_b, c   of LogShift: log of log_shift_b, log_shift_c; log_a = 0
+        log_a, b   of SqrtShift: log of sqrt_shift_a, sqrt_shift_b
+        weight     weight / s: m and s are mean and deviation of the map of the recorded rows
+        bias       bias - weight m / s; without `affine` neither
+        ========== =========================================================================
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            After `nn.convert_norms`, before it is trained; it is changed in place.
+        names : mapping of str to str, optional
+            From a recorded layer whose values enter a shift to that shift. By default a shift gets
+            what was found at the input of the norm in whose place it is.
+
+        Returns
+        -------
+        dict of str to int
+            The shifts that got a start, and of how many units.
+
+        Raises
+        ------
+        InputError
+            `names` holds a layer that was not recorded, or leads to no shift; a shift is not as new
+            (trained, or started before), is `shared`, or has not the units that were recorded.
+
+        Warns
+        -----
+        UserWarning
+            For shifts of which no unit was judged at their input: they stay as they are.
+
+        Notes
+        -----
+        The fit is that of the recorded network. In one that is trained anew it holds where the same
+        values enter, as at the norm of raw features; elsewhere it is a guess.
+        """
+        from distfit_nn.advice.starts import start_shifts
+
+        found, left = start_shifts(self.parts, model, dict(names or {}))
+        if left:
+            listed = ", ".join(left[:8]) + (", ..." if len(left) > 8 else "")
+            warnings.warn(f"no units were judged at the input of {listed}", stacklevel=2)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -220,7 +274,8 @@ def suggest(
     exponent are fitted by maximum likelihood; `nn.MomentNorm1d` of order 4 and 6; `nn.CopulaNorm1d`
     of strength 20: the layers' own code, trained on half of the rows, measured on the other half,
     both ways. So a map does not win by fitting the noise. Suggested is the simplest one whose KL is
-    within one standard error, or `tolerance`, of the least.
+    within one standard error, or `tolerance`, of the least; for a layer as a whole one that needs
+    another layer than BatchNorm only if it brings the median unit nearer by at least 0.05 nat.
 
     Parameters
     ----------
@@ -243,7 +298,7 @@ def suggest(
     Returns
     -------
     Suggestions
-        With `.units`, `.layers`, `.conversion(model)`, `.to_json`, `.to_csv`.
+        With `.units`, `.layers`, `.conversion(model)`, `.start(model)`, `.to_json`, `.to_csv`.
 
     Raises
     ------
