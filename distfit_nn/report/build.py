@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distfit_nn._files import write_text
 from distfit_nn.report import (
@@ -48,25 +48,42 @@ def render(analysis: Findings) -> str:
     str
         The page, in UTF-8 when written. The same analysis gives the same text.
     """
-    layers = select.layers(analysis)
-    found = claims.claims(analysis, layers)
-    plan = sections.Plan.of(layers, found)
-    book = Sketchbook()
+    draft = Draft.of(analysis)
     with theme():
-        content = _content(analysis, layers, found, plan, book)
-    size = len(page.render(content).encode())
-    units = explorer.explorer(layers, plan.layers, plan.pictures(), _MOST_BYTES - size)
+        content = compose(analysis, Sketchbook(), draft)
+    room = _MOST_BYTES - len(page.render(content).encode())
+    layers, _, plan = draft
+    units = explorer.explorer(layers, plan.layers, plan.pictures(), room)
     return page.render(replace(content, explorer=units))
 
 
-def _content(
-    analysis: Findings,
-    layers: select.Layers,
-    found: list[Claim],
-    plan: sections.Plan,
-    book: Sketchbook,
-) -> page.Page:
-    """Return everything on the page but the explorer, which takes what room is left."""
+class Draft(NamedTuple):
+    """What is to be told, before any of it is drawn."""
+
+    layers: select.Layers
+    claims: list[Claim]
+    plan: sections.Plan
+
+    @classmethod
+    def of(cls, analysis: Findings) -> Draft:
+        """Return the layers of `analysis`, what is remarkable in them, and what shows it."""
+        layers = select.layers(analysis)
+        found = claims.claims(analysis, layers)
+        return cls(layers, found, sections.Plan.of(layers, found))
+
+
+def compose(analysis: Findings, book: Sketchbook, draft: Draft | None = None) -> page.Page:
+    """Return everything on the page but the explorer, which takes what room is left.
+
+    Parameters
+    ----------
+    analysis : Findings
+    book : Sketchbook
+        Draws, inside `svg.theme`.
+    draft : Draft, optional
+        ``Draft.of(analysis)``, where that is at hand.
+    """
+    layers, found, plan = Draft.of(analysis) if draft is None else draft
     listed = sections.loudest(layers, _MOST_LISTED, [layer.place for layer in plan.layers])
     flags = verdict.flags(listed)
     drawn = [sections.section(layer, book, plan) for layer in plan.layers]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from distfit_nn.report.select import (
     site_label,
     unit_label,
 )
-from distfit_nn.report.shapes import LARGEST, QQ, Array, Channels, Dependence, Shape, clear_modes
+from distfit_nn.report.shapes import QQ, Channels, Dependence, Shape, clear_modes
 from distfit_nn.report.svg import Frame, Sketchbook
 from distfit_nn.stats.dependence import RankCorrelation, strength
 
@@ -34,7 +33,6 @@ _UNIT = Frame(250, 120, left=6, bottom=22, right=6, top=10)
 _QQ = Frame(250, 170, left=40, bottom=22, right=6, top=4)
 _CHANNELS = Frame(480, 200, left=44, bottom=24, right=8, top=14)
 _PAIRS = Frame(480, 300, left=44, bottom=32, right=62, top=6)
-_MOST_FLAGGED = 60  # outlier channels drawn one by one: the largest
 _SOURCES = {
     "values": "all values",
     "sample": "a sample of the rows",
@@ -145,17 +143,15 @@ def _channels_plot(layer: Layer, book: Sketchbook) -> Plot | None:
     if len(units) < 2:
         return None
     shape = Channels.of(units)
-    if shape is None or not _drawable(shape.height):
+    if shape is None:
         return None
-    flagged = len(shape.flagged)
-    shape = replace(shape, flagged=shape.flagged[:_MOST_FLAGGED])
     svg = book.draw(
         partial(figures.outliers, channels=shape, colour=colour(layer, layer.main)), _CHANNELS
     )
     words = f"median {number(shape.median)}, threshold {number(shape.threshold)}, "
-    words += f"above it {plural(flagged, 'unit')}"
-    if flagged:
-        words += f": {', '.join(shape.names)}{', …' if flagged > len(shape.names) else ''}"
+    words += f"above it {plural(shape.outliers, 'unit')}"
+    if shape.outliers:
+        words += f": {', '.join(shape.names)}{', …' if shape.outliers > len(shape.names) else ''}"
     joined = -(-len(units) // len(shape.height))
     if joined > 1:
         words += f"; a bar is the largest of {count(joined)} neighbours"
@@ -165,12 +161,6 @@ def _channels_plot(layer: Layer, book: Sketchbook) -> Plot | None:
         svg, alt, sentence(words), title, "log axis" if shape.log else "",
         anchor=f"channels-{layer.place}",
     )  # fmt: skip
-
-
-def _drawable(height: Array) -> bool:
-    """Whether the largest and the smallest of some magnitudes fit on one axis."""
-    usual = height[height > 0]
-    return bool(usual.size and usual.max() / LARGEST < usual.min())
 
 
 def _pairs_plot(layer: Layer, book: Sketchbook) -> Plot | None:

@@ -25,8 +25,8 @@ from matplotlib.text import Annotation, Text
 from distfit_nn import _checks
 from distfit_nn._files import write_bytes
 from distfit_nn.errors import InputError
-from distfit_nn.report import build, claims, sections, select
-from distfit_nn.report.page import Page, Part, Plot, Section, Tab
+from distfit_nn.report import build
+from distfit_nn.report.page import Part, Plot, Section, Tab
 from distfit_nn.report.select import clean
 from distfit_nn.report.svg import AFTER, BEFORE, GRID, INK, MUTED, OTHER, PAPER, Frame, Sketchbook
 from distfit_nn.report.svg import theme as drawing_theme
@@ -113,7 +113,7 @@ def write_figures(
     written: list[Path] = []
     listed: list[dict[str, Any]] = []
     with drawing_theme():
-        found = list(_plots(_page(analysis), "", ""))
+        found = list(_plots(build.compose(analysis, _Sketches()), "", ""))
         for number, one in enumerate(found, start=1):
             figure = _figure(one)
             stem = f"{number:03d}-{_slug(one.layer)}-{_slug(one.plot.title or one.part)}"
@@ -138,14 +138,6 @@ def _formats(formats: Sequence[str]) -> tuple[str, ...]:
     if not given:
         raise InputError(f"formats must name at least one of {', '.join(FORMATS)}")
     return tuple(dict.fromkeys(_checks.one_of(one, FORMATS, "formats") for one in given))
-
-
-def _page(analysis: Findings) -> Page:
-    """Return the page, with drawings that know how they are drawn."""
-    layers = select.layers(analysis)
-    found = claims.claims(analysis, layers)
-    plan = sections.Plan.of(layers, found)
-    return build._content(analysis, layers, found, plan, _Sketches())
 
 
 def _plots(value: Any, layer: str, part: str) -> Iterator[_Found]:

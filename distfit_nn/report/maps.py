@@ -15,7 +15,7 @@ from distfit_nn.report.select import Layer, clean, site_label, some
 from distfit_nn.report.shapes import Grid, Moved
 from distfit_nn.report.svg import Frame, Sketchbook
 from distfit_nn.stats.drift import LEAST_EFFECT
-from distfit_nn.stats.summary import layer_row
+from distfit_nn.stats.layer_table import layer_table
 
 if TYPE_CHECKING:
     from distfit_nn.stats.summary import Recording
@@ -81,7 +81,7 @@ def _table(layers: Sequence[Layer]) -> pd.DataFrame:
         for layer in layers
         for recording in some(layer.recordings[layer.main], _MOST_STEPS)
     ]
-    table = pd.DataFrame([layer_row(recording) for recording in chosen])
+    table = layer_table(chosen)
     for column in _COUNTED:
         table[column] = 100.0 * table[column] / table["units"].clip(lower=1)
     return table

@@ -15,7 +15,7 @@ from distfit_nn.report.select import NO_TAIL, Layer, Layers, clean, label, site_
 from distfit_nn.report.shapes import Shape
 from distfit_nn.report.svg import AFTER, BEFORE, OTHER, Frame, Sketchbook
 from distfit_nn.report.verdict import called
-from distfit_nn.stats.summary import layer_row
+from distfit_nn.stats.layer_table import layer_row
 from distfit_nn.stats.unit_table import FAR_KL
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -152,14 +152,26 @@ def kept_shapes(layer: Layer) -> tuple[int, int] | None:
     """
     if layer.partner is None or layer.last(layer.partner).step != layer.last(layer.main).step:
         return None
-    columns = ["unit", "skewness", "kurtosis"]
-    before, after = (layer.last(site).units[columns] for site in (layer.partner, layer.main))
-    both = before.merge(after, on="unit").dropna()
-    if both.empty:
+    before, after = _paired(layer.last(layer.partner).units, layer.last(layer.main).units)
+    both = ~(np.isnan(before) | np.isnan(after)).any(axis=0)
+    if not both.any():
         return None
-    skew = _same(both["skewness_x"].abs(), both["skewness_y"].abs())
-    tails = _same(both["kurtosis_x"], both["kurtosis_y"])
-    return int((skew & tails).sum()), len(both)
+    (skew_a, tails_a), (skew_b, tails_b) = before[:, both], after[:, both]
+    same = _same(np.abs(skew_a), np.abs(skew_b)) & _same(tails_a, tails_b)
+    return int(same.sum()), len(same)
+
+
+def _paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return skewness and kurtosis (2, units) of the units that both tables have."""
+    numbers = before["unit"].to_numpy(), after["unit"].to_numpy()
+    rows: Any = (slice(None), slice(None))
+    if not np.array_equal(*numbers):
+        _, *rows = np.intersect1d(*numbers, return_indices=True)
+    a, b = (
+        np.stack([table[name].to_numpy(dtype=float)[row] for name in ("skewness", "kurtosis")])
+        for table, row in zip((before, after), rows, strict=True)
+    )
+    return a, b
 
 
 def _counts(layers: Layers, units: pd.DataFrame) -> str:
@@ -306,8 +318,8 @@ def _none_of(judged: pd.DataFrame, units: pd.DataFrame) -> str:
     return f"None of the {plural(len(judged), 'unit')} with an exact fit has"
 
 
-def _same(a: pd.Series, b: pd.Series) -> pd.Series:
-    return (a - b).abs() <= _SAME * (1 + np.minimum(a.abs(), b.abs()))
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.abs(a - b) <= _SAME * (1 + np.minimum(np.abs(a), np.abs(b)))
 
 
 def _overflows(units: pd.DataFrame) -> pd.Series:

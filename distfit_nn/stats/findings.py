@@ -9,7 +9,8 @@ import pandas as pd
 
 from distfit_nn.stats.changes import dependence_table, drift_table
 from distfit_nn.stats.definitions import DEFINITIONS
-from distfit_nn.stats.summary import Recording, layer_row
+from distfit_nn.stats.layer_table import layer_table
+from distfit_nn.stats.summary import Recording
 from distfit_nn.stats.unit_table import ALPHA
 
 
@@ -55,7 +56,7 @@ class Findings:
         of a unit removes), wasserstein_median; zero_fraction, nan_count, inf_count; pooled_* of all
         units' values together.
         """
-        return pd.DataFrame([layer_row(recording) for recording in self.recordings])
+        return layer_table(self.recordings)
 
     @cached_property
     def units(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""One recording, summarised: the table of its units, histograms, densities, and its row.
+"""One recording, summarised: the table of its units, histograms and densities.
 
 A recording is what one layer gave at one site and step, (rows, units).
 """
@@ -17,7 +17,7 @@ from distfit_nn.maxent import Density
 from distfit_nn.stats.accumulator import Accumulator, ColumnSummary
 from distfit_nn.stats.densities import Histogram, density_of, histogram
 from distfit_nn.stats.moments_result import Moments
-from distfit_nn.stats.unit_table import divergences, unit_table
+from distfit_nn.stats.unit_table import unit_table
 
 UNIT_BINS, POOLED_BINS = 32, 96
 LEAST_ORDER = 4  # moments that the tables need, whatever the order of the densities
@@ -92,15 +92,6 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
     density = density_of(found.moments, found.sketch, order)
     pooled, pooled_sketch = found.pooled_moments(), found.pooled_sketch()
     units = unit_table(found, density, place.site, place.activation)
-    where = pd.DataFrame(
-        {
-            "layer": place.layer,
-            "site": place.site,
-            "step": place.step,
-            "unit": np.arange(len(units)) if place.ids is None else np.array(place.ids),
-            "name": pd.Series(place.names, range(len(units)), dtype=object),
-        }
-    )
     return Recording(
         layer=place.layer,
         site=place.site,
@@ -108,7 +99,7 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
         activation=place.activation,
         rows=found.sample.seen,
         rows_seen=found.sample.seen if place.rows_seen is None else place.rows_seen,
-        units=pd.concat([where, units], axis=1),
+        units=_placed(units, place),
         histogram=histogram(found.sketch, UNIT_BINS),
         density=replace(density),  # without the tables made for these figures
         pooled=pooled,
@@ -116,6 +107,22 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
         pooled_density=density_of(pooled, pooled_sketch, order),
         sample=_kept(found.sample.values),
     )
+
+
+def _placed(units: pd.DataFrame, place: Place) -> pd.DataFrame:
+    """Return the table of units with where and when they were recorded in front.
+
+    Names are objects: the text columns of pandas may refuse a lone surrogate.
+    """
+    where = {
+        "layer": np.full(len(units), place.layer, dtype=object),
+        "site": np.full(len(units), place.site, dtype=object),
+        "step": place.step,
+        "unit": np.arange(len(units)) if place.ids is None else np.array(place.ids),
+        "name": pd.Series(place.names, range(len(units)), dtype=object),
+    }
+    table = pd.concat([pd.DataFrame(where), units], axis=1)
+    return table.copy()  # in a few blocks, which are fast to join to those of other recordings
 
 
 def _kept(values: NDArray[Any]) -> NDArray[Any] | None:
@@ -128,43 +135,3 @@ def _kept(values: NDArray[Any]) -> NDArray[Any] | None:
         return values
     chosen = np.random.default_rng(rows).choice(rows, most, replace=False)
     return values[np.sort(chosen)]
-
-
-def layer_row(recording: Recording) -> dict[str, Any]:
-    """Return the recording's row of the layer table: counts of units, strengths, pooled values."""
-    units, pooled = recording.units, recording.pooled
-    kl_gaussian, kl_maxent = divergences(pooled, recording.pooled_density)
-    return {
-        "layer": recording.layer,
-        "site": recording.site,
-        "step": recording.step,
-        "activation": recording.activation,
-        "rows": recording.rows,
-        "rows_seen": recording.rows_seen,
-        "units": len(units),
-        "dead": int(units["dead"].sum()),
-        "saturated": int(units["saturated"].sum()),
-        "outlier": int(units["outlier"].sum()),
-        "heavy_tailed": int(units["heavy_tailed"].sum()),
-        "bimodal": int(units["bimodal"].sum()),
-        "undecided": int((units["shape"] == "undecided").sum()),
-        "relu_signature": int(units["relu_signature"].sum()),
-        "far": int(units["far"].sum()),
-        "maxent_failed": int((units["maxent_status"] != "ok").sum()),
-        "kurtosis_max": units["kurtosis"].max(),
-        "dip_max": units["dip"].max(),
-        "kl_median": units["kl_maxent"].median(),
-        "kl_max": units["kl_maxent"].max(),
-        "shape_median": units["kl_shape"].median(),
-        "wasserstein_median": units["wasserstein"].median(),
-        "zero_fraction": float(pooled.zero_fraction[0]),
-        "nan_count": int(pooled.nan_count[0]),
-        "inf_count": int(pooled.inf_count[0]),
-        "pooled_mean": float(pooled.mean[0]),
-        "pooled_std": float(pooled.std[0]),
-        "pooled_skewness": float(pooled.skewness[0]),
-        "pooled_kurtosis": float(pooled.kurtosis[0]),
-        "pooled_kl_gaussian": float(kl_gaussian[0]),
-        "pooled_kl_maxent": float(kl_maxent[0]),
-        "pooled_status": recording.pooled_density.solution.status_names()[0],
-    }

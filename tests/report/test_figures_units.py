@@ -188,6 +188,40 @@ def test_channels_of_odd_units_are_drawn(ax, values):
     drawn(figures.outliers(ax, Channels.of(summarise(values).units)))
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1e-310] * 40 + [1e307],
+        [1e-310, 1e307] * 20,
+        [5e-324] * 9,
+        [5e-324] * 9 + [1e-300],
+        [1e-99] * 9 + [1e99],
+        [1.7e308] * 9 + [1.0],
+        [0.0] * 9 + [1e307],
+        list(np.geomspace(1e-310, 1e307, 300)),
+    ],
+)
+def test_magnitudes_at_the_ends_of_float64_are_drawn(ax, sizes):
+    """Warnings are errors here. A log axis spans 30 decades at most."""
+    found = Channels.of(summarise(np.array([sizes, sizes])).units)
+    drawn(figures.outliers(ax, found))
+    low, high = ax.get_ylim()
+    assert np.isfinite(high)
+    assert low == found.base < high
+    assert not found.log or high / low <= 4.001e30
+    assert found.magnitude.tolist() == sizes
+
+
+def test_of_many_outliers_the_largest_are_marked(ax):
+    sizes = np.ones(1000)
+    sizes[:300] = np.arange(1000, 1300)
+    found = Channels.of(summarise(sizes[None]).units)
+    assert found.outliers == 300
+    assert found.flagged.tolist() == list(range(299, 239, -1))
+    drawn(figures.outliers(ax, found))
+    assert len(ax.lines[-1].get_xdata()) == 60
+
+
 def test_no_channels_without_a_value():
     assert Channels.of(summarise(np.full((5, 2), np.nan)).units) is None
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from pandas.testing import assert_frame_equal
 from scipy import stats as scipy_stats
 
-from distfit_nn.stats import rows, sketch, summary, unit_table
+from distfit_nn.stats import layer_table, rows, sketch, unit_table
 from distfit_nn.stats.densities import histogram
 from distfit_nn.stats.summary import Place, summarise
 from tests import tolerances
@@ -133,7 +133,7 @@ def test_layer_row_counts_the_units(columns):
     recording = summarise(
         np.stack(list(columns.values()), axis=1), Place("fc1", "pre_activation", 7)
     )
-    row = summary.layer_row(recording)
+    row = layer_table.layer_row(recording)
     assert row["bimodal"] == recording.units["bimodal"].sum() == 1
     assert row["nan_count"] == N + N // 10
     assert row["maxent_failed"] == 2
@@ -178,7 +178,7 @@ def test_an_outlier_does_not_squeeze_the_histogram(rng):
 def test_nothing_to_measure_is_no_error(values):
     recording = summarise(values)
     assert not recording.units[["heavy_tailed", "bimodal", "far"]].any(axis=None)
-    assert summary.layer_row(recording)["units"] == values.shape[1]
+    assert layer_table.layer_row(recording)["units"] == values.shape[1]
 
 
 @pytest.mark.parametrize("n", [4, 7, 8, 9, 12, 16, 50, 500])

@@ -18,7 +18,7 @@ from distfit_nn.report.figures.frame import (
 )
 from distfit_nn.report.numbers import count
 from distfit_nn.report.palette import PAGE, Palette
-from distfit_nn.report.shapes import LARGEST
+from distfit_nn.report.shapes.limits import drawable
 from distfit_nn.report.svg import AFTER
 
 if TYPE_CHECKING:
@@ -71,27 +71,25 @@ def outliers(ax: Axes, channels: Channels, colour: str = AFTER, *, palette: Pale
     ----------
     channels : Channels
         A bar for each unit, or for some neighbours the largest; the median is solid, the threshold
-        dashed. Flagged units are drawn in full, the largest named.
+        dashed. Flagged units are drawn in full, the largest named. What lies below the axis is
+        drawn at its foot.
     colour : str
     palette : Palette
     """
-    base = 0.0
-    shown = channels.height[channels.height > 0]
-    if channels.log:
-        base = float(min(shown.min(), channels.median)) / 2
-    ax.set_yscale("log" if channels.log else "linear")
+    base, log = channels.base, channels.log
+    median, threshold = drawable([channels.median, channels.threshold])
+    ax.set_yscale("log" if log else "linear")
     steps(ax, np.maximum(channels.height, base), channels.edges, colour, alpha=0.5, baseline=base)
-    top = max(float(channels.height.max()), channels.median)
+    reach = max(float(channels.height.max()), median, threshold)
+    ax.set_ylim(base, reach * 4 if log else (reach or 1.0) * 1.18)
     for level, dash, label in (
-        (channels.median, "-", "median"),
-        (channels.threshold, (0, (4, 2.5)), "threshold"),
+        (median, "-", "median"),
+        (threshold, (0, (4, 2.5)), "threshold"),
     ):
-        ax.axhline(level, color=palette.ink, linewidth=1.1, linestyle=dash, label=label)
-    reach = max(top, channels.threshold)
-    ax.set_ylim(base, reach * 4 if channels.log else (reach or 1.0) * 1.18)
+        ax.axhline(max(level, base), color=palette.ink, linewidth=1.1, linestyle=dash, label=label)
     ax.set_xlim(0, len(channels.magnitude))
     _name_flagged(ax, channels, colour, palette)
-    if channels.log:
+    if log:
         ax.yaxis.set_major_locator(FixedLocator(round_values(*ax.get_ylim())))
         ax.yaxis.set_minor_locator(NullLocator())
     else:
@@ -105,7 +103,7 @@ def outliers(ax: Axes, channels: Channels, colour: str = AFTER, *, palette: Pale
 
 def _name_flagged(ax: Axes, channels: Channels, colour: str, palette: Palette) -> None:
     """Draw the flagged units as lines with a dot, and write the names of the largest."""
-    heights = np.minimum(channels.magnitude[channels.flagged], LARGEST)
+    heights = np.maximum(drawable(channels.magnitude[channels.flagged]), channels.base)
     places = channels.flagged + 0.5
     ax.vlines(places, ax.get_ylim()[0], heights, color=colour, linewidth=1.6)
     ax.plot(places, heights, "o", color=colour, markersize=4)

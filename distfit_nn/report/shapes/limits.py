@@ -18,6 +18,12 @@ def bars_for(values: float, most: int) -> int:
     return min(most, max(8, round(_BARS * float(np.cbrt(values)))))
 
 
+def drawable(values: ArrayLike) -> Array:
+    """Return sizes, none below 0, as a figure can show them: up to 1e100, and 0 below 1e-100."""
+    sizes = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    return np.where(sizes < 1 / LARGEST, 0.0, np.minimum(sizes, LARGEST))
+
+
 def finite(sample: ArrayLike) -> Array:
     """Return the finite values as float64."""
     column = np.asarray(sample, dtype=np.float64)
