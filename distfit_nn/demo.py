@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 
 import torch
@@ -30,7 +31,7 @@ def train_and_record(
     train, test = slice(0, TRAIN_ROWS), slice(TRAIN_ROWS, None)
     model = _network(generator)
     optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    with record(model, path, sites="norm", every=EVERY, mode="w"):
+    with _one_thread(), record(model, path, sites="norm", every=EVERY, mode="w"):
         for step in range(STEPS):
             rows = torch.randperm(TRAIN_ROWS, generator=generator)[:BATCH]
             loss = nn.functional.cross_entropy(model(images[train][rows]), labels[train][rows])
@@ -46,6 +47,17 @@ def train_and_record(
     if say is not None:
         say(f"test accuracy {accuracy:.1%} on {len(right)} images")
     return accuracy
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work in one thread: for so small a network, more only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _digits(generator: torch.Generator) -> tuple[Tensor, Tensor]:

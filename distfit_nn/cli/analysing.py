@@ -12,6 +12,8 @@ from distfit_nn.cli.progress import RowMeter
 from distfit_nn.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from distfit_nn.analysis import Analysis
     from distfit_nn.capture.entries import Entry
 
@@ -23,6 +25,7 @@ class Work(NamedTuple):
     unit_axis: int | None = None
     memory_limit: str = MEMORY_LIMIT
     scheduler: str | None = None
+    mask: Path | None = None
 
 
 def analysed(source: str, work: Work, quiet: bool) -> Analysis:
@@ -35,6 +38,7 @@ def analysed(source: str, work: Work, quiet: bool) -> Analysis:
             source,
             order=work.order,
             unit_axis=work.unit_axis,
+            mask=None if work.mask is None else _array(work.mask),
             memory_limit=work.memory_limit,
             client=client,
             progress=meter,
@@ -70,6 +74,16 @@ def spare_the_source(source: str | Path, output: Path, option: str) -> None:
     """Raise if the output would replace the source, or a file in the store that it is."""
     if output.resolve().is_relative_to(Path(source).resolve()):
         raise InputError(f"{option} must not be the source, {source}, nor in it")
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file."""
+    import numpy as np
+
+    from distfit_nn.capture.files import told
+
+    with told(path, ".npy"), path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _client(scheduler: str | None) -> AbstractContextManager[Any]:

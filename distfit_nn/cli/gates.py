@@ -12,6 +12,7 @@ from distfit_nn.cli.options import (
     MEMORY_LIMIT,
     AsJson,
     Layers,
+    Mask,
     MemoryLimit,
     Order,
     Quiet,
@@ -74,6 +75,7 @@ def check(
     unmeasured: Unmeasured = "fail",
     order: Order = 6,
     unit_axis: UnitAxis = None,
+    mask: Mask = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -98,7 +100,7 @@ def check(
     }
     if all(limit is None for limit in limits.values()):
         raise InputError("a limit is missing, as --max-kl 0.5 (see distfit-nn check --help)")
-    analysis = analysed(source, Work(order, unit_axis, memory_limit), quiet)
+    analysis = analysed(source, Work(order, unit_axis, memory_limit, mask=mask), quiet)
     result = gate.check(
         analysis,
         **limits,

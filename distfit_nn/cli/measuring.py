@@ -24,6 +24,7 @@ from distfit_nn.cli.options import (
     Before,
     Csv,
     Layers,
+    Mask,
     MemoryLimit,
     Order,
     Quiet,
@@ -44,6 +45,7 @@ def analyze(
     source: Source,
     order: Order = 6,
     unit_axis: UnitAxis = None,
+    mask: Mask = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -58,7 +60,7 @@ def analyze(
     """
     if csv is not None:
         spare_the_source(source, csv, "--csv")
-    work = Work(order, unit_axis, memory_limit, scheduler)
+    work = Work(order, unit_axis, memory_limit, scheduler, mask)
     analysis = analysed(source, work, quiet)
     if csv is not None:
         analysis.to_csv(csv)
@@ -190,6 +192,7 @@ def suggest(
     ] = 0.01,
     seed: Seed = 0,
     unit_axis: UnitAxis = None,
+    mask: Mask = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     as_json: AsJson = False,
     csv: Csv = None,
@@ -208,7 +211,7 @@ def suggest(
 
     if csv is not None:
         spare_the_source(source, csv, "--csv")
-    analysis = analysed(source, Work(6, unit_axis, memory_limit), quiet)
+    analysis = analysed(source, Work(6, unit_axis, memory_limit, mask=mask), quiet)
     found = suggest_for(
         analysis,
         target=target,

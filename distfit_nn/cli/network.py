@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from distfit_nn._checks import to_numpy
 from distfit_nn.errors import InputError
 from distfit_nn.loading import load_object, user_code
 
@@ -39,6 +40,21 @@ class Network(NamedTuple):
             raise InputError("a batch must hold an input, got an empty tuple")
         taken = {"auto": _required(self.model), "first": 1, "all": len(batch)}[self.inputs]
         return batch[:taken], {}
+
+    def mask(self, batch: Any, key: str, number: int) -> torch.Tensor:
+        """Return the mask, of bool, that the batch of this number holds under `key`."""
+        if not isinstance(batch, Mapping):
+            kind = type(batch).__name__
+            raise InputError(f"--mask is for batches that are dicts, batch {number} is a {kind}")
+        if key not in batch:
+            raise InputError(
+                f"--mask must be a key of batch {number}, one of "
+                f"{', '.join(map(repr, batch))}; got {key!r}"
+            )
+        mask = to_numpy(batch[key], f"{key!r} of batch {number}")
+        if not np.isin(mask, (0, 1)).all():
+            raise InputError(f"{key!r} of batch {number} must be 1 and 0, or True and False")
+        return torch.as_tensor(mask.astype(bool))
 
     def run(self, batch: Any, number: int, debug: bool = False) -> None:
         """Run the model on the batch of this number, without gradients."""

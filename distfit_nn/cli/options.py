@@ -9,9 +9,11 @@ import typer
 
 MEMORY_LIMIT = "256MB"
 
+# What capture/readers/kinds.py knows, which is too heavy to be imported for help; a test compares.
 _SOURCE = (
-    "A recorded store (a folder or a URL), or a file of arrays: .npy, .npz, .safetensors, .pt, "
-    ".pth, .csv and what the extras add."
+    "A recorded store (a folder or a URL); a file: .npy, .npz, .safetensors, .pt, .pth, .csv, "
+    ".parquet, .h5, .hdf5, .zarr (a folder, or a .zip of it); or a TensorBoard log (tfevents) or a "
+    "folder of them. Behind a URL: stores, .npy, .safetensors."
 )
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE)]
 Before = Annotated[str, typer.Argument(metavar="BEFORE", help=_SOURCE)]
@@ -64,6 +66,13 @@ Seed = Annotated[
 Order = Annotated[int, typer.Option(help="Moments that the densities match, 1 to 12.")]
 UnitAxis = Annotated[
     int | None, typer.Option(help="Axis of the units in arrays of more than two dimensions.")
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A .npy of 1 and 0: the rows to keep, as an attention mask; not for stores.",
+    ),
 ]
 MemoryLimit = Annotated[
     str, typer.Option(help='Memory for data and sums, as "500MB"; the libraries take about 250 MB.')

@@ -10,15 +10,16 @@ import typer
 from typer.core import TyperGroup
 
 from distfit_nn.cli import config as configuration
-from distfit_nn.cli.console import print_out
+from distfit_nn.cli.console import print_out, say
 from distfit_nn.cli.gates import check, verify
 from distfit_nn.cli.measuring import analyze, compare, fit, suggest
 from distfit_nn.cli.recording import record, sites
 from distfit_nn.cli.reporting import demo, report
 from distfit_nn.cli.settings import config as config_command
-from distfit_nn.errors import InputError
+from distfit_nn.errors import DistfitError, InputError
 
 NAME = "distfit-nn"
+HELP, ASKED = ("-h", "--help"), f"{__name__}.asked"
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Begin here": (demo, record, report),
@@ -30,6 +31,12 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 
 class Grouped(TyperGroup):
     """The program, whose help lists commands under headings."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and note whether its help is asked for."""
+        found = super().resolve_command(ctx, args)
+        ctx.meta[ASKED] = not set(HELP).isdisjoint(args)
+        return found
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands, each under its heading."""
@@ -49,7 +56,7 @@ app = typer.Typer(
     cls=Grouped,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(HELP)},
 )
 for _functions in COMMANDS.values():
     for _function in _functions:
@@ -95,10 +102,21 @@ def program(
         raise InputError("a command is missing (see distfit-nn --help)")
     if config is not None and no_config:
         raise InputError("--config and --no-config exclude each other")
-    found = None if no_config else config or configuration.find(Path.cwd())
-    commands = context.command.commands  # type: ignore[attr-defined]
-    context.obj = configuration.load(found, commands) if found else configuration.Config()
+    context.obj = configuration.Config() if no_config else _config(context, config)
     context.default_map = context.obj.default_map()
+
+
+def _config(context: typer.Context, path: Path | None) -> configuration.Config:
+    """Return what the file sets, or the next one; a wrong one keeps nobody from reading help."""
+    try:
+        path = path or configuration.find(Path.cwd())
+        commands = context.command.commands  # type: ignore[attr-defined]
+        return configuration.load(path, commands) if path else configuration.Config()
+    except DistfitError as error:
+        if not context.meta[ASKED]:
+            raise
+        say(f"{NAME}: warning: {error}")
+        return configuration.Config()
 
 
 def usage_text(error: Any) -> str:

@@ -60,6 +60,14 @@ Mode = Annotated[
     Literal["x", "a", "w"], typer.Option(help="x: a new store; a: add to one; w: replace one.")
 ]
 FirstStep = Annotated[int, typer.Option(help="Number of the first step.")]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Where batches are dicts: the item whose 1 and 0 tell which rows to keep, as "
+        "attention_mask; the model gets it, too.",
+    ),
+]
 Missing = Annotated[
     Literal["error", "warn"], typer.Option(help="What layers are that the model never used.")
 ]
@@ -81,6 +89,7 @@ def record(
     first_step: FirstStep = 0,
     missing: Missing = "error",
     unit_axis: UnitAxis = None,
+    mask: Mask = None,
     inputs: Inputs = "auto",
     seed: Seed = 0,
     device: Device = None,
@@ -125,6 +134,8 @@ def record(
         meter = StepMeter(network.count(batches, steps), quiet)
         with _kept(output, meter), stopping.hold(), recorder, meter:
             for batch in stopping.each(_first(network.guarded(batches, data, debug), steps)):
+                if mask is not None:
+                    recorder.mask = one.mask(batch, mask, meter.passes)
                 one.run(batch, meter.passes, debug)
                 meter()
     _tell(output, meter, as_json, quiet)

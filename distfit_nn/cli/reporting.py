@@ -12,6 +12,7 @@ from distfit_nn.cli.console import ascii_json, print_out, say
 from distfit_nn.cli.options import (
     MEMORY_LIMIT,
     AsJson,
+    Mask,
     MemoryLimit,
     Order,
     Quiet,
@@ -31,6 +32,7 @@ def report(
     ] = None,
     order: Order = 6,
     unit_axis: UnitAxis = None,
+    mask: Mask = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -45,7 +47,7 @@ def report(
     spare_the_source(source, output, "--output")
     if figures is not None:
         spare_the_source(source, figures, "--figures")
-    analysis = analysed(source, Work(order, unit_axis, memory_limit, scheduler), quiet)
+    analysis = analysed(source, Work(order, unit_axis, memory_limit, scheduler, mask), quiet)
     written = analysis.to_html(output)
     drawn = [] if figures is None else analysis.to_figures(figures)
     if as_json:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NET = """
+import os
 import time
 
 import torch
@@ -56,6 +57,21 @@ def slow():
         yield torch.randn(16, 4)
 
 
+def ending(number):
+    for step in range(9):
+        if step == 3:
+            os.kill(os.getpid(), number)
+        yield torch.randn(16, 4)
+
+
+def ending_2():
+    return ending(2)
+
+
+def ending_15():
+    return ending(15)
+
+
 class Rows(torch.utils.data.Dataset):
     def __len__(self):
         return 10**7
@@ -81,6 +97,21 @@ def failing():
 
 def named():
     return [{"pixels": torch.randn(16, 4), "labels": torch.zeros(16)}]
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, pixels, attention_mask):
+        return torch.relu(self.linear(pixels)) * attention_mask[..., None]
+
+
+def padded():
+    for length in (2, 5):
+        mask = (torch.arange(5) < length).long().expand(8, 5)
+        yield {"pixels": torch.randn(8, 5, 4), "attention_mask": mask, "odd": 2 * mask}
 
 
 def leaving():

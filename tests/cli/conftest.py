@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distfit_nn import cli
+from distfit_nn.capture.store import StoreWriter
 from tests.cli.cases import NET
 
 
@@ -27,6 +28,20 @@ def call(capsys):
 def array(tmp_path, rng):
     path = tmp_path / "acts.npy"
     np.save(path, rng.normal(size=(300, 4)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    """Three layers before and after their norm at two steps; far from N(0,1) before."""
+    path = tmp_path_factory.mktemp("stores") / "run"
+    rng = np.random.default_rng(1)
+    with StoreWriter(path, "x") as writer:
+        for step in (0, 7):
+            for layer in ("norm1", "norm2", "norm3"):
+                x = rng.normal(size=(200, 3))
+                writer.add(4 * x + step, layer=layer, site="norm_input", step=step)
+                writer.add(x, layer=layer, site="norm_output", step=step)
     return path
 
 

@@ -103,6 +103,18 @@ def test_a_wrong_file_is_one_line_that_names_file_and_key(tmp_path, monkeypatch,
     assert said in err
 
 
+@pytest.mark.parametrize("text", ["[tool.distfit_nn", "[tool.distfit_nn]\nnonsense = 1"])
+def test_a_wrong_file_keeps_nobody_from_reading_help(tmp_path, monkeypatch, call, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert call("--help")[::2] == call("--version")[::2] == (0, "")
+    for word in ("--help", "-h"):
+        code, out, err = call("check", word)
+        assert (code, err.count("\n")) == (0, 1)
+        assert "--max-kl" in out
+        assert err.startswith(f"distfit-nn: warning: {tmp_path / 'pyproject.toml'}: ")
+
+
 def test_a_file_that_is_named_must_have_it(tmp_path, call):
     path = tmp_path / "pyproject.toml"
     assert "cannot be read" in call("--config", path, "config")[2]

@@ -45,14 +45,14 @@ def test_what_is_beyond_is_printed_and_fails(call, shifted):
     assert {row["unit"] for row in result["violations"]} == {2, 3}
 
 
-def test_parts_of_a_store(call, sample_store):
-    arguments = ["check", sample_store, "-q", "--max-far", 0.1, "--json"]
-    names = ["--layers", "norm2", "--layers", "norm3", "--site", "*_input", "--step", 25000]
+def test_parts_of_a_store(call, small_store):
+    arguments = ["check", small_store, "-q", "--max-far", 0.1, "--json"]
+    names = ["--layers", "norm2", "--layers", "*3", "--site", "*_input", "--step", 0]
     code, out, _ = call(*arguments, *names)
     assert code == 1
     assert {(row["layer"], row["site"], row["step"]) for row in json.loads(out)["violations"]} == {
-        ("norm2", "norm_input", 25000),
-        ("norm3", "norm_input", 25000),
+        ("norm2", "norm_input", 0),
+        ("norm3", "norm_input", 0),
     }
     assert call(*arguments, "--site", "norm_output")[0] == 0
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 import typer
 
+from distfit_nn.capture.readers import kinds
 from distfit_nn.cli.program import COMMANDS, app
 from tests.cli.cases import ROOT
 
@@ -30,6 +31,19 @@ def test_help_of_each_command_has_an_example(call, name):
     example = out[out.index("Example") :]
     assert f"distfit-nn {name}" in example or "[tool.distfit_nn]" in example
     assert "--json" in out
+
+
+def test_a_source_is_of_any_kind_that_is_read(call):
+    out = call("analyze", "--help")[1]
+    said = out[out.index("SOURCE", out.index("Arguments")) : out.index("Options:")]
+    words = set(said.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    assert set(kinds.FILES) <= {word.rstrip(".;") for word in words}
+    behind = " ".join(said[said.index("URL:") :].split())
+    assert [name for name, kind in kinds.FILES.items() if kind.urls and name in behind] == [
+        name for name, kind in kinds.FILES.items() if kind.urls
+    ]
+    assert "folder" in said
+    assert kinds.tensorboard.SIGN in said
 
 
 @pytest.mark.parametrize(

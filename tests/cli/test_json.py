@@ -68,9 +68,20 @@ def test_tables_of_odd_units(call, odd, command):
     assert len(content["units"]) == 6
 
 
-def test_analyze_of_steps(call, sample_store):
+def test_analyze_of_steps(call, small_store):
+    content = check("analyze", call("analyze", small_store, "--json", "-q")[1])
+    assert len(content["drift"]) == 6
+    claims = {claim["kind"]: claim for claim in content["claims"]}
+    assert claims["normalisation"]["layer"] in ("norm1", "norm2", "norm3")
+    assert claims["drift"]["certainty"] in ("open", "likely", "sure")
+    assert "{}" in claims["drift"]["measure"]
+
+
+@pytest.mark.slow
+def test_analyze_of_the_sample(call, sample_store):
     content = check("analyze", call("analyze", sample_store, "--json", "-q")[1])
     assert len(content["drift"]) == 6
+    assert content["claims"]
 
 
 @pytest.mark.parametrize("extra", [[], ["--paired"]])

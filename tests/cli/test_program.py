@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import torch
 
 from distfit_nn.cli import schemas
 
@@ -39,6 +40,35 @@ def test_analyze_json_and_csv(call, array, tmp_path):
     assert (code, err) == (0, "")
     assert len(json.loads(out)["units"]) == 4
     assert len((tmp_path / "u.csv").read_text().splitlines()) == 5
+
+
+@pytest.fixture
+def padded(tmp_path, rng):
+    """Values (3, 50, 4) of which the last 20 of each 50 are padding, and their mask."""
+    x, mask = rng.normal(size=(3, 50, 4)), np.ones((3, 50), int)
+    x[:, 30:], mask[:, 30:] = 0, 0
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "mask.npy", mask)
+    return tmp_path
+
+
+def test_a_mask_leaves_padding_out(call, padded):
+    mask = ["--unit-axis", 2, "--mask", padded / "mask.npy"]
+    layer = json.loads(call("analyze", padded / "x.npy", "--json", "-q", *mask)[1])["layers"][0]
+    assert (layer["rows"], layer["zero_fraction"]) == (90, 0)
+    assert call("check", padded / "x.npy", "--max-zero", 0.1, "-q", "--unit-axis", 2)[0] == 1
+    assert call("check", padded / "x.npy", "--max-zero", 0.1, "-q", *mask)[0] == 0
+    np.save(padded / "words.npy", np.full((3, 50), "a"))
+    np.save(padded / "pickled.npy", np.array([{}]), allow_pickle=True)
+    for wrong, said in (
+        ("missing.npy", "missing.npy: cannot be read"),
+        ("words.npy", "mask must be an array of real numbers"),
+        ("x.npy", "mask must be an array of True and False, or of 1 and 0"),
+        ("pickled.npy", "pickled.npy: cannot be read as .npy"),
+    ):
+        code, out, err = call("analyze", padded / "mask.npy", "--mask", padded / wrong)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
 
 
 def test_fit_json_gives_the_density(call, array):
@@ -126,11 +156,30 @@ def test_as_a_process():
     version = run("--version")
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.strip() == "0.1.0"
-    assert run("analyze", "missing").returncode == 2
-    helped = run("--help")
-    assert all(name in helped.stdout for name in ("analyze", "fit", "report", "demo"))
+    wrong = run("nonsense")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
+def test_demo_records_live_and_reports(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("distfit_nn.demo.STEPS", 2)
+    monkeypatch.setattr("distfit_nn.demo.EVERY", 1)
+    seen = []
+
+    def written(analysis, path):
+        seen.extend(analysis.layers["step"])
+        return path
+
+    monkeypatch.setattr("distfit_nn.analysis.Analysis.to_html", written)
+    before = torch.get_num_threads()
+    code, out, err = call("demo", "--output", tmp_path / "demo")
+    assert (code, out) == (0, f"{tmp_path / 'demo' / 'report.html'}\n")
+    assert err.splitlines()[0].startswith("step 0: loss ")
+    assert "test accuracy" in err
+    assert set(seen) == {0, 1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
 def test_demo(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--json", "-q")
     assert (done.returncode, done.stderr) == (0, "")
@@ -172,19 +221,18 @@ def test_a_link_is_followed(call, array, tmp_path):
     assert (tmp_path / "real.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_a_reader_that_stops_early_is_no_error(tmp_path, rng):
-    np.save(tmp_path / "wide.npy", rng.normal(size=(9, 3000)))
-    command = [sys.executable, "-m", "distfit_nn.cli", "fit", str(tmp_path / "wide.npy"), "-q"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.wait() == 0
-        assert process.stderr.read() == b""
+def test_a_reader_that_stops_early_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "distfit_nn.cli", "config", "--json"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
-def test_a_full_disk_is_one_line(array):
-    command = [sys.executable, "-m", "distfit_nn.cli", "analyze", str(array), "-q"]
+def test_a_full_disk_is_one_line():
+    command = [sys.executable, "-m", "distfit_nn.cli", "config", "--json"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
@@ -210,18 +258,20 @@ def test_a_long_name_is_cut_in_the_table_only(call, tmp_path, rng):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_terminal_without_unicode(tmp_path, rng, as_json):
-    np.savez(tmp_path / "names.npz", **{"größe" + "n" * 60: rng.normal(size=20)})
-    command = [sys.executable, "-m", "distfit_nn.cli", "analyze", str(tmp_path / "names.npz")]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+def test_a_terminal_without_unicode(tmp_path, as_json):
+    path = tmp_path / "größe.toml"
+    path.write_text("[tool.distfit_nn]\n")
+    command = [sys.executable, "-m", "distfit_nn.cli", "--config", str(path), "config"]
     done = subprocess.run(
         [*command, *(["--json"] if as_json else [])],
         capture_output=True,
-        env=environment,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
         check=True,
     )
     if as_json:
-        assert json.loads(done.stdout)["layers"][0]["layer"].startswith("größe")
+        assert json.loads(done.stdout)["file"] == str(path)
+    else:
+        assert rb"gr\xf6\xdfe.toml" in done.stdout.splitlines()[0]
 
 
 def test_a_store_is_not_written_into(call, tmp_path, sample_store):
@@ -270,12 +320,12 @@ def test_compare_json_and_csv(call, array, moved, tmp_path):
     assert len((tmp_path / "u.csv").read_text().splitlines()) == 5
 
 
-def test_compare_steps_of_a_store(call, sample_store):
-    code, out, err = call("compare", sample_store, "--steps", "0,125000", "-q")
+def test_compare_steps_of_a_store(call, small_store):
+    code, out, err = call("compare", small_store, "--steps", "0,7", "-q")
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == 1 + 6
     for steps in ("0", "a,b", "0,1,2", "first"):
-        code, out, err = call("compare", sample_store, "--steps", steps)
+        code, out, err = call("compare", small_store, "--steps", steps)
         assert (code, out) == (2, "")
         assert err == f"""distfit-nn: --steps must be A,B or "same", got {steps!r}\n"""
 

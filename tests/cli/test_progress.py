@@ -88,6 +88,7 @@ def test_numbers_for_people():
     assert [duration(s) for s in (0.04, 59.97, 61, 3725)] == ["0.0 s", "1:00", "1:01", "1:02:05"]
 
 
+@pytest.mark.slow
 def test_a_real_terminal_sees_one_line_and_data_stay_apart(tmp_path, sample_store):
     leader, follower = pty.openpty()
     process = start("analyze", sample_store, stderr=follower)

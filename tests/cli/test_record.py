@@ -132,6 +132,30 @@ def test_a_site_that_never_fires_is_an_error(home, call):
     assert "norm" in err
 
 
+def test_a_mask_leaves_padding_out(home, call):
+    arguments = ["record", "net:Tokens", "--data", "net:padded", "-o", "run", "-q", "--mode", "w"]
+    net = (home / "net.py").read_text().replace(', "odd": 2 * mask}', "}")
+    (home / "net.py").write_text(net)
+    assert call(*arguments, "--mask", "attention_mask")[0] == 0
+    assert [record.rows for record in Store("run").records] == [8 * 2, 8 * 5]
+    assert call(*arguments)[0] == 0
+    assert [record.rows for record in Store("run").records] == [8 * 5, 8 * 5]
+
+
+@pytest.mark.parametrize(
+    ("data", "mask", "said"),
+    [
+        ("net:batches", "attention_mask", "for batches that are dicts, batch 0 is a tuple"),
+        ("net:padded", "mask", "key of batch 0, one of 'pixels', 'attention_mask', 'odd'; got"),
+        ("net:padded", "odd", "'odd' of batch 0 must be 1 and 0, or True and False"),
+    ],
+)
+def test_a_wrong_mask_is_one_line(home, call, data, mask, said):
+    code, out, err = call("record", "net:Tokens", "--data", data, "-q", "--mask", mask)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
 def test_sites_lists_what_would_be_recorded(home, call):
     code, out, _ = call("sites", "net:model", "--shape", "8,4", "--json", "-s", "norm")
     assert code == 0
@@ -146,6 +170,18 @@ def test_sites_lists_what_would_be_recorded(home, call):
     for wrong in (["--shape", "3,x"], ["--shape", "0"], ["--shape", "2,4", "--data", "net:named"]):
         code, out, _ = call("sites", "net:model", *wrong)
         assert (code, out) == (2, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_batch_is_made(home, call, number, code):
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    data = f"net:ending_{int(number)}"
+    ended, out, err = call("record", "net:instance", "--data", data, "-o", "run", "-q")
+    assert (ended, out) == (code, "")
+    assert err == "distfit-nn: interrupted; run holds 3 steps\n"
+    assert steps_of("run") == [0, 1, 2]
+    assert dn.verify("run").ok
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 @pytest.mark.slow
