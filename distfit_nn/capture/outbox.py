@@ -6,6 +6,7 @@ next pass, when it has long been done.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,6 +64,45 @@ class Sample:
                     f"{str(dtype).removeprefix('torch.')}; record with a wider dtype"
                 )
         return stored.contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken of a tensor, in case that it is asked for again: a norm's output is what the
+    activation after it gets.
+
+    Attributes
+    ----------
+    tensor : weakref to torch.Tensor
+    version : int or None
+        Grows when the tensor is written to; None where torch does not count.
+    axis : int
+    values : torch.Tensor (rows, units)
+        In memory of the CPU; a copy from a device may still be under way.
+    rows_seen : int
+    ids : tuple of int or None
+    """
+
+    tensor: weakref.ref[torch.Tensor]
+    version: int | None
+    axis: int
+    values: torch.Tensor
+    rows_seen: int
+    ids: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor, axis: int, table: Table, values: torch.Tensor) -> Taken:
+        """Note what was taken."""
+        return cls(weakref.ref(tensor), _version(tensor), axis, values, table.rows_seen, table.ids)
+
+    def is_of(self, tensor: torch.Tensor, axis: int) -> bool:
+        """Return whether it was taken of this tensor as it is now."""
+        known = self.version is not None and self.tensor() is tensor
+        return known and self.axis == axis and self.version == tensor._version
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
 
 
 class _Batch:

@@ -16,7 +16,7 @@ from torch import nn
 from distfit_nn import _checks
 from distfit_nn.capture import models, weights
 from distfit_nn.capture.coverage import Coverage
-from distfit_nn.capture.recorder import rows_or_share, stored_dtype
+from distfit_nn.capture.options import rows_or_share, stored_dtype
 from distfit_nn.capture.sampling import Sampler
 from distfit_nn.capture.sites import Plan, Sites, resolve, site_names
 from distfit_nn.capture.tensors import why_not

@@ -80,14 +80,11 @@ def _ranks(path: Folder, names: list[str]) -> Members:
             missing.append(f"{name} has no {MANIFEST}")
             continue
         manifest = _manifest(folder, shards)
-        if not manifest.records:
-            missing.append(f"{name} has no entries")
-            continue
         shards += len(manifest.shards)
         folders.append(folder)
         manifests.append(manifest)
-    if not manifests:
-        raise file_error(path, f"is empty: {'; '.join(missing)}")
+    if not any(manifest.records for manifest in manifests):
+        raise file_error(path, f"is empty: {'; '.join(missing) or 'no rank has entries'}")
     missing += _absent(path, [rank_number(name) for name in names], manifests)
     return Members(tuple(folders), tuple(manifests), tuple(missing))
 

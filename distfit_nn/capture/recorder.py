@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,8 @@ from torch import nn
 from distfit_nn import _checks
 from distfit_nn.capture import models, weights
 from distfit_nn.capture.coverage import Coverage
-from distfit_nn.capture.manifest import DTYPES
-from distfit_nn.capture.outbox import Outbox, Sample
+from distfit_nn.capture.options import Options, rows_or_share, stored_dtype
+from distfit_nn.capture.outbox import Outbox, Sample, Taken
 from distfit_nn.capture.sampling import Sampler
 from distfit_nn.capture.sites import Plan, Sites, resolve
 from distfit_nn.capture.store import MODES, Mode, StoreWriter
@@ -25,23 +25,6 @@ from distfit_nn.capture.tensors import why_not
 from distfit_nn.capture.watch import Event, Output, Watcher
 from distfit_nn.errors import InputError, SiteError
 from distfit_nn.stats.accumulator import Accumulator
-
-
-@dataclass(frozen=True)
-class Options:
-    """How it is recorded: the arguments of `record`, checked."""
-
-    every: int
-    last: bool
-    rows: int | float | None
-    units: int | None
-    summaries_only: bool
-    first_step: int
-    mode: Mode
-    dtype: torch.dtype | None
-    seed: int
-    missing: str
-    unit_axis: int | None
 
 
 def record(
@@ -178,22 +161,6 @@ def record(
     return Recorder(model, Path(path), resolve(model, sites), options)
 
 
-def rows_or_share(rows: Any) -> int | float | None:
-    """Return `rows`, a number of rows as an int or a share of them as a float, checked."""
-    if rows is None:
-        return None
-    if isinstance(rows, (float, np.floating)):
-        return _checks.number_inside(rows, "rows, as a share,", 0.0, 1.0)
-    return _checks.positive_int(rows, "rows")
-
-
-def stored_dtype(dtype: Any) -> torch.dtype | None:
-    """Return the dtype that values are stored in; None for their own."""
-    if dtype is None:
-        return None
-    return getattr(torch, _checks.one_of(str(dtype).removeprefix("torch."), tuple(DTYPES), "dtype"))
-
-
 class Recorder:
     """Records while its with-block runs; made by `record`.
 
@@ -221,6 +188,7 @@ class Recorder:
         self._sampler = Sampler(options.rows, options.units, options.seed, options.unit_axis)
         self._outbox = Outbox(self._write)
         self._samples: dict[Output, Sample] = {}
+        self._latest: Taken | None = None  # what is an output and then an input is sampled once
         self._check = Coverage(plan)
         self._watcher = Watcher(model, plan, self._begin, self._save, self._feeds, self._end)
 
@@ -243,18 +211,18 @@ class Recorder:
         self._sampler.mask = value
 
     def __enter__(self) -> Recorder:
-        self._rank = _rank()
-        ranked = {} if self._rank is None else {"rank": self._rank}
+        self._rank, ranks = _rank()
         name = type(self._model).__name__
-        self._writer = StoreWriter(self.path, self._options.mode, model=name, **ranked)
-        self._stance = models.uncompiled()
-        self._stance.__enter__()
-        try:
+        with ExitStack() as stack:
+            writer = StoreWriter(
+                self.path, self._options.mode, model=name, rank=self._rank, ranks=ranks
+            )
+            self._writer = stack.enter_context(writer)
+            stack.push(self._close)
+            stack.enter_context(models.uncompiled())
+            stack.callback(self._watcher.detach)
             self._watcher.attach()
-        except BaseException:
-            self._watcher.detach()
-            self._stance.__exit__(None, None, None)
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -263,16 +231,20 @@ class Recorder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._watcher.detach()
-        self._stance.__exit__(None, None, None)
-        try:
-            self._outbox.close()
-        finally:
-            self._writer.close()
+        self._stack.__exit__(kind, error, traceback)
         if kind is None:
             self._check.finish(
                 self._passes, self._sampler.unused_mask, self._options.missing, stacklevel=4
             )
+
+    def _close(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Write what is left; where the block has failed and this does too, that stays in front."""
+        try:
+            self._outbox.close()
+        except Exception as second:
+            if error is None:
+                raise
+            error.add_note(f"and the last samples could not be written: {second}")
 
     def _begin(self) -> bool:
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
@@ -288,12 +260,14 @@ class Recorder:
             self._last = self._step
             self._sampler.begin(self._step, self._repeat)
             self._samples.clear()
+            self._latest = None
             self._outbox.begin(keep)
         self._watched = wanted
         return wanted
 
     def _end(self) -> None:
         if self._watched:
+            self._latest = None
             self._weigh()
             self._outbox.end()
         self._step += 1
@@ -302,10 +276,9 @@ class Recorder:
     def _save(self, event: Event) -> None:
         problem = why_not(event.tensor)
         if problem is None:
-            tensor = event.tensor.detach()
             layer = f"{event.layer}#{event.call}" if event.call else event.layer
-            axis = self._sampler.axis(tensor, event.axis, layer)
-            sample = self._take(tensor, axis, layer, event.site, event.call, event.activation)
+            axis = self._sampler.axis(event.tensor, event.axis, layer)
+            sample = self._take(event.tensor, axis, layer, event.site, event.call, event.activation)
             if sample is not None:
                 self._samples[Output(event.layer, event.site, event.call)] = sample
                 self._check.saw(event.word, event.layer)
@@ -343,12 +316,14 @@ class Recorder:
         masked: bool = True,
     ) -> Sample | None:
         """Put what is kept of `tensor` on its way, unless that is nothing."""
-        table = self._sampler.table(tensor, axis, masked)
-        if table is None:
-            return None
-        values = self._outbox.host(table)
-        rows, ids = table.rows_seen, table.ids
-        sample = Sample(values, layer, site, self._step, call, activation, rows, ids)
+        latest = self._latest
+        if latest is None or not latest.is_of(tensor, axis):
+            table = self._sampler.table(tensor.detach(), axis, masked)
+            if table is None:
+                return None
+            latest = self._latest = Taken.of(tensor, axis, table, self._outbox.host(table))
+        rows, ids = latest.rows_seen, latest.ids
+        sample = Sample(latest.values, layer, site, self._step, call, activation, rows, ids)
         self._outbox.add(sample)
         return sample
 
@@ -379,9 +354,10 @@ class Recorder:
             sample.place = self._writer.add(values, **told)
 
 
-def _rank() -> int | None:
-    """Return this process's number among those that work together, None where it works alone."""
+def _rank() -> tuple[int | None, int | None]:
+    """Return this process's number among those that work together, and theirs; None alone."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
-        return None
-    return distributed.get_rank() if distributed.get_world_size() > 1 else None
+        return None, None
+    ranks = distributed.get_world_size()
+    return (distributed.get_rank(), ranks) if ranks > 1 else (None, None)

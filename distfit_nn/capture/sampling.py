@@ -17,6 +17,7 @@ from distfit_nn import _checks
 from distfit_nn.errors import InputError
 
 _Int = NDArray[np.int64]
+_Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Sampler:
             values = values.float()
         *lengths, units = values.shape
         ids = self._units_of(units)
-        rows_seen, places = self._rows_of(tuple(lengths), masked, values.device)
+        values = _merged(values)
+        merged = tuple(values.shape[:-1])
+        rows_seen, places = self._rows_of(tuple(lengths), merged, masked, values.device)
         if rows_seen == 0:
             return None
         if places is not None:
@@ -139,17 +142,17 @@ class Sampler:
         return self._chosen_units[total]
 
     def _rows_of(
-        self, lengths: tuple[int, ...], masked: bool, device: torch.device
+        self, lengths: _Shape, merged: _Shape, masked: bool, device: torch.device
     ) -> tuple[int, tuple[torch.Tensor, ...] | None]:
-        """Return how many rows there are, and the places of those kept on each of their axes."""
-        key = (lengths, masked, device)
+        """Return how many rows there are, and where those kept are on each axis of `merged`."""
+        key = (lengths, merged, masked, device)
         if key not in self._places:
             kept = self._shown(lengths) if masked else None
             total = int(np.prod(lengths, dtype=np.int64)) if kept is None else len(kept)
             chosen = self._sample(total)
             if kept is not None:
                 chosen = kept if chosen is None else kept[chosen]
-            places = None if chosen is None else np.unravel_index(chosen, lengths)
+            places = None if chosen is None else np.unravel_index(chosen, merged)
             self._places[key] = (
                 total,
                 None if places is None else tuple(torch.from_numpy(p).to(device) for p in places),
@@ -182,3 +185,11 @@ class Sampler:
         if isinstance(self._rows, float):
             return min(total, max(1, round(self._rows * total)))
         return min(total, self._rows)
+
+
+def _merged(values: torch.Tensor) -> torch.Tensor:
+    """Return a view of (..., units) with as few axes of rows as memory allows: fewer to look up."""
+    for axis in range(values.ndim - 2, 0, -1):
+        if values.stride(axis - 1) == values.size(axis) * values.stride(axis):
+            values = values.flatten(axis - 1, axis)
+    return values

@@ -117,7 +117,12 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Close; where the block has failed and this does too, the first error stays in front."""
+        """Close; where the block has failed and this does too, the first error stays in front.
+
+        A rank that had nothing to write says so, by a manifest without entries.
+        """
+        if error is None and self._head.rank is not None and not self._entries:
+            self._changed = True
         try:
             self.close()
         except FileError as second:
