@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,8 @@ def test_a_limit_is_kept_by_what_equals_it(analysis: Analysis) -> None:
         worst = float(analysis.units.loc[analysis.units["layer"] == "good", column].max())
         assert dn.check(analysis, layers="good", **{rule: worst})
         assert not dn.check(analysis, layers="good", **{rule: math.nextafter(worst, -math.inf)})
+    assert dn.check(analysis, max_nan=3)
+    assert not dn.check(analysis, max_nan=2)
     assert dn.check(analysis, max_dead=1 / 8)
     assert not dn.check(analysis, max_dead=math.nextafter(1 / 8, 0.0))
 
@@ -147,6 +150,57 @@ def test_what_has_no_figure_fails_unless_told_and_is_always_listed() -> None:
     assert len(lenient.unmeasured) == 1
     infinite = dn.check(found, max_kl=1e6, unmeasured="pass").violations
     assert infinite[["unit", "value"]].to_numpy().tolist() == [[2, math.inf]]
+
+
+SINGLE = {"max_saturated", "max_heavy_tailed", "max_bimodal"}  # what needs single values
+
+
+@pytest.fixture(scope="module")
+def summaries(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    """A recording of which only sums are kept: a unit of two modes, and a healthy one."""
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU())
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(ROWS, 2))
+    x[:, 1] = np.where(rng.random(ROWS) < 0.5, -4, 4) + 0.3 * x[:, 1]
+    path = tmp_path_factory.mktemp("summaries") / "run"
+    with dn.record(model, path, summaries_only=True):
+        model(torch.from_numpy(x))
+    return dn.analyze(path)
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_without_single_values_nothing_passes_unseen(summaries: Analysis, rule: str) -> None:
+    """Of summaries the sums are judged; modes, tails and piles have no figure, and say so."""
+    strict, lenient = (
+        dn.check(summaries, unmeasured=policy, **{rule: 1}) for policy in ("fail", "pass")
+    )
+    if rule in SINGLE:
+        assert not strict
+        assert lenient
+        assert strict.violations.empty
+        assert lenient.unmeasured["unit"].tolist() == [0, 1]
+        assert "2 unmeasured (pass)" in repr(lenient)
+        assert lenient.to_dict()["checked"][0]["unmeasured"] == 2
+    else:
+        assert strict.unmeasured.empty
+        assert strict.passed == lenient.passed == strict.violations.empty
+
+
+def test_suggest_needs_rows(summaries: Analysis) -> None:
+    """What it cannot halve it refuses, in one sentence."""
+    with pytest.raises(InputError, match=r"suggest needs rows.*none were kept: record raw values"):
+        dn.suggest(summaries)
+
+
+def test_modes_of_few_values_are_unmeasured() -> None:
+    """Fewer than 20 values have no dip; a constant or discrete unit has no modes to miss."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(100, 4))
+    x[15:, 0], x[:, 1], x[:, 2] = np.nan, 3.0, rng.integers(0, 3, 100)
+    found = dn.check(x, max_bimodal=0)
+    assert found.unmeasured["unit"].tolist() == [0]
+    x[:, 0] = np.nan
+    assert dn.check(x, max_bimodal=0).unmeasured["unit"].tolist() == [0]
 
 
 def test_layers_sites_and_steps_are_chosen(sample_store: Any) -> None:
