@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -34,9 +35,10 @@ extensions = [
 exclude_patterns = ["build"]
 nitpicky = True
 # Single backticks in docstrings name arguments and other projects' things, too: these do not link.
-nitpick_ignore_regex = [("py:obj", ".*")]
+# What begins with this package or one of its modules has to.
+nitpick_ignore_regex = [("py:obj", rf"(?!(?:{'|'.join(reference.owned())})\.).*")]
 
-default_role = "autolink"
+default_role = "py:obj"
 autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc says the types, in words
 autodoc_member_order = "bysource"
@@ -69,6 +71,16 @@ def _check_reference(app: Sphinx, error: Exception | None) -> None:
         raise ExtensionError(f"not in the reference: {', '.join(missing)}")
 
 
+def _link(app, env, node, content):  # type: ignore[no-untyped-def]
+    """Take names as they read after ``import distfit_nn as dn``: `maxent.fit`, `Analysis`."""
+    if node.get("reftype") != "obj":
+        return None
+    found = env.domains["py"].objects.get(f"{reference.PACKAGE}.{node['reftarget']}")
+    if found is None:
+        return None
+    return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, content)
+
+
 def _prepare(app, what, name, obj, options, lines):  # type: ignore[no-untyped-def] # noqa
     lines[:] = docstrings.lift_shape("\n".join(lines) + "\n").split("\n")
 
@@ -89,4 +101,5 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _prepare, priority=100)
     app.connect("autodoc-process-docstring", _finish, priority=900)
     app.connect("autodoc-skip-member", _skip)
+    app.connect("missing-reference", _link)
     app.connect("build-finished", _check_reference)

@@ -12,8 +12,16 @@ from pathlib import Path
 from types import ModuleType
 
 PACKAGE = "distfit_nn"
-# What users hold in their hands but never make themselves.
-HANDED_OUT = {PACKAGE: ("distfit_nn.capture.recorder.Recorder",)}
+# What users hold in their hands but never make themselves, and what docstrings send them to.
+BESIDE = {
+    PACKAGE: (
+        ("class", "distfit_nn.capture.recorder.Recorder"),
+        ("function", "distfit_nn.report.export.write_figures"),
+    ),
+    f"{PACKAGE}.nn": (("function", "distfit_nn.nn.targets.as_target"),),
+    f"{PACKAGE}.stats": (("module", "distfit_nn.stats.accumulator_state"),),
+    f"{PACKAGE}.transforms": (("module", "distfit_nn.transforms.torch_transport"),),
+}
 
 
 def modules() -> list[ModuleType]:
@@ -39,6 +47,11 @@ def public_names() -> Iterator[str]:
             yield f"{module.__name__}.{name}"
 
 
+def owned() -> list[str]:
+    """Return the package's name, and those of its modules as people write them."""
+    return [module.__name__.removeprefix(f"{PACKAGE}.") for module in modules()]
+
+
 def page(module: ModuleType) -> str:
     """Return the page of a module as reStructuredText."""
     title = module.__name__
@@ -47,8 +60,9 @@ def page(module: ModuleType) -> str:
     parts += [f"   {name}" for name in names(module)]
     for name in names(module):
         parts += ["", *_entry(module, name)]
-    for path in HANDED_OUT.get(title, ()):
-        parts += ["", f".. autoclass:: {path}"]
+    for kind, path in BESIDE.get(title, ()):
+        parts += ["", f".. auto{kind}:: {path}"]
+        parts += ["   :no-members:"] if kind == "module" else []
     return "\n".join(parts) + "\n"
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import distfit_nn as dn
+from distfit_nn.capture.readers import kinds
 
-DOCS = Path(__file__).parents[1] / "docs"
+TOP = Path(__file__).parents[1]
+DOCS = TOP / "docs"
 
 
 def load(name: str) -> ModuleType:
@@ -50,6 +53,31 @@ def test_pages_of_the_guide_are_listed() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     listed = re.findall(r"^([\w/]+)$", index, re.MULTILINE)
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} <= set(listed)
+
+
+def test_the_table_of_sources_is_that_of_the_readers() -> None:
+    rows = re.findall(r"^\| (.*) \|$", (DOCS / "sources.md").read_text("utf-8"), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    told = {suffix: cell for cell in cells for suffix in re.findall(r"`(\.\w+)`", cell[0])}
+    assert set(told) == set(kinds.FILES)
+    assert {suffix for suffix, cell in told.items() if cell[3] == "yes"} == {
+        suffix for suffix, kind in kinds.FILES.items() if kind.urls
+    }
+    extras = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
+    named = {cell[4].strip("`") for cell in told.values()} - {""}
+    assert named == {"parquet", "hdf5", "zarr"}
+    assert named <= set(extras["optional-dependencies"])
+
+
+def test_modules_that_contributing_names_exist() -> None:
+    package = TOP / "distfit_nn"
+    known = {path.stem for path in package.rglob("*.py")} | {
+        path.name for path in package.rglob("*") if path.is_dir()
+    }
+    text = (TOP / "CONTRIBUTING.md").read_text("utf-8")
+    for row in re.findall(r"^\| `distfit_nn/.*$", text, re.MULTILINE):
+        for name in re.findall(r"`(?:[\w]+/)*(\w+)(?:\.py|/)?`", row):
+            assert name in known | {"suggest", "kernel"}, f"{name} in {row[:60]}"
 
 
 SHAPED = """A layer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,10 +35,24 @@ def markdown(table: pd.DataFrame, columns: Sequence[str], digits: int = 2) -> st
     return "\n".join(lines)
 
 
+def extremes(table: pd.DataFrame, column: str, digits: int = 2) -> str:
+    """Return where a column is least and where it is most: "0.40 (first) to 2.10 (last)"."""
+    ends = (table.loc[table[column].idxmin()], table.loc[table[column].idxmax()])
+    return " to ".join(f"{row[column]:.{digits}f} ({row['layer']})" for row in ends)
+
+
 def publish(text: str, path: Path) -> None:
-    """Print the findings and write them to a file."""
+    """Print the findings, their paragraphs filled, and write them to a file."""
+    text = "\n\n".join(map(_filled, text.split("\n\n")))
     print(text)
     path.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _filled(part: str) -> str:
+    """Return a paragraph of words with lines as long as they may be; headings, tables as is."""
+    if part.startswith(("#", "|", "!")):
+        return part
+    return textwrap.fill(part, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(value: object, digits: int) -> str:

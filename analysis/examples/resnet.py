@@ -123,13 +123,6 @@ def accuracy(model: nn.Module, images: Images) -> float:
     return 100 * (told == images.test_labels).double().mean().item()
 
 
-@torch.no_grad()
-def show(model: nn.Module, images: Tensor) -> None:
-    """Run one pass over `images` with the statistics of that batch."""
-    with dn.nn.batch_statistics(model.eval()):
-        model(images)
-
-
 def run(images: Images, options: argparse.Namespace) -> list[tuple[int, float]]:
     """Train and record; return the test accuracy at each recorded epoch."""
     torch.manual_seed(options.seed)
@@ -198,9 +191,13 @@ def figure(analysis: dn.Analysis, path: Path) -> None:
     plt.close(drawing)
 
 
-def ends_of(scores: list[tuple[int, float]]) -> tuple[int, int]:
-    """Return the first and the last recorded epoch."""
-    return scores[0][0], scores[-1][0]
+def joins(analysis: dn.Analysis, first: int, last: int) -> pd.DataFrame:
+    """Return per ReLU behind a sum with the shortcut: KL to N(0,1) at the first and last epoch."""
+    layers = analysis.layers[analysis.layers["layer"].str.endswith("relu#1")]
+    ends = [
+        layers[layers["step"] == step].set_index("layer")["kl_median"] for step in (first, last)
+    ]
+    return pd.concat(ends, axis=1, keys=("kl_first", "kl_last")).reset_index()
 
 
 def findings(
@@ -211,45 +208,55 @@ def findings(
     options: argparse.Namespace,
 ) -> str:
     """Return what was found, in words and tables."""
-    table = by_epoch(analysis)
-    last = table[table["step"] == scores[-1][0]].set_index("site")
-    before, after = last.loc["norm_input"], last.loc["norm_output"]
-    joins = analysis.layers[analysis.layers["layer"].str.endswith("#1")]
-    ends = [
-        joins[joins["step"] == step].set_index("layer")["kl_median"] for step in ends_of(scores)
-    ]
-    lost = pd.concat(ends, axis=1, keys=("kl_first", "kl_last")).reset_index()
-    accuracies = ", ".join(f"{score:.1f}% after epoch {epoch}" for epoch, score in scores)
+    table, end = by_epoch(analysis), scores[-1][0]
+    last = table[table["step"] == end].set_index("site")
+    before, after, relus = (last.loc[s] for s in ("norm_input", "norm_output", "pre_activation"))
+    lost = joins(analysis, scores[0][0], end)
+    grown = int((lost["kl_last"] > lost["kl_first"]).sum())
+    advice = dn.suggest(analysis, most_units=32, seed=options.seed).layers
+    accuracies = ",\n".join(f"{score:.1f}% after epoch {epoch}" for epoch, score in scores)
     columns = ("layer", "site", "drifted_units", "units", "wasserstein_mean", "baseline_mean")
     return f"""# A ResNet trained here
 
-ResNet-8, Adam, {len(images.train)} training images of {images.name}, seed {options.seed}; recorded
-are {len(images.test[: options.images])} test images, at most {options.rows} rows (positions of
-images) of each site. Test accuracy: {accuracies}. Written by `analysis/examples/resnet.py`.
+ResNet-8, Adam, {len(images.train)} training images of {images.name}, {options.epochs} epochs, one
+run with seed {options.seed}; recorded are {len(images.test[: options.images])} test images, at most
+{options.rows} rows (positions of images) of each site. Accuracy on {len(images.test)} test images:
+{accuracies}.
+Written by `analysis/examples/resnet.py`.
 
-**Dead units**: {int(table["dead"].sum())} in any epoch. **Bimodal**: {int(table["bimodal"].sum())}.
-
-**What BatchNorm does**: after the last epoch {int(before["far"])} of {int(before["units"])}
-channels are far from N(0,1) before their norm, {int(after["far"])} behind it; the KL (median over
-layers) falls from {before["kl_median"]:.2f} to {after["kl_median"]:.3f} nat. All of that is
-location and scale: the shape's part is {before["shape_median"]:.3f} before and
-{after["shape_median"]:.3f} after, as it must be.
-
-**Where N(0,1) is lost**: at the second ReLU of each block, behind the sum with the shortcut, and
-more so with depth and training:
-
-{common.markdown(lost, lost.columns, 3)}
+**Verdicts**, summed over epochs and sites: {int(table["dead"].sum())} dead,
+{int(table["bimodal"].sum())} bimodal, {int(table["heavy_tailed"].sum())} heavy-tailed of
+{int(table["units"].sum())}.
 
 {common.markdown(table, table.columns, 3)}
 
+**What BatchNorm does**: after epoch {end}, {int(before["far"])} of {int(before["units"])} channels
+are far from N(0,1) before their norm and {int(after["far"])} behind it; the KL (median over layers)
+is {before["kl_median"]:.2f} nat before and {after["kl_median"]:.3f} behind. A shift and a scale
+cannot change the shape's part of it: {before["shape_median"]:.3f} before,
+{after["shape_median"]:.3f} behind.
+
+**Behind the sums**: the second ReLU of each block takes a sum with the shortcut, which no norm
+follows. Its KL is larger after epoch {end} than before training in {grown} of {len(lost)} blocks;
+the median over all ReLUs is {relus["kl_median"]:.3f}.
+
+{common.markdown(lost, lost.columns, 3)}
+
+**What would bring the ReLUs' inputs nearer to N(0,1)** after epoch {end}: `dn.suggest`, each map
+fitted to half of the rows and measured on the others, for up to 32 channels of each layer. A KL
+below is of shape; it does not say that accuracy would follow.
+
+{common.markdown(advice, ("layer", "judged", "suggestion", "kl_before", "kl_after"), 3)}
+
 **First against last epoch**: Wasserstein distance of each channel in pooled standard deviations,
-mean over channels; `baseline_mean` is what exchanging rows at random gives
-({moved.settings.permutations} permutations of {moved.settings.rows} rows). Positions of one image
-are not independent, so trust the size, not the p-value.
+mean over channels, is {common.extremes(moved.layers, "wasserstein_mean")}; `baseline_mean` is what
+exchanging rows at random gives ({moved.settings.permutations} permutations of
+{moved.settings.rows} rows). Positions of one image depend on each other, so trust sizes, not the
+count of drifted units.
 
 {common.markdown(moved.layers, columns)}
 
-![KL by epoch](resnet.png)
+![KL to N(0,1) of each ReLU's input by epoch, and the shape's part of it](resnet.png)
 """
 
 

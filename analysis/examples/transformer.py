@@ -30,6 +30,7 @@ import distfit_nn as dn
 
 LENGTH, BATCH, IGNORED, PAD = 96, 32, -100, 0
 SITES = ("pre_activation", "norm")  # what goes into each GELU, and around each LayerNorm
+PADDED = ("rows", "bimodal", "relu_signature", "kl_median", "shape_median")
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def bits(model: nn.Module, shown: Batch) -> float:
 
 
 def record(model: nn.Module, shown: Batch, path: Path, step: int, masked: bool = True) -> None:
-    """Record one pass over `shown`, with its padding or without."""
+    """Record one pass over `shown`; with its padding, only what goes into each GELU."""
     model.eval()
-    mode = "a" if step and masked else "w"
-    with dn.record(model, path, SITES, first_step=step, mode=mode) as recorder, torch.no_grad():
+    sites, mode = (SITES, "a" if step else "w") if masked else (SITES[:1], "w")
+    with dn.record(model, path, sites, first_step=step, mode=mode) as recorder, torch.no_grad():
         if masked:
             recorder.mask = shown.mask.bool()
         model(input_ids=shown.ids, attention_mask=shown.mask)
@@ -127,12 +128,15 @@ def figure(analysis: dn.Analysis, path: Path) -> None:
             rows = chosen[chosen["step"] == step]
             values = [group[column].dropna() for _, group in rows.groupby("layer", sort=False)]
             spots = np.arange(len(values)) * 3 + place
-            box = ax.boxplot(values, positions=spots, widths=0.8, patch_artist=True, sym=".")
+            look = {"widths": 0.8, "patch_artist": True, "sym": ".", "medianprops": {"color": "k"}}
+            box = ax.boxplot(values, positions=spots, **look)
             for patch in box["boxes"]:
                 patch.set_facecolor(f"C{place}")
             ax.plot([], [], color=f"C{place}", label=f"step {step}")
         names = [short(layer) for layer in dict.fromkeys(chosen["layer"])]
-        ax.set_xticks(np.arange(len(names)) * 3 + 0.5, names, rotation=40)
+        ax.set_xticks(
+            np.arange(len(names)) * 3 + 0.5, names, rotation=40, ha="right", rotation_mode="anchor"
+        )
         ax.set_yscale("log")
         ax.set_title(title, loc="left", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False)
@@ -160,6 +164,23 @@ def verdicts(analysis: dn.Analysis) -> pd.DataFrame:
     return table.reset_index().sort_values(["site", "step"])
 
 
+def with_padding(layers: pd.DataFrame, padded: pd.DataFrame) -> pd.DataFrame:
+    """Return what goes into each GELU, with padding masked out and with it."""
+    both = [
+        table[table["site"] == "pre_activation"].set_index("layer")[list(PADDED)]
+        for table in (layers, padded)
+    ]
+    return both[0].join(both[1], rsuffix="_padded").reset_index()
+
+
+def changes(padded: pd.DataFrame) -> str:
+    """Return by how much padding changes each column of `with_padding`, over its layers."""
+    moved = [
+        f"{name} by {(padded[f'{name}_padded'] - padded[name]).abs().max():.3g}" for name in PADDED
+    ]
+    return ", ".join(moved)
+
+
 def findings(
     analysis: dn.Analysis,
     padded: dn.Analysis,
@@ -169,48 +190,53 @@ def findings(
     options: argparse.Namespace,
 ) -> str:
     """Return what was found, in words and tables."""
-    last = analysis.layers[analysis.layers["step"] == options.steps].set_index(["layer", "site"])
-    both = last.join(padded.layers.set_index(["layer", "site"]), rsuffix="_padded")
-    both = both[both.index.get_level_values("site") == "pre_activation"].reset_index()
-    streams = last.xs("norm_input", level="site")["pooled_std"]
-    names = ["layer", "rows", "bimodal", "relu_signature", "shape_median"]
-    columns = [*names[:2], "rows_padded", *names[2:], *(f"{name}_padded" for name in names[2:])]
+    last = analysis.layers[analysis.layers["step"] == options.steps]
+    streams = last[last["site"] == "norm_input"]
+    behind = analysis.units[analysis.units["site"] == "norm_output"]
+    behind = behind[behind["step"] == options.steps]
+    both, table = with_padding(last, padded.layers), verdicts(analysis)
+    gelus = table[table["site"] == "pre_activation"].set_index("step")
+    first, end = gelus.loc[0], gelus.loc[options.steps]
+    gate = dn.check(analysis, max_outlier=20, site="norm_input")
     moves = ["layer", "site", "drifted_units", "units", "wasserstein_mean", "baseline_mean"]
-    table = verdicts(analysis)
     texts, tokens = len(shown.ids), int(shown.mask.sum())
     return f"""# A transformer built from a config
 
 GPT-2 of transformers {version("transformers")} with four blocks of 128 units and random weights,
-trained for {options.steps} steps on bytes of Python's language reference; seed {options.seed}.
+one run of {options.steps} steps on bytes of Python's language reference, seed {options.seed}.
 Recorded are the {tokens} bytes of {texts} paragraphs that were not trained on, without their
 padding ({texts * LENGTH - tokens} of {texts * LENGTH} positions): what each GELU takes,
 and what each LayerNorm takes and gives. Loss on these: {scores[0]:.2f} bits a byte at first,
 {scores[-1]:.2f} at the end. Written by `analysis/examples/transformer.py`.
 
-**From random weights to trained ones**: what goes into the GELUs (site `pre_activation`) is all but
-normal at the start, as sums of many terms are; training makes it wider and gives it shape. Medians
-are over layers:
+**From random weights to trained ones**: inputs of the GELUs (site `pre_activation`) have a standard
+deviation of {first["std"]:.2f} at first and {end["std"]:.2f} at the end, a KL to N(0,1) of
+{first["kl_median"]:.3f} and {end["kl_median"]:.3f} nat, of which shape is
+{first["shape_median"]:.3f} and {end["shape_median"]:.3f}. Medians are over layers, counts over all:
 
 {common.markdown(table, table.columns, 3)}
 
-**The residual stream grows**: its standard deviation before the norms runs from
-{streams.iloc[0]:.2f} in the first block to {streams.iloc[-1]:.2f} at the end, and every LayerNorm
-takes that away again. LayerNorm standardises tokens, not units: behind it a unit need not have mean
-0 and variance 1.
+**The residual stream**: after {options.steps} steps the standard deviation before the norms is
+{common.extremes(streams, "pooled_std")}. LayerNorm standardises each token, not each unit: behind
+it, with its gains, units have standard deviations from {behind["std"].min():.2f} to
+{behind["std"].max():.2f} and means from {behind["mean"].min():.2f} to {behind["mean"].max():.2f}.
+`dn.check(analysis, max_outlier=20, site="norm_input")` {"passes" if gate.passed else "fails"}, with
+{len(gate.violations)} outlier channels.
 
-**Padding is no data**: with the padding recorded, too, the same trained network shows other
-verdicts on the GELUs' inputs (columns `_padded`):
+**Padding is no data**: the same trained network, recorded with its padding, changes these figures
+of the GELUs' inputs at most: {changes(both)}. With padding (columns `_padded`) and without:
 
-{common.markdown(both, columns, 3)}
+{common.markdown(both, both.columns, 3)}
 
 **First against last step**: Wasserstein distance of each unit in pooled standard deviations, mean
-over units; `baseline_mean` is what exchanging rows at random gives
-({moved.settings.permutations} permutations of {moved.settings.rows} rows). Bytes of one paragraph
-are not independent, so trust the size, not the p-value.
+over units, is {common.extremes(moved.layers, "wasserstein_mean")}; `baseline_mean` is what
+exchanging rows at random gives ({moved.settings.permutations} permutations of
+{moved.settings.rows} rows). Bytes of one paragraph depend on each other, so trust sizes, not the
+count of drifted units.
 
 {common.markdown(moved.layers, moves)}
 
-![Scales before each norm, shapes before each GELU](transformer.png)
+![Standard deviations before each norm, shape's part of the KL before each GELU](transformer.png)
 """
 
 
@@ -228,6 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     np.random.default_rng(options.seed).shuffle(parts)
     shown, parts = batch(parts[: options.texts]), parts[options.texts :]
     model = build(options.seed)
+    example = {"input_ids": shown.ids, "attention_mask": shown.mask}
+    listed = dn.sites(model, example, list(SITES))
+    print(f"{len(listed)} sites, {listed['bytes'].sum() / 1e6:.0f} MB a pass with padding")
     record(model, shown, folder / "run", 0)
     scores = [bits(model, shown)]
     train(model, parts, options.steps, options.seed)
