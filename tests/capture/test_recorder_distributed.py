@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from distfit_nn.capture.readers import read
+from distfit_nn.capture.verify import verify
 
 CODE = """
 import sys, torch, distfit_nn as dn
@@ -23,6 +25,8 @@ model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
 parallel = nn.parallel.DistributedDataParallel(model)
 x = torch.arange(8.0).reshape(2, 4) - 4 + 8 * rank
 with dn.record(parallel, f"{sys.argv[2]}/s", ["pre_activation", "weights"]):
+    parallel(x).sum().backward()
+with dn.record(parallel, f"{sys.argv[2]}/weights", "weights"):
     parallel(x).sum().backward()
 distributed.destroy_process_group()
 """
@@ -49,3 +53,7 @@ def test_two_processes_record_their_own_rows_and_the_weights_once(tmp_path: Path
     expected = torch.cat([layer(torch.arange(8.0).reshape(2, 4) - 4 + 8 * r) for r in range(2)])
     np.testing.assert_allclose(found["1", "pre_activation"], expected.detach(), rtol=1e-6)
     np.testing.assert_array_equal(found["0.weight", "weights"], layer.weight.detach().T)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [entry.layer for entry in read(tmp_path / "weights")] == ["0.weight", "0.bias"]
+    assert verify(tmp_path / "weights").ok
