@@ -11,6 +11,7 @@ import pandas as pd
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.plots import choose, given
+from distfit_nn.stats.unit_table import ALPHA
 
 
 def units(
@@ -53,17 +54,17 @@ def samples(
     return samples, list(sites), f"{given.name(chosen.name)}, step {found[0].step}"
 
 
-def drift_of(data: Any, layer: str | None) -> pd.DataFrame:
-    """Return the table of drift of a comparison or an analysis: of one layer, where it is named."""
+def drift_of(data: Any, layer: str | None) -> tuple[pd.DataFrame, float]:
+    """Return the table of drift of a comparison or an analysis, and the level of its tests.
+
+    Of one layer, where it is named.
+    """
     from distfit_nn.comparison import Comparison
 
     if isinstance(data, Comparison):
-        if layer is None:
-            return data.layers
-        choose.named("layer", layer, list(dict.fromkeys(data.layers["layer"])))
-        units = data.units
-        return units[units["layer"] == layer]
-    table = data.drift if given.is_analysis(data) else data
+        table, alpha = data.layers if layer is None else data.units, data.settings.alpha
+    else:
+        table, alpha = data.drift if given.is_analysis(data) else data, ALPHA
     if not isinstance(table, pd.DataFrame):
         raise InputError(
             f"data must be a Comparison, an Analysis or a table of these, got {type(data).__name__}"
@@ -71,7 +72,7 @@ def drift_of(data: Any, layer: str | None) -> pd.DataFrame:
     if layer is not None:
         choose.named("layer", layer, list(dict.fromkeys(table["layer"])))
         table = table[table["layer"] == layer]
-    return table
+    return table, alpha
 
 
 def check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:

@@ -337,7 +337,8 @@ def drift(
 ) -> Axes:
     """Draw how far layers or units have drifted (dots), over what chance gives (bars).
 
-    A full dot has drifted, an open one has not; the line in a bar is the mean by chance.
+    A full dot has drifted; a half-full one has moved beyond chance, but not as far as is called
+    drift; an empty one is within chance. The line in a bar is the mean by chance.
 
     Parameters
     ----------
@@ -373,7 +374,8 @@ def drift(
     from distfit_nn.report import figures, shapes
 
     canvas = Canvas.of(ax)
-    found = shapes.Moved.of(tabled.drift_of(data, layer), _checks.positive_int(most, "most"))
+    table, alpha = tabled.drift_of(data, layer)
+    found = shapes.Moved.of(table, _checks.positive_int(most, "most"), alpha)
     if found is None:
         raise InputError("nothing to draw: no layer has values at two steps that can be compared")
     figures.drift(canvas.ax, found, canvas.colour(color), palette=canvas.palette)

@@ -33,7 +33,8 @@ RULES = (
         "Each unit named is judged by itself; the claim has the word that at least half of them "
         "reach, and says how many are sure. Being dead has no size of effect, so only the number "
         "of values counts: of n values none open, which makes a share above 3/n of rows that open "
-        "the unit unlikely (5%). Of saturation only the verdict is kept, so it is never sure.",
+        "the unit unlikely (5%). Saturation without a known activation is likely at most: only the "
+        "verdict is known then.",
     ),
     (
         "Order",
@@ -93,9 +94,7 @@ class Claim:
     weight: float = 0.0
 
 
-def certainties(
-    n: Any, times: Any, q: Any, *, tested: bool, best: int = 2
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def certainties(n: Any, times: Any, q: Any, *, tested: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return 2 (sure), 1 (likely) or 0 (open) of units, by `RULES`.
 
     Parameters
@@ -104,13 +103,11 @@ def certainties(
         Values, effects over their threshold, corrected p-values; NaN confirms nothing.
     tested : bool
         Whether there is a test.
-    best : int
-        The most that this kind of evidence can give.
     """
     n, times, q = (np.asarray(a, dtype=float) for a in (n, times, q))
     sure = (n >= SURE_N) & (times >= SURE_TIMES) & ((q < SURE_Q) | (not tested))
     likely = (n >= LIKELY_N) & (times >= 1) & ((q < ALPHA) | (not tested))
-    return np.minimum(np.where(sure, 2, np.where(likely, 1, 0)), best)
+    return np.where(sure, 2, np.where(likely, 1, 0))
 
 
 def word_of(codes: Any) -> str:

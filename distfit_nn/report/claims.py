@@ -19,7 +19,7 @@ from distfit_nn.report.certainty import Claim, certainties, word_of
 from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
 from distfit_nn.report.select import Layer, Layers, clean
 from distfit_nn.stats.bimodality.classify import LEAST_DIP
-from distfit_nn.stats.health import OUTLIER_RATIO
+from distfit_nn.stats.health import OUTLIER_RATIO, SATURATED_SHARE
 from distfit_nn.stats.unit_table import FAR_CHANCE, FAR_KL
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class Kind:
     measure: str = ""
     qvalue: str = ""
     falling: bool = False
-    best: int = 2
 
 
 KINDS = (
@@ -60,7 +59,7 @@ KINDS = (
     Kind(
         "saturated", 3, "is saturated", "are saturated",
         "most values lie where the activation is flat, so hardly any gradient gets through",
-        "sampled", best=1,
+        "sampled", "flat_share", SATURATED_SHARE, "{} of its values lie there",
     ),
     Kind(
         "outlier", 3, "is an outlier channel", "are outlier channels",
@@ -145,7 +144,7 @@ def _of_kind(kind: Kind, layers: Layers) -> Claim | None:
     times, value = _effect(kind, having)
     q = having[kind.qvalue].to_numpy() if kind.qvalue else np.full(len(having), np.nan)
     n = having[kind.tested_on].to_numpy()
-    codes = certainties(n, times, q, tested=bool(kind.qvalue), best=kind.best)
+    codes = certainties(n, times, q, tested=bool(kind.qvalue))
     strongest = int(np.nanargmax(np.where(np.isnan(times), -1.0, times)))
     unit = having.iloc[strongest]
     layer = layers[int(unit["place"]) - 1]
@@ -190,7 +189,10 @@ def _effect(kind: Kind, units: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     if kind.flag == "far":  # judged by the Gaussian part where there is no density
         value = np.where(np.isnan(value), units["kl_gaussian"].to_numpy(dtype=float), value)
     with np.errstate(divide="ignore"):
-        return (kind.threshold / value if kind.falling else value / kind.threshold), value
+        times = kind.threshold / value if kind.falling else value / kind.threshold
+    if kind.flag == "saturated":  # by piles at the ends, where no flat part is known
+        times = np.where(np.isnan(times), 1.0, times)
+    return times, value
 
 
 def _counted(k: int, of: int) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from distfit_nn.report.certainty import Claim, certainties, word_of
-from distfit_nn.report.numbers import count, percent, plural
+from distfit_nn.report.numbers import count, number, percent, plural
 from distfit_nn.report.select import Layer, Layers, clean
+from distfit_nn.report.shapes.tracks import BEYOND, DRIFTED, standings
 from distfit_nn.report.verdict import MOST_COMPARED, kept_shapes
 from distfit_nn.stats.drift import LEAST_EFFECT
 
@@ -63,7 +64,8 @@ def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
         kind="drift",
         text=f"{count(moved)} of {plural(looked, 'unit')} ({percent(moved, looked)}) drifted "
         f"between step {count(first)} and {count(last)}",
-        detail="more than exchanged rows explain; nothing says that this is bad",
+        detail=f"each by {number(LEAST_EFFECT)} standard deviations or more beyond chance; "
+        f"{_as_wholes(table)}",
         certainty=word_of(certainties([n], [value / limit], [q], tested=True)),
         units=moved,
         of=looked,
@@ -79,6 +81,16 @@ def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
         anchor="drift",
         weight=1.5 * math.sqrt(moved / looked),
     )
+
+
+def _as_wholes(table: pd.DataFrame) -> str:
+    """Say what the layers of the units did as wholes: many units may drift in none that did."""
+    tally = np.bincount(standings(table), minlength=3)
+    if tally[DRIFTED] == len(table):
+        return "so did " + ("the layer as a whole" if len(table) == 1 else "every layer as a whole")
+    drifted = count(int(tally[DRIFTED])) if tally[DRIFTED] else "none"
+    said = f"of {plural(len(table), 'layer')} {drifted} drifted as a whole"
+    return said + (f", {count(int(tally[BEYOND]))} moved less than that" if tally[BEYOND] else "")
 
 
 def _dependence(table: pd.DataFrame | None, layers: Layers) -> Claim | None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from distfit_nn.report import figures
 from distfit_nn.report.numbers import count, number, plural
 from distfit_nn.report.page import Maps, Part, Plot, Tab
-from distfit_nn.report.select import Layer, clean, site_label, some
-from distfit_nn.report.shapes import Grid, Moved
+from distfit_nn.report.select import Layer, clean, sentence, site_label, some
+from distfit_nn.report.shapes import Grid, Moved, standings
 from distfit_nn.report.svg import Frame, Sketchbook
 from distfit_nn.stats.drift import LEAST_EFFECT
 from distfit_nn.stats.layer_table import layer_table
@@ -138,18 +139,31 @@ def drift_part(table: pd.DataFrame | None, book: Sketchbook) -> Part | None:
         top=4,
     )
     svg = book.draw(partial(figures.drift, moved=shape), frame)
-    moved = int(shape.drifted.sum())
-    words = f"{count(moved)} of {plural(len(shape.labels), 'layer')} drifted as a whole"
+    words = drift_words(table)
     units = int(table["drifted_units"].sum())
-    words += f"; of their units {count(units)} of {count(int(table['units_used'].sum()))}"
+    words += f". Unit by unit, {count(units)} of {count(int(table['units_used'].sum()))} drifted"
     if shape.left_out:
-        words += f"; {count(shape.left_out)} that moved less are left out"
+        words += f". Not drawn: {plural(shape.left_out, 'layer')} that moved less"
     plot = Plot(svg, f"Drift of each layer from its first to its last step: {words}.", words + ".")
     sites = sorted({site_label(str(site)) for site in table["site"]})
     lead = (
-        f"First step against last, {', '.join(sites)}: how far a value has moved on average, in "
-        "standard deviations. The bar reaches to what rows that are exchanged at random hardly "
-        "exceed, the line in it is their mean. A full dot has drifted: significantly, and by "
-        f"{number(LEAST_EFFECT)} more than that mean; an open one has not."
+        f"First step against last, {', '.join(sites)}: how far the values of a layer have moved on "
+        "average, in standard deviations. The bar reaches as far as chance alone seldom goes; the "
+        "line in it is what chance gives on average. Empty dot: within chance. Half-full: beyond "
+        f"chance, but by less than {number(LEAST_EFFECT)}, which is small. Full: drifted, beyond "
+        "chance by that or more."
     )
     return Part("Drift", lead, columns=1, plots=[plot], anchor="drift")
+
+
+def drift_words(table: pd.DataFrame) -> str:
+    """Return how many layers of a table of drift have drifted, moved a little, or not moved."""
+    within, beyond, drifted = np.bincount(standings(table), minlength=3).tolist()
+    first = f"{count(drifted) if drifted else 'none'} of {plural(len(table), 'layer')}"
+    parts = [f"{first} drifted as a whole"]
+    if beyond:
+        least = f"{number(LEAST_EFFECT)} standard deviations"
+        parts.append(f"{count(beyond)} moved beyond chance, but by less than {least}")
+    if within:
+        parts.append(f"{count(within)} stayed within chance")
+    return sentence("; ".join(parts))

@@ -22,6 +22,7 @@ _NAMES = {
     "zero_fraction": "zeros",
     "distinct": "distinct values",
     "tail_index": "tail index",
+    "flat_share": "flat share",
     "outlier_ratio": "outlier ratio",
     "bimodality_coefficient": "bimodality coefficient",
     "dip": "dip statistic",
@@ -105,7 +106,9 @@ DRAWINGS = (
         "Wasserstein distance between kept rows of the first and of the last step, in pooled "
         "standard deviations, of some seeded rows and units. Chance: whole rows are exchanged "
         "between the two at random, 99 times; p-values are corrected by Benjamini and Hochberg "
-        "over units and over layers.",
+        "over units and over layers, and what has one below 0.05 is beyond chance. With many rows "
+        "the smallest movement is; drift is what has moved 0.1 standard deviations farther than "
+        "chance gives on average.",
     ),
     (
         "Layers by steps",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distfit_nn.stats.dependence import rank_correlation, strength
 from distfit_nn.stats.drift import LEAST_EFFECT, Drift, drift
 from distfit_nn.stats.drift_table import judge_layers, layer_effects
-from distfit_nn.stats.summary import Recording
+from distfit_nn.stats.summary import Recording, text
 from distfit_nn.stats.unit_table import ALPHA
 
 # What bounds the time of a row of the table of drift: about 0.1 s.
@@ -42,8 +42,7 @@ def drift_table(recordings: Sequence[Recording]) -> pd.DataFrame:
     with one step, without kept rows, or with other units at the last step have no row.
     """
     rows = [_drift_row(first, last) for first, last in _ends(recordings)]
-    table = pd.DataFrame(rows, columns=list(DRIFT_COLUMNS))
-    return judge_layers(table, ALPHA, LEAST_EFFECT)
+    return judge_layers(_table(rows, DRIFT_COLUMNS), ALPHA, LEAST_EFFECT)
 
 
 def dependence_table(recordings: Sequence[Recording]) -> pd.DataFrame:
@@ -62,7 +61,14 @@ def dependence_table(recordings: Sequence[Recording]) -> pd.DataFrame:
         for one in last.values()
         if one.sample is not None and len(one.units) > 1
     ]
-    return pd.DataFrame(rows, columns=list(DEPENDENCE_COLUMNS))
+    return _table(rows, DEPENDENCE_COLUMNS)
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return rows as a table, with names as objects."""
+    names = ("layer", "site")
+    values = {name: [row.get(name) for row in rows] for name in columns}
+    return pd.DataFrame(values | {name: text(values[name]) for name in names})
 
 
 def _ends(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Recording]]:

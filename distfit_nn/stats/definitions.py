@@ -81,6 +81,11 @@ DEFINITIONS = {
         "Hill's estimate alpha, of the heavier side: its tail falls as |x|^-alpha. "
         "An exponential tail gives about 3.8 here, lighter ones more; for these it is no index."
     ),
+    "flat_share": (
+        "Share of the values tested that lie where the bounded activation that the unit feeds is "
+        "flat (see saturated): above its threshold the unit is saturated. Missing where no such "
+        "activation is known."
+    ),
     "outlier_ratio": "Largest magnitude over the median over the units of the recording.",
     "bimodality_coefficient": (
         "(skewness^2 + 1) / (excess kurtosis + 3) with the finite-sample corrections of SAS; 5/9 "

@@ -65,12 +65,12 @@ class Findings:
         Columns: layer, site, step, unit, name (of a column, else missing); n, sampled, mean, std,
         skewness, kurtosis (excess), l_skewness, l_kurtosis, min, q01, median, q99, max,
         zero_fraction, nan_count, inf_count, distinct, distinct_effective, tail_index,
-        outlier_ratio; bimodality_coefficient, dip, dip_pvalue, dip_qvalue, modes, valley_depth,
-        shape (a verdict) and its evidence, relu_signature; kl_gaussian, kl_maxent, kl_location,
-        kl_scale, kl_shape (nats), wasserstein, wasserstein_chance, kolmogorov, mass_outside,
-        maxent_status; normality_distance, normality_pvalue, normality_qvalue; and the verdicts
-        dead, constant, saturated, outlier, heavy_tailed, bimodal, far. `definitions` says what each
-        means.
+        flat_share, outlier_ratio; bimodality_coefficient, dip, dip_pvalue, dip_qvalue, modes,
+        valley_depth, shape (a verdict) and its evidence, relu_signature; kl_gaussian, kl_maxent,
+        kl_location, kl_scale, kl_shape (nats), wasserstein, wasserstein_chance, kolmogorov,
+        mass_outside, maxent_status; normality_distance, normality_pvalue, normality_qvalue; and the
+        verdicts dead, constant, saturated, outlier, heavy_tailed, bimodal, far. `definitions` says
+        what each means.
         """
         return pd.concat([recording.units for recording in self.recordings], ignore_index=True)
 

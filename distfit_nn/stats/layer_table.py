@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from distfit_nn.maxent import Density
 from distfit_nn.maxent.solution import Solution
 from distfit_nn.stats.moments_result import Moments
-from distfit_nn.stats.summary import Recording
+from distfit_nn.stats.summary import Recording, text
 from distfit_nn.stats.unit_table import divergences
 
 _BATCH = 4096  # recordings whose pooled densities are measured together
@@ -31,7 +31,7 @@ def layer_table(recordings: Sequence[Recording]) -> pd.DataFrame:
     if not recordings:
         return pd.DataFrame()
     columns = {**_places(recordings), **_of_units(recordings), **_pooled(recordings)}
-    return pd.DataFrame(columns).astype(dict.fromkeys(_TEXT, object))
+    return pd.DataFrame(columns | {name: text(columns[name]) for name in _TEXT})
 
 
 def layer_row(recording: Recording) -> dict[str, Any]:
@@ -42,19 +42,14 @@ def layer_row(recording: Recording) -> dict[str, Any]:
 
 def _places(recordings: Sequence[Recording]) -> dict[str, Any]:
     return {
-        "layer": text([one.layer for one in recordings]),
-        "site": text([one.site for one in recordings]),
+        "layer": [one.layer for one in recordings],
+        "site": [one.site for one in recordings],
         "step": [one.step for one in recordings],
-        "activation": text([one.activation for one in recordings]),
+        "activation": [one.activation for one in recordings],
         "rows": [one.rows for one in recordings],
         "rows_seen": [one.rows_seen for one in recordings],
         "units": [len(one.units) for one in recordings],
     }
-
-
-def text(values: Sequence[str | None]) -> NDArray[Any]:
-    """Return names as objects: what pandas makes of a list of them refuses a lone surrogate."""
-    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def _of_units(recordings: Sequence[Recording]) -> dict[str, Any]:
@@ -136,7 +131,7 @@ def _pools(batch: Sequence[Recording]) -> dict[str, NDArray[Any]]:
         "pooled_kurtosis": pooled.kurtosis,
         "pooled_kl_gaussian": kl_gaussian,
         "pooled_kl_maxent": kl_maxent,
-        "pooled_status": text(density.solution.status_names()),
+        "pooled_status": np.array(density.solution.status_names(), dtype=object),
     }
 
 

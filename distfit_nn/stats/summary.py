@@ -5,6 +5,7 @@ A recording is what one layer gave at one site and step, (rows, units).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -110,19 +111,21 @@ def recording(found: ColumnSummary, place: Place, order: int) -> Recording:
 
 
 def _placed(units: pd.DataFrame, place: Place) -> pd.DataFrame:
-    """Return the table of units with where and when they were recorded in front.
-
-    Names are objects: the text columns of pandas may refuse a lone surrogate.
-    """
+    """Return the table of units with where and when they were recorded in front."""
     where = {
-        "layer": np.full(len(units), place.layer, dtype=object),
-        "site": np.full(len(units), place.site, dtype=object),
+        "layer": text([place.layer] * len(units)),
+        "site": text([place.site] * len(units)),
         "step": place.step,
         "unit": np.arange(len(units)) if place.ids is None else np.array(place.ids),
-        "name": pd.Series(place.names, range(len(units)), dtype=object),
+        "name": text(place.names or [None] * len(units)),
     }
     table = pd.concat([pd.DataFrame(where), units], axis=1)
     return table.copy()  # in a few blocks, which are fast to join to those of other recordings
+
+
+def text(values: Sequence[str | None]) -> pd.Series:
+    """Return names as a column of objects: pandas' columns of text may refuse a lone surrogate."""
+    return pd.Series(values, dtype=object)
 
 
 def _kept(values: NDArray[Any]) -> NDArray[Any] | None:

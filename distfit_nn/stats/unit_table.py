@@ -145,6 +145,7 @@ def _sizes(found: ColumnSummary, sample: SampleMeasures, health: Health) -> dict
         "distinct": np.maximum(found.sketch.distinct(), health.distinct),
         "distinct_effective": health.effective_entropy,
         "tail_index": health.tail_index,
+        "flat_share": health.flat_share,
         "outlier_ratio": health.outlier_ratio,
     }
 

@@ -12,7 +12,17 @@ from scipy import special, stats
 
 from distfit_nn.comparison import compare
 from distfit_nn.report import figures
-from distfit_nn.report.shapes import QQ, Channels, Moved, Shape, clear_modes
+from distfit_nn.report.shapes import (
+    BEYOND,
+    DRIFTED,
+    QQ,
+    WITHIN,
+    Channels,
+    Moved,
+    Shape,
+    clear_modes,
+    standings,
+)
 from distfit_nn.report.svg import AFTER, BEFORE, theme
 from distfit_nn.stats.health import OUTLIER_RATIO
 from distfit_nn.stats.summary import Place, summarise
@@ -243,7 +253,7 @@ def test_drift_of_units_is_drawn_over_chance(ax, comparison):
     table = comparison.units[comparison.units["layer"] == "a"]
     found = Moved.of(table)
     assert found.labels == ("Unit 0", "Unit 1", "Unit 2", "Unit 3", "Unit 4")  # 5 has no distance
-    assert found.drifted.tolist() == [False, False, True, False, True]
+    assert found.standing.tolist() == [WITHIN, WITHIN, DRIFTED, WITHIN, DRIFTED]
     assert np.isinf(found.effect[4])
     drawn(figures.drift(ax, found))
     full, open_ = ax.lines
@@ -252,6 +262,18 @@ def test_drift_of_units_is_drawn_over_chance(ax, comparison):
     widths = [bar.get_width() for bar in ax.patches]
     np.testing.assert_allclose(widths[:4], found.chance_high[:4])
     assert [text.get_text() for text in ax.texts] == ["∞ →"]
+
+
+def test_three_states_of_drift_are_told_apart(ax, comparison):
+    """A small shift of many rows is surely there, and no drift: its dot is half full."""
+    table = comparison.layers.iloc[[0, 0, 0]].assign(
+        qvalue=[0.5, 0.01, 0.01], drifted=[False, False, True], wasserstein_mean=[0.1, 0.2, 0.3]
+    )
+    assert standings(table).tolist() == [WITHIN, BEYOND, DRIFTED]
+    assert standings(table, alpha=0.005).tolist() == [WITHIN, WITHIN, DRIFTED]
+    drawn(figures.drift(ax, Moved.of(table)))
+    fills = {line.get_fillstyle(): line.get_xdata().tolist() for line in ax.lines}
+    assert fills == {"full": [0.3], "left": [0.2], "none": [0.1]}
 
 
 def test_drift_of_layers_is_drawn(ax, comparison):

@@ -22,7 +22,7 @@ NASTY = [
     "{{ 7 * 7 }}{% raw %}",
     "</style><b>&amp;",
     "a" * 300,
-    "\u202etxt.exe\x00\x1b[31m",
+    "\u202etxt.exe\x00\x1b[31m\ud800",
 ]
 
 
@@ -169,6 +169,18 @@ def test_the_first_screen_says_what_its_words_mean(tree, page):
 def test_names_can_neither_hide_nor_break_the_encoding(nasty):
     assert not re.search("[\x00-\x08\x0e-\x1f\u202a-\u202e\u2066-\u2069]", nasty)
     nasty.encode("utf-8")
+
+
+def test_a_lone_surrogate_is_drawn_and_told_like_any_name(rng):
+    """Readers refuse such names; tables and page must not fall over one that comes otherwise."""
+    x = rng.standard_normal((250, 3))
+    made = analysis_of({("\ud800", "values", 0): x, ("\ud800", "values", 7): x + 3})
+    page = build.render(made)
+    page.encode("utf-8")
+    assert "\ufffd" in page
+    assert 'id="drift"' in page
+    for table in (made.units, made.layers, made.drift, made.dependence):
+        assert set(table["layer"]) == {"\ud800"}
 
 
 def luminance(colour: str) -> float:

@@ -18,6 +18,7 @@ from distfit_nn.report.figures.frame import (
 )
 from distfit_nn.report.palette import PAGE, Palette
 from distfit_nn.report.shapes.limits import LARGEST
+from distfit_nn.report.shapes.tracks import BEYOND, DRIFTED, WITHIN
 from distfit_nn.report.svg import AFTER
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ def drift(ax: Axes, moved: Moved, colour: str = AFTER, *, palette: Palette = PAG
     ----------
     moved : Moved
         From top to bottom. The bar reaches to what exchanged rows exceed with probability alpha,
-        the line in it is their mean. A full dot has drifted, an open one has not; what is infinite
-        stands at the right end, with an arrow.
+        the line in it is their mean. A full dot has drifted, a half-full one has moved beyond
+        chance, but less far than that, an empty one has not; what is infinite stands at the right
+        end, with an arrow.
     colour : str
     palette : Palette
     """
@@ -101,8 +103,8 @@ def drift(ax: Axes, moved: Moved, colour: str = AFTER, *, palette: Palette = PAG
     ax.barh(places, np.minimum(chance, right), height=0.62, color=palette.grid, linewidth=0)
     mean = np.minimum(np.nan_to_num(moved.chance, posinf=0.0), right)
     ax.vlines(mean, places - 0.31, places + 0.31, color=palette.muted, linewidth=1.4)
-    for drifted, face in ((True, colour), (False, "none")):
-        here = moved.drifted == drifted
+    for standing, fill in ((DRIFTED, "full"), (BEYOND, "left"), (WITHIN, "none")):
+        here = moved.standing == standing
         if not here.any():  # a line without points would still take room in layouts
             continue
         ax.plot(
@@ -110,8 +112,10 @@ def drift(ax: Axes, moved: Moved, colour: str = AFTER, *, palette: Palette = PAG
             places[here],
             "o",
             markersize=6,
+            fillstyle=fill,
             markeredgecolor=colour,
-            markerfacecolor=face,
+            markerfacecolor=colour,
+            markerfacecoloralt="none",
             clip_on=False,
         )
     for place in places[np.isinf(moved.effect)]:

@@ -8,12 +8,23 @@ from distfit_nn.report.shapes.limits import LARGEST, Array
 from distfit_nn.report.shapes.maps import Dependence, Grid
 from distfit_nn.report.shapes.quantiles import QQ
 from distfit_nn.report.shapes.spread import Spread
-from distfit_nn.report.shapes.tracks import Moved, coincide, track
+from distfit_nn.report.shapes.tracks import (
+    BEYOND,
+    DRIFTED,
+    WITHIN,
+    Moved,
+    coincide,
+    standings,
+    track,
+)
 from distfit_nn.report.shapes.units import Channels
 
 __all__ = [
+    "BEYOND",
+    "DRIFTED",
     "LARGEST",
     "QQ",
+    "WITHIN",
     "Array",
     "Channels",
     "Dependence",
@@ -24,5 +35,6 @@ __all__ = [
     "clear_modes",
     "coincide",
     "standard_normal",
+    "standings",
     "track",
 ]

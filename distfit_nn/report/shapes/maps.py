@@ -55,8 +55,9 @@ class Grid:
         """
         table = layers if site is None else layers[layers["site"] == site]
         known = table[["layer", "site", "step", column]]
-        keys = pd.MultiIndex.from_frame(known[["layer", "site"]])
-        row, places = keys.factorize()
+        keys = list(zip(map(str, known["layer"]), map(str, known["site"]), strict=True))
+        places = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+        row = [places[key] for key in keys]
         steps = np.unique(known["step"])
         values = np.full((len(places), len(steps)), np.nan)
         at = np.searchsorted(steps, known["step"])
@@ -66,7 +67,7 @@ class Grid:
         if not shown.size:
             return None
         low, high = float(shown.min()), float(shown.max())
-        names = _names([(str(layer), str(site)) for layer, site in places])
+        names = _names(list(places))
         return cls(
             values,
             names,

@@ -83,10 +83,18 @@ class QQ:
         )
         at = near if ordered.size > _POINTS else np.arange(ordered.size)
         mean, std = float(np.mean(ordered)), float(np.std(ordered))
-        inner = np.quantile(ordered, [_CENTRAL, 1 - _CENTRAL])
+        inner: Array = np.quantile(ordered, [_CENTRAL, 1 - _CENTRAL])
         ends = (ordered[0], ordered[-1])
         return cls._made(
-            normal[at], ordered[at], mean, std, at + 1.0, ordered.size, inner, ends, source
+            normal[at],
+            ordered[at],
+            mean,
+            std,
+            at + np.float64(1),
+            ordered.size,
+            inner,
+            ends,
+            source,
         )
 
     @classmethod
@@ -137,7 +145,7 @@ class QQ:
 def _medians(n: int) -> Array:
     """Return Filliben's medians of the order statistics of n uniform values."""
     shift, more = _FILLIBEN
-    medians: Array = (np.arange(1, n + 1) - shift) / (n + more)
+    medians: Array = (np.arange(1, n + 1, dtype=np.float64) - shift) / (n + more)
     medians[-1] = 0.5 ** (1 / n)
     medians[0] = 1 - medians[-1]
     return medians

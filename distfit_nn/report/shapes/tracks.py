@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distfit_nn.report.numbers import count
 from distfit_nn.report.select import clean, site_word, unit_label
 from distfit_nn.report.shapes.limits import LARGEST, Array
+from distfit_nn.stats.unit_table import ALPHA
 
 _COINCIDE = 0.02  # of the height of an axis: the width of a line
 
@@ -50,6 +51,9 @@ def coincide(track: pd.DataFrame, *, log: bool) -> bool:
     return bool(gap <= _COINCIDE * (heights["high"].max() - heights["low"].min()))
 
 
+WITHIN, BEYOND, DRIFTED = range(3)
+
+
 @dataclass(frozen=True)
 class Moved:
     """How far layers, or units, have drifted, over what chance gives.
@@ -61,7 +65,8 @@ class Moved:
         Wasserstein-1 distance in pooled standard deviations; may be infinite.
     chance, chance_high : array (k,)
         Its mean when rows are exchanged at random, and what it then exceeds with probability alpha.
-    drifted : bool array (k,)
+    standing : int array (k,)
+        WITHIN chance; BEYOND chance, but by less than is called drift; DRIFTED. See `standings`.
     left_out : int
         Rows of the table that are not drawn: those of smallest effect.
     """
@@ -70,15 +75,15 @@ class Moved:
     effect: Array
     chance: Array
     chance_high: Array
-    drifted: NDArray[np.bool_]
+    standing: NDArray[np.int64]
     left_out: int
 
     @classmethod
-    def of(cls, table: pd.DataFrame, most: int = 40) -> Moved | None:
+    def of(cls, table: pd.DataFrame, most: int = 40, alpha: float = ALPHA) -> Moved | None:
         """Return the drift in a table of layers (or units) as `compare` and `Analysis.drift` make.
 
         At most `most` rows, those of largest excess, in the order of the table; None if none has
-        a distance.
+        a distance. `alpha` is the level that its q-values are compared with.
         """
         per_unit = "wasserstein" in table
         effect = "wasserstein" if per_unit else "wasserstein_mean"
@@ -93,9 +98,21 @@ class Moved:
             kept[effect].to_numpy(dtype=float),
             kept[f"{prefix}baseline_mean"].to_numpy(dtype=float),
             kept[f"{prefix}baseline_high"].to_numpy(dtype=float),
-            kept["drifted"].to_numpy(dtype=bool),
+            standings(kept, alpha),
             len(known) - len(kept),
         )
+
+
+def standings(table: pd.DataFrame, alpha: float = ALPHA) -> NDArray[np.int64]:
+    """Return where each row of a table of drift stands: WITHIN, BEYOND or DRIFTED.
+
+    Beyond chance is what has a q-value below `alpha`. What has drifted has moved far enough, too.
+    """
+    q = table["wasserstein_qvalue" if "wasserstein" in table else "qvalue"]
+    beyond = q.to_numpy(dtype=float, na_value=np.nan) < alpha
+    return np.where(
+        table["drifted"].to_numpy(dtype=bool), DRIFTED, np.where(beyond, BEYOND, WITHIN)
+    )
 
 
 def _labels(table: pd.DataFrame, *, per_unit: bool) -> tuple[str, ...]:
