@@ -17,6 +17,7 @@ from distfit_nn.capture.readers import Source, read
 from distfit_nn.maxent.problem import check_order
 from distfit_nn.stats import summary
 from distfit_nn.stats.accumulator import ColumnSummary
+from distfit_nn.stats.changes import MOST_LAYERS
 from distfit_nn.stats.findings import Findings
 from distfit_nn.stats.summary import LEAST_ORDER, Place, Recording
 from distfit_nn.streaming import MEMORY, Progress, Settings, memory_size
@@ -73,6 +74,7 @@ class Analysis(Findings):
         *,
         formats: Sequence[str] = ("png", "svg"),
         dpi: int = 150,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[Path]:
         """Write the figures as images into `folder`, with an index.json, and return their paths.
 
@@ -80,15 +82,19 @@ class Analysis(Findings):
         """
         from distfit_nn.report import export
 
-        return export.write_figures(self, folder, formats=formats, dpi=dpi)
+        return export.write_figures(self, folder, formats=formats, dpi=dpi, progress=progress)
 
     def to_dict(self) -> dict[str, Any]:
         """Return claims, tables and definitions as plain data.
 
-        NaN and infinite numbers become None. The claims are those of the report's first screen.
+        NaN and infinite numbers become None. The claims are those of the report's first screen. Of
+        more than 100 layers ``drift`` and ``dependence`` are empty, because these take 0.1 s for
+        each layer and site, and ``left_out`` names them; they are there once `Analysis.drift` or
+        `Analysis.dependence` was asked for.
         """
         from distfit_nn.report.claims import claims_of
 
+        left_out = self._left_out()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -98,8 +104,15 @@ class Analysis(Findings):
             "alpha": self.alpha,
             "definitions": self.definitions,
             "claims": claims_of(self),
-            **{name: records(getattr(self, name)) for name in TABLES},
+            "left_out": left_out,
+            **{name: [] if name in left_out else records(getattr(self, name)) for name in TABLES},
         }
+
+    def _left_out(self) -> list[str]:
+        """Return the tables that would take minutes and were not asked for yet."""
+        if len({recording.layer for recording in self.recordings}) <= MOST_LAYERS:
+            return []
+        return [name for name in ("drift", "dependence") if name not in vars(self)]
 
     def to_json(self, path: str | PathLike[str] | None = None) -> str | Path:
         """Return `to_dict` as strict JSON, or write it to `path` and return that."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import distfit_nn as dn
+from distfit_nn.analysis import Analysis
 from distfit_nn.capture.store import StoreWriter
 from distfit_nn.errors import FileError, InputError
 
@@ -52,6 +54,19 @@ def test_json_is_strict_and_complete(analysis, tmp_path):
     assert {"dead", "bimodal", "far", "heavy_tailed"} <= set(content["definitions"])
     path = analysis.to_json(tmp_path / "new" / "a.json")
     assert path.read_text(encoding="utf-8") == text + "\n"
+
+
+def test_what_takes_minutes_is_left_out_of_large_networks_and_named(rng):
+    small = dn.analyze({f"l{k}": rng.normal(size=(30, 2)) for k in range(2)})
+    assert small.to_dict()["left_out"] == []
+    many = [replace(small.recordings[0], layer=f"l{k}") for k in range(101)]
+    large = Analysis("x", 6, small.created, tuple(many))
+    content = large.to_dict()
+    assert content["left_out"] == ["drift", "dependence"]
+    assert (content["drift"], content["dependence"]) == ([], [])
+    large.__dict__["dependence"] = small.dependence  # as if it was asked for
+    content = large.to_dict()
+    assert (content["left_out"], len(content["dependence"])) == (["drift"], 2)
 
 
 @pytest.mark.parametrize("table", ["units", "layers"])

@@ -80,6 +80,7 @@ def write_figures(
     *,
     formats: Sequence[str] = ("png", "svg"),
     dpi: int = 150,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write each figure of the report as an image, on white, and an index of them.
 
@@ -93,6 +94,8 @@ def write_figures(
     formats : sequence of "png", "svg", "pdf", default ("png", "svg")
     dpi : int, default 150
         Of PNG, from 20 to 1200; a figure is 3 to 15 inches wide.
+    progress : callable, optional
+        Called with how many figures are written, and of how many, after each.
 
     Returns
     -------
@@ -123,6 +126,8 @@ def write_figures(
             ]
             written += files
             listed.append(_entry(one, [file.name for file in files]))
+            if progress is not None:
+                progress(number, len(found))
     index = {
         "format": FORMAT,
         "version": VERSION,

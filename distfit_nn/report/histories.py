@@ -12,7 +12,8 @@ from distfit_nn.report.certainty import Claim, certainties, word_of
 from distfit_nn.report.numbers import count, number, percent, plural
 from distfit_nn.report.select import Layer, Layers, clean
 from distfit_nn.report.shapes.tracks import BEYOND, DRIFTED, standings
-from distfit_nn.report.verdict import MOST_COMPARED, kept_shapes
+from distfit_nn.report.verdict import kept_shapes
+from distfit_nn.stats.changes import MOST_LAYERS
 from distfit_nn.stats.drift import LEAST_EFFECT
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def drift_of(analysis: Findings, layers: Layers) -> pd.DataFrame | None:
 
 def _main_rows(analysis: Findings, name: str, layers: Layers) -> pd.DataFrame | None:
     """Return the rows of a table that are about main sites; None without any."""
-    table = getattr(analysis, name, None) if len(layers) <= MOST_COMPARED else None
+    table = getattr(analysis, name, None) if len(layers) <= MOST_LAYERS else None
     if table is None or table.empty:
         return None
     main = {(layer.name, layer.main) for layer in layers}

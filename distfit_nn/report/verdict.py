@@ -10,12 +10,12 @@ import pandas as pd
 
 from distfit_nn.report.numbers import MISSING, count, not_finite, number, percent, plural
 from distfit_nn.report.select import Layer, Layers, clean
+from distfit_nn.stats.changes import MOST_LAYERS
 from distfit_nn.stats.health import RECTIFIERS
 
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
 
-MOST_COMPARED = 100  # layers; with more, drift and dependence would take minutes
 # Two numbers are called the same if they differ by at most this times (1 + the smaller size).
 _SAME = 0.02
 SAME = f"to within {_SAME:g} plus {_SAME:.0%} of their size"
@@ -93,9 +93,9 @@ def cautions(layers: Layers, analysis: Findings) -> list[str]:
             f"Of {plural(unseen, 'unit')} only summaries were kept, no single value: tails, modes, "
             "saturation and the test of being normal are not known."
         )
-    if len(layers) > MOST_COMPARED:
+    if len(layers) > MOST_LAYERS:
         found.append(
-            f"Drift and dependence are not shown for more than {count(MOST_COMPARED)} layers."
+            f"Drift and dependence are not shown for more than {count(MOST_LAYERS)} layers."
         )
     found += _unjudged(units)
     fewest = int(units.loc[units["n"] > 0, "n"].min()) if (units["n"] > 0).any() else 0

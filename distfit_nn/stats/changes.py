@@ -19,6 +19,7 @@ from distfit_nn.stats.unit_table import ALPHA
 DRIFT_ROWS = 500
 DRIFT_UNITS = 128
 PERMUTATIONS = 99
+MOST_LAYERS = 100  # more are not compared unless asked for: it would take minutes
 SEED = 0
 
 DRIFT_COLUMNS = (

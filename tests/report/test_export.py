@@ -30,7 +30,10 @@ def small():
 def written(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures") / "new" / "folder"
     settings, figures = dict(mpl.rcParams), plt.get_fignums()
-    paths = small.to_figures(folder, dpi=40)
+    told = []
+    paths = small.to_figures(folder, dpi=40, progress=lambda *at: told.append(at))
+    assert told == [(k, len(told)) for k in range(1, len(told) + 1)]
+    assert 2 * len(told) == len(paths) - 1
     assert dict(mpl.rcParams) == settings
     assert plt.get_fignums() == figures
     return folder, paths
