@@ -174,11 +174,9 @@ def with_padding(layers: pd.DataFrame, padded: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes(padded: pd.DataFrame) -> str:
-    """Return by how much padding changes each column of `with_padding`, over its layers."""
-    moved = [
-        f"{name} by {(padded[f'{name}_padded'] - padded[name]).abs().max():.3g}" for name in PADDED
-    ]
-    return ", ".join(moved)
+    """Return by how much padding changes each figure of `with_padding` where it does most."""
+    largest = {name: (padded[f"{name}_padded"] - padded[name]).abs().max() for name in PADDED[1:]}
+    return ", ".join(f"{name} by {change:.3g}" for name, change in largest.items())
 
 
 def findings(
@@ -223,8 +221,8 @@ it, with its gains, units have standard deviations from {behind["std"].min():.2f
 `dn.check(analysis, max_outlier=20, site="norm_input")` {"passes" if gate.passed else "fails"}, with
 {len(gate.violations)} outlier channels.
 
-**Padding is no data**: the same trained network, recorded with its padding, changes these figures
-of the GELUs' inputs at most: {changes(both)}. With padding (columns `_padded`) and without:
+**Padding is no data**: the same trained network, recorded with its padding, differs in these figures
+of one GELU's inputs by as much as: {changes(both)}. With padding (columns `_padded`) and without:
 
 {common.markdown(both, both.columns, 3)}
 
