@@ -17,6 +17,7 @@ from distfit_nn.errors import FileError, InputError
 from distfit_nn.stats import Accumulator
 from distfit_nn.stats.unit_table import UNSEEN
 from distfit_nn.streaming import Settings, summarise_entry
+from tests import tolerances
 
 EXACT = ["n", "min", "q01", "median", "q99", "max", "zero_fraction", "nan_count", "inf_count"]
 
@@ -54,7 +55,9 @@ def test_sums_tell_what_rows_tell(stores):
         np.testing.assert_array_equal(sums.units[name], rows.units[name])
     for name in ("mean", "std", "skewness", "kurtosis", "kl_maxent"):
         one, other = sums.units[name].to_numpy(), rows.units[name].to_numpy()
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            one, other, rtol=tolerances.MERGED_SUMS, atol=tolerances.MERGED_SUMS
+        )
     assert sums.layers["rows"].tolist() == [1200, 1200]
     assert sums.layers["rows_seen"].tolist() == [3000, 3000]
 
