@@ -55,9 +55,9 @@ _DEFINITIONS = {
         "one test whatever the dependence between them."
     ),
     "qvalue": (
-        "p-value corrected by Benjamini-Hochberg: for a unit over the units of its layer, from "
-        "p-values whose baselines are pooled over these; for a layer over all rows of the table "
-        "of layers. A single layer that drifts among L has a q-value of L / {least} or more."
+        "p-value corrected by Benjamini-Hochberg: for a unit over the units of its layer, for a "
+        "layer over all rows of the table of layers, each from p-values with finer steps, whose "
+        "standardised baselines are pooled over these. Hardly below 1 / {permutations}."
     ),
     "drifted": (
         "A unit, or a layer, has drifted if the q-value of its Wasserstein distance is below "
@@ -130,7 +130,8 @@ class Comparison:
         n, m rows that were used of rows_before, rows_after. `definitions` says what each means.
         """
         table = pd.DataFrame([_layer_row(one) for one in self.compared])
-        return judge_layers(table, self.settings.alpha, self.settings.least_effect)
+        drifts = [one.drift for one in self.compared]
+        return judge_layers(table, drifts, self.settings.alpha, self.settings.least_effect)
 
     @cached_property
     def units(self) -> pd.DataFrame:
@@ -242,8 +243,9 @@ def compare(
     unit_axis : int, optional
         Axis of the units in arrays of more than two dimensions; the others are rows.
     permutations, alpha, least_effect
-        As in `stats.drift`. p-values are at least 1 / (permutations + 1): where one layer may
-        drift among L, more than L / alpha permutations are needed for its q-value to say so.
+        As in `stats.drift`. p-values are at least 1 / (permutations + 1); q-values rest on finer
+        ones and are hardly below 1 / permutations, so fewer than 1 / alpha never call anything
+        drifted.
     paired : bool, default False
         Whether row i before and row i after belong together, such as one input through two
         checkpoints. They are then swapped within pairs only, which finds smaller drifts. Where the

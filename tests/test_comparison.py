@@ -17,6 +17,7 @@ from distfit_nn.errors import FileError, InputError
 from distfit_nn.sampled_drift import DriftSettings, Sampler, places
 from distfit_nn.stats import drift_measures
 from distfit_nn.stats.drift import drift
+from distfit_nn.stats.drift_baseline import fine_pvalues
 from distfit_nn.streaming import Settings, summarise_entry
 
 PLACE = ["layer", "site", "step_before", "step_after"]
@@ -129,8 +130,9 @@ def test_layers_are_one_family_of_tests(rng):
     x = {name: rng.normal(size=(500, 3)) for name in "abcd"}
     y = {name: rng.normal(size=(500, 3)) for name in "abcd"}
     y["b"] += 1
-    layers = dn.compare(x, y, permutations=199).layers
-    p = np.sort(layers["pvalue"])
+    found = dn.compare(x, y, permutations=199)
+    layers = found.layers
+    p = np.sort(fine_pvalues(np.array([one.drift.layer.exchanged for one in found.compared])))
     assert layers["qvalue"].min() == pytest.approx(min(4 * p / np.arange(1, 5)), rel=1e-15)
     assert layers["drifted"].tolist() == [False, True, False, False]
 
@@ -472,3 +474,28 @@ def test_pairing_is_checked_before_anything_is_read(monkeypatch):
     monkeypatch.setattr(sampled_drift.Sampler, "draw", None)
     with pytest.raises(InputError, match="paired needs the same rows"):
         dn.compare(np.zeros((9, 2)), np.zeros((8, 2)), paired=True)
+
+
+@pytest.mark.parametrize("layers", [2, 5, 30])
+def test_one_layer_of_many_that_drifts_is_found(layers):
+    rng = np.random.default_rng(layers)
+    before = {f"l{i}": rng.normal(size=(200, 4)) for i in range(layers)}
+    after = {name: rng.normal(size=(200, 4)) + (name == "l1") for name in before}
+    table = dn.compare(before, after).layers.set_index("layer")
+    assert table["drifted"].to_dict() == {name: name == "l1" for name in before}
+    assert table["pvalue"]["l1"] == 0.01  # of the permutations of this layer alone
+
+
+@pytest.mark.slow
+def test_layers_without_drift_are_found_at_the_level_of_the_test():
+    """P(any q < 0.05) is at most 0.05 without drift; here of 200 comparisons of 6 layers."""
+    false = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        sides = [
+            {f"l{i}": rng.standard_t(3, size=(60, 1 + 3 * i)) for i in range(6)} for _ in range(2)
+        ]
+        false += bool(
+            (dn.compare(*sides, seed=seed, least_effect=0.0).layers["qvalue"] < 0.05).any()
+        )
+    assert false <= 10 + 3 * np.sqrt(10)

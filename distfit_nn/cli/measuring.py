@@ -230,14 +230,14 @@ def suggest(
 
 
 def _tell_gaps(comparison: Comparison) -> None:
-    """Say what was not compared, and if there are too few permutations for so many layers."""
+    """Say what was not compared, and if there are too few permutations for any verdict."""
     for layer, site, reason in comparison.unmatched:
         say(f"not compared: {layer} {site} {reason}")
-    layers, settings = len(comparison.layers), comparison.settings
-    if 0 < settings.alpha * (settings.permutations + 1) <= layers:
+    settings = comparison.settings
+    if 0 < settings.alpha * (settings.permutations + 1) <= 1:
         say(
-            f"{settings.permutations} permutations are too few for q < {settings.alpha:g} where "
-            f"only one of {layers} rows drifts: --permutations {int(layers / settings.alpha) + 1}"
+            f"{settings.permutations} permutations are too few for q < {settings.alpha:g}: "
+            f"--permutations {int(1 / settings.alpha) + 1}"
         )
 
 

@@ -42,8 +42,10 @@ def drift_table(recordings: Sequence[Recording]) -> pd.DataFrame:
     Of at most 128 units (seeded, in their order) and 500 rows a side, with 99 permutations. Layers
     with one step, without kept rows, or with other units at the last step have no row.
     """
-    rows = [_drift_row(first, last) for first, last in _ends(recordings)]
-    return judge_layers(_table(rows, DRIFT_COLUMNS), ALPHA, LEAST_EFFECT)
+    found = [(first, last, _drift_of(first, last)) for first, last in _ends(recordings)]
+    rows = [_drift_row(*one) for one in found]
+    drifts = [moved for _, _, (moved, _) in found]
+    return judge_layers(_table(rows, DRIFT_COLUMNS), drifts, ALPHA, LEAST_EFFECT)
 
 
 def dependence_table(recordings: Sequence[Recording]) -> pd.DataFrame:
@@ -84,9 +86,9 @@ def _ends(recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Recordin
             yield first, last
 
 
-def _drift_row(first: Recording, last: Recording) -> dict[str, Any]:
-    units = first.units["unit"].to_numpy()
-    used = np.arange(len(units))
+def _drift_of(first: Recording, last: Recording) -> tuple[Drift, NDArray[np.intp]]:
+    """Return how far some of the units have drifted, and which."""
+    used = np.arange(len(first.units))
     if len(used) > DRIFT_UNITS:
         used = np.sort(np.random.default_rng(SEED).choice(used, DRIFT_UNITS, replace=False))
     found = drift(
@@ -97,6 +99,14 @@ def _drift_row(first: Recording, last: Recording) -> dict[str, Any]:
         max_rows=DRIFT_ROWS,
         random_state=SEED,
     )
+    return found, used
+
+
+def _drift_row(
+    first: Recording, last: Recording, moved: tuple[Drift, NDArray[np.intp]]
+) -> dict[str, Any]:
+    found, used = moved
+    units = first.units["unit"].to_numpy()
     return {
         "layer": first.layer,
         "site": first.site,

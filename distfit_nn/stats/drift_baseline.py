@@ -70,17 +70,18 @@ def pvalues(table: Float) -> Float:
 
 
 def fine_pvalues(table: Float) -> Float:
-    """Return p-values with steps of one over the number of units times that of permutations.
+    """Return p-values with steps of one over the number of rows times that of permutations.
 
-    B permutations alone cannot give p < 1 / (B + 1), which Benjamini-Hochberg over many units
-    needs. So each permuted effect is standardised by the mean and the standard deviation of the
-    others of its unit, the measured one by those of all, and what was measured is compared with
-    the permuted effects of all units: pooled, (b + 1) / (d B + 1). The measured effects, drifted
-    or not, take no part in the pool.
+    A row is a unit, or all units of one layer where layers are compared. B permutations alone
+    cannot give p < 1 / (B + 1), which Benjamini-Hochberg over many rows needs. So each permuted
+    effect is standardised by the mean and the standard deviation of the others of its row, the
+    measured one by those of all, and what was measured is compared with the permuted effects of
+    all rows: pooled, (b + 1) / (d B + 1). The measured effects, drifted or not, take no part in
+    the pool.
 
-    This assumes that the standardised baselines of the units have one law. Where they differ, the
-    p-values are right on average over the units, not for each; `pvalues` are right for each. For
-    a single unit, and where a baseline does not vary, `pvalues` are returned.
+    This assumes that the standardised baselines of the rows have one law. Where they differ, the
+    p-values are right on average over the rows, not for each; `pvalues` are right for each. For
+    a single row, and where a baseline does not vary, `pvalues` are returned.
     """
     fine = pvalues(table)
     score, pool = _scores(table)
@@ -149,6 +150,8 @@ class LayerDrift(NamedTuple):
     baseline_mean, baseline_high, excess, pvalue : float
         Of `mean`, against the means that exchanged rows give: one test per layer, exact whatever
         the dependence between units. As in `Effect`.
+    exchanged : tuple of permutations + 1 floats
+        Those means, the measured one first: several layers pool them for finer p-values.
     """
 
     units: int
@@ -159,6 +162,7 @@ class LayerDrift(NamedTuple):
     baseline_high: float
     excess: float
     pvalue: float
+    exchanged: tuple[float, ...]
 
 
 def over_layer(table: Float, unit: Float, drifted_units: int, alpha: float) -> LayerDrift:
@@ -167,7 +171,7 @@ def over_layer(table: Float, unit: Float, drifted_units: int, alpha: float) -> L
     shared = measured & (unit > 0) & np.all(np.isfinite(table), axis=1)
     units = int(np.count_nonzero(measured))
     if not np.any(shared):
-        return LayerDrift(units, drifted_units, *[np.nan] * 6)
+        return LayerDrift(units, drifted_units, *[np.nan] * 6, (np.nan,) * table.shape[1])
     distances = table[shared] / unit[shared, None]
     row = distances.mean(axis=0)[None]
     # Exchanged rows do not change the unit of the table, but `unit` would have changed with them:
@@ -183,4 +187,5 @@ def over_layer(table: Float, unit: Float, drifted_units: int, alpha: float) -> L
         baseline_high=float(whole.baseline_high[0]),
         excess=float(whole.excess[0]),
         pvalue=float(pvalues(invariant)[0]),
+        exchanged=tuple(invariant[0].tolist()),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distfit_nn.stats.drift import Drift
+from distfit_nn.stats.drift_baseline import fine_pvalues
 from distfit_nn.stats.multiplicity import benjamini_hochberg
 from distfit_nn.stats.rows import Float
 
@@ -39,9 +41,18 @@ def layer_effects(drift: Drift) -> dict[str, Any]:
     }
 
 
-def judge_layers(table: pd.DataFrame, alpha: float, least_effect: float) -> pd.DataFrame:
-    """Return the rows of `layer_effects` with q-values over all of them, and the verdicts."""
-    qvalue = benjamini_hochberg(table["pvalue"].to_numpy(dtype=float))
+def judge_layers(
+    table: pd.DataFrame, drifts: Sequence[Drift], alpha: float, least_effect: float
+) -> pd.DataFrame:
+    """Return the rows of `layer_effects` with q-values over all of them, and the verdicts.
+
+    The q-values rest on p-values whose baselines are pooled over the layers, as those of units do:
+    with B permutations alone one layer of more than alpha (B + 1) could never be found.
+    """
+    if not drifts:
+        return table
+    pooled = fine_pvalues(np.array([drift.layer.exchanged for drift in drifts]))
+    qvalue = benjamini_hochberg(pooled)
     drifted = (qvalue < alpha) & (table["excess"].to_numpy(dtype=float) >= least_effect)
     return table.assign(qvalue=qvalue, drifted=drifted)
 
