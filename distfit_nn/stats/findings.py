@@ -56,7 +56,7 @@ class Findings:
         of a unit removes), wasserstein_median; zero_fraction, nan_count, inf_count; pooled_* of all
         units' values together.
         """
-        return layer_table(self.recordings)
+        return layer_table(self.recordings, self.units if self.recordings else None)
 
     @cached_property
     def units(self) -> pd.DataFrame:

@@ -26,11 +26,14 @@ _COUNTED = ("dead", "saturated", "outlier", "heavy_tailed", "bimodal", "relu_sig
 _MEASURED = ("kurtosis", "dip", "kl_maxent", "kl_shape", "wasserstein")
 
 
-def layer_table(recordings: Sequence[Recording]) -> pd.DataFrame:
-    """Return one row for each recording, in their order; see `Findings.layers`."""
+def layer_table(recordings: Sequence[Recording], units: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return one row for each recording, in their order; see `Findings.layers`.
+
+    `units` are all their tables of units, one below the other, where these are at hand.
+    """
     if not recordings:
         return pd.DataFrame()
-    columns = {**_places(recordings), **_of_units(recordings), **_pooled(recordings)}
+    columns = {**_places(recordings), **_of_units(recordings, units), **_pooled(recordings)}
     return pd.DataFrame(columns | {name: text(columns[name]) for name in _TEXT})
 
 
@@ -52,13 +55,14 @@ def _places(recordings: Sequence[Recording]) -> dict[str, Any]:
     }
 
 
-def _of_units(recordings: Sequence[Recording]) -> dict[str, Any]:
+def _of_units(recordings: Sequence[Recording], units: pd.DataFrame | None) -> dict[str, Any]:
     """Return how many units have each verdict, and how strong the strongest and the median are."""
     tables = [one.units for one in recordings]
+    joined = pd.concat(tables, ignore_index=True) if units is None else units
     of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
 
     def column(name: str, dtype: Any) -> NDArray[Any]:
-        return np.concatenate([table[name].to_numpy(dtype=dtype) for table in tables])
+        return joined[name].to_numpy(dtype=dtype)
 
     def number_of(having: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.bincount(of[having], minlength=len(tables))

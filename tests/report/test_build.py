@@ -122,7 +122,13 @@ def column(rng, *kinds):
         (["subnormal"] * 3, "Of 3 units"),
     ],
 )
-@pytest.mark.parametrize("sites", [("pre_activation",), ("norm_input", "norm_output")])
+@pytest.mark.parametrize(
+    "sites",
+    [
+        ("pre_activation",),
+        pytest.param(("norm_input", "norm_output"), marks=pytest.mark.slow),
+    ],
+)
 def test_odd_units_give_a_whole_page_and_an_honest_sentence(rng, kinds, said, sites):
     values = column(rng, *kinds)
     made = analysis_of({("a", site, step): values for site in sites for step in (-7, 0)})
@@ -290,13 +296,19 @@ def test_the_same_analysis_gives_the_same_page(analysis, page):
     assert build.render(analysis) == page
 
 
-def test_writing_creates_the_folder_and_leaves_nothing_else(analysis, page, tmp_path):
+@pytest.fixture
+def drawn(monkeypatch, page):
+    """The page is drawn already: only writing is tested."""
+    monkeypatch.setattr(build, "render", lambda _: page)
+
+
+def test_writing_creates_the_folder_and_leaves_nothing_else(drawn, analysis, page, tmp_path):
     target = build.write(analysis, tmp_path / "new" / "report.html")
     assert target.read_text("utf-8") == page
     assert [p.name for p in target.parent.iterdir()] == ["report.html"]
 
 
-def test_a_page_that_cannot_be_written_is_one_sentence(analysis, tmp_path):
+def test_a_page_that_cannot_be_written_is_one_sentence(drawn, analysis, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileError, match=r"file.*[^\n]*$") as caught:
         build.write(analysis, tmp_path / "file" / "report.html")

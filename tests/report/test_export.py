@@ -110,6 +110,7 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(small, tmp_path):
     assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same(small, written, tmp_path):
     _, first = written
     again = write_figures(small, tmp_path, dpi=40, formats="svg")
