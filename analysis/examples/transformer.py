@@ -221,8 +221,9 @@ it, with its gains, units have standard deviations from {behind["std"].min():.2f
 `dn.check(analysis, max_outlier=20, site="norm_input")` {"passes" if gate.passed else "fails"}, with
 {len(gate.violations)} outlier channels.
 
-**Padding is no data**: the same trained network, recorded with its padding, differs in these figures
-of one GELU's inputs by as much as: {changes(both)}. With padding (columns `_padded`) and without:
+**Padding is no data**: the same trained network, recorded with its padding, differs in these
+figures of one GELU's inputs by as much as: {changes(both)}. With padding (columns `_padded`) and
+without:
 
 {common.markdown(both, both.columns, 3)}
 
