@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distfit_nn.capture.arena import Arena
 from distfit_nn.capture.sampling import Table
 from distfit_nn.errors import InputError
 
@@ -43,8 +44,10 @@ class Sample:
     ids: tuple[int, ...] | None
     place: int | None = None
 
-    def array(self, dtype: torch.dtype | None) -> NDArray[np.floating]:
+    def array(self, dtype: torch.dtype | None, arena: Arena) -> NDArray[np.floating]:
         """Return the values as `dtype`; None keeps theirs, and takes float32 for bfloat16.
+
+        What is converted is put into the `arena`.
 
         Raises
         ------
@@ -63,7 +66,7 @@ class Sample:
                     f"layer {self.layer!r}: {lost[0].item():g} is too large for "
                     f"{str(dtype).removeprefix('torch.')}; record with a wider dtype"
                 )
-        return stored.contiguous().numpy()
+        return (stored if stored is self.values else arena.copy(stored)).numpy()
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def _version(tensor: torch.Tensor) -> int | None:
 class _Batch:
     """The samples of a pass, and the copies from CUDA devices that are under way to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
         self.samples: list[Sample] = []
         self.bytes = 0
         self._events: dict[torch.cuda.Stream, torch.cuda.Event] = {}
@@ -123,9 +127,7 @@ class _Batch:
         values = table.values
         if values.device.type == "cuda":
             return self._begin(values)
-        if values.device.type == "cpu":
-            return values if table.copied else values.clone()
-        return values.cpu()
+        return self._arena.copy(values)
 
     def wait(self) -> None:
         """Return when all copies are complete."""
@@ -155,13 +157,16 @@ class Outbox:
     def __init__(self, write: Callable[[Sample], None]) -> None:
         self._write = write
         self._keep: bool | None = None  # None between passes
-        self._current, self._sent, self._held = _Batch(), _Batch(), _Batch()
+        # What is kept for long does not share its memory with what is soon forgotten.
+        self.arena, self._passing = Arena(), Arena()
+        self._current, self._sent, self._held = (_Batch(self.arena) for _ in range(3))
 
     def begin(self, keep: bool) -> None:
         """Begin a pass; one that was broken off ends here."""
         if self._keep is not None:
             self.end()
         self._keep = keep
+        self._current = _Batch(self.arena if keep else self._passing)
 
     def host(self, table: Table) -> torch.Tensor:
         """Return the table's values in memory of the CPU, perhaps before they are all there."""
@@ -172,17 +177,17 @@ class Outbox:
         self._current.samples.append(sample)
         self._current.bytes += sample.values.nbytes
         if self._keep and self._current.bytes > LIMIT:
-            sent, self._sent = self._sent, _Batch()
-            current, self._current = self._current, _Batch()
+            sent, self._sent = self._sent, _Batch(self.arena)
+            current, self._current = self._current, _Batch(self.arena)
             self._write_all(sent)
             self._write_all(current)
 
     def end(self) -> None:
         """End the pass."""
-        sent, self._sent = self._sent, _Batch()
-        current, self._current = self._current, _Batch()
+        sent, self._sent = self._sent, _Batch(self.arena)
+        current, self._current = self._current, _Batch(self.arena)
         keep, self._keep = self._keep, None
-        self._held = _Batch() if keep else current
+        self._held = _Batch(self.arena) if keep else current
         self._write_all(sent)
         if keep and current.under_way:
             self._sent = current
@@ -193,8 +198,8 @@ class Outbox:
         """Write all that is left, also of a pass that was broken off."""
         if self._keep is not None:
             self.end()
-        sent, self._sent = self._sent, _Batch()
-        held, self._held = self._held, _Batch()
+        sent, self._sent = self._sent, _Batch(self.arena)
+        held, self._held = self._held, _Batch(self.arena)
         self._write_all(sent)
         self._write_all(held)
 

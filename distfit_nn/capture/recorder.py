@@ -131,7 +131,8 @@ def record(
     writes its own part of the store, which are read as one; the first writes the parameters.
 
     A pass keeps its samples in memory until it ends, up to 64 MiB, after which they are written in
-    its midst; the store gathers up to 64 MiB more. With `last`, samples of one or two passes beside
+    its midst; the store gathers up to 64 MiB more, and takes twice that again while it writes them:
+    320 MiB with what allocators waste. With `last`, samples of one or two passes beside
     the steps of `every` are held. Rows and units are chosen on the tensor's own device, before it
     is copied; from a CUDA device through pinned memory without waiting: what a pass gives is
     written at the end of the next. A mask is brought to the CPU when it is set.
@@ -335,7 +336,7 @@ class Recorder:
                 self._writer.set_activation(sample.place, activation)
 
     def _write(self, sample: Sample) -> None:
-        values = sample.array(self._options.dtype)
+        values = sample.array(self._options.dtype, self._outbox.arena)
         told: dict[str, Any] = {
             "layer": sample.layer,
             "site": sample.site,

@@ -265,6 +265,9 @@ def test_units_are_the_same_at_all_steps_and_around_a_norm(tmp_path, rows):
     with dn.record(model, tmp_path / "t", "norm", seed=6, **options):
         model(images[0])
     assert next(iter(read(tmp_path / "t"))).ids != ids
+    with dn.record(model, tmp_path / "u", "norm", seed=5, **options):
+        model(images[0])
+    assert next(iter(read(tmp_path / "u"))).ids == ids
 
 
 def test_the_mask_leaves_padding_out(tmp_path):
@@ -470,7 +473,7 @@ def test_copies_under_way_are_written_after_the_next_pass():
 
     log: list[str] = []
     box = outbox.Outbox(lambda sample: (log.append("write"), written.append(sample.layer))[0])
-    box._current, box._sent, box._held = Batch(), Batch(), Batch()
+    box._current, box._sent, box._held = (Batch(box.arena) for _ in range(3))
     original, outbox._Batch = outbox._Batch, Batch
     try:
         for name, keep in (("a", True), ("b", False), ("c", True), ("d", False)):
