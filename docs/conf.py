@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import sys
 import warnings
 from importlib.metadata import version as installed
@@ -75,9 +76,10 @@ def _link(app, env, node, content):  # type: ignore[no-untyped-def]
     """Take names as they read after ``import distfit_nn as dn``: `maxent.fit`, `Analysis`."""
     if node.get("reftype") != "obj":
         return None
-    found = env.domains["py"].objects.get(f"{reference.PACKAGE}.{node['reftarget']}")
-    if found is None:
-        return None
+    name = node["reftarget"].removeprefix(f"{reference.PACKAGE}.")
+    found = env.domains["py"].objects.get(f"{reference.PACKAGE}.{name}")
+    if found is None:  # what exists and is not of the reference stays plain, the rest is an error
+        return content if pydoc.locate(f"{reference.PACKAGE}.{name}") is not None else None
     return make_refnode(app.builder, node["refdoc"], found.docname, found.node_id, content)
 
 

@@ -8,6 +8,7 @@ _SHAPE = re.compile(r"\n( *)Shape\n *-{5}\n(.*?\n)(?=\n *\w[\w ]*\n *-{3,}\n|\Z)
 _HEADING = re.compile(r"\n *\w[\w ]*\n *-{3,}\n")
 _MARKS = re.compile(r"(?<!\\)\||(?<=\w)(?<!\\)_(?!\w)")
 _LITERAL = re.compile(r"(``.*?``)")
+_MEMBER = re.compile(r"(?<!`)`(\.\w[^`]*)`(?!`)")
 
 
 def lift_shape(text: str) -> str:
@@ -23,10 +24,13 @@ def lift_shape(text: str) -> str:
 
 
 def escape(line: str) -> str:
-    """Take bars as magnitudes and trailing underscores as parts of names, outside of literals."""
+    """Take bars as magnitudes and trailing underscores as parts of names, outside of literals.
+
+    A member without its object, `.layers`, becomes a literal: many classes may have one.
+    """
     if line.lstrip().startswith((">>>", "...", "..")):
         return line
-    parts = _LITERAL.split(line)
+    parts = _LITERAL.split(_MEMBER.sub(r"``\1``", line))
     parts[::2] = [
         re.sub(r"(?<!\\)\||(?<=\w)(?<!\\)_(?!\w)", r"\\\g<0>", part) for part in parts[::2]
     ]

@@ -19,8 +19,6 @@ BESIDE = {
         ("function", "distfit_nn.report.export.write_figures"),
     ),
     f"{PACKAGE}.nn": (("function", "distfit_nn.nn.targets.as_target"),),
-    f"{PACKAGE}.stats": (("module", "distfit_nn.stats.accumulator_state"),),
-    f"{PACKAGE}.transforms": (("module", "distfit_nn.transforms.torch_transport"),),
 }
 
 
@@ -62,7 +60,6 @@ def page(module: ModuleType) -> str:
         parts += ["", *_entry(module, name)]
     for kind, path in BESIDE.get(title, ()):
         parts += ["", f".. auto{kind}:: {path}"]
-        parts += ["   :no-members:"] if kind == "module" else []
     return "\n".join(parts) + "\n"
 
 

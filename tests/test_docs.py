@@ -117,6 +117,7 @@ def test_a_docstring_without_shapes_stays() -> None:
         ("mean of |x|", r"mean of \|x\|"),
         ("starts with kl_, as kl_shape", r"starts with kl\_, as kl_shape"),
         ("``a | b`` and |c|", r"``a | b`` and \|c\|"),
+        ("with `.layers` and `units`", "with ``.layers`` and `units`"),
         (r"status\_ is escaped", r"status\_ is escaped"),
         (">>> a | b_", ">>> a | b_"),
     ],

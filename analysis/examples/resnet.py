@@ -213,7 +213,7 @@ def findings(
     before, after, relus = (last.loc[s] for s in ("norm_input", "norm_output", "pre_activation"))
     lost = joins(analysis, scores[0][0], end)
     grown = int((lost["kl_last"] > lost["kl_first"]).sum())
-    advice = dn.suggest(analysis, most_units=32, seed=options.seed).layers
+    advice = dn.suggest(analysis, site="pre_activation", most_units=32, seed=options.seed).layers
     accuracies = ",\n".join(f"{score:.1f}% after epoch {epoch}" for epoch, score in scores)
     columns = ("layer", "site", "drifted_units", "units", "wasserstein_mean", "baseline_mean")
     return f"""# A ResNet trained here
@@ -243,8 +243,8 @@ the median over all ReLUs is {relus["kl_median"]:.3f}.
 {common.markdown(lost, lost.columns, 3)}
 
 **What would bring the ReLUs' inputs nearer to N(0,1)** after epoch {end}: `dn.suggest`, each map
-fitted to half of the rows and measured on the others, for up to 32 channels of each layer. A KL
-below is of shape; it does not say that accuracy would follow.
+fitted to half of the rows and measured on the others, for up to 32 channels of each layer. It does
+not say that accuracy would follow.
 
 {common.markdown(advice, ("layer", "judged", "suggestion", "kl_before", "kl_after"), 3)}
 
