@@ -22,6 +22,7 @@ from distfit_nn.errors import DistfitError, FileError, InputError
 
 LONGEST = 300  # characters of another one's message
 _PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
+_WATCHER = (os.path.join("capture", "watch.py"), "__torch_function__")  # each call passes it
 _LIBRARIES = tuple(
     os.path.realpath(path) + os.sep
     for path in (*map(sysconfig.get_path, _PLACES), os.path.dirname(__file__))
@@ -72,8 +73,9 @@ def user_code(what: str, debug: bool = False) -> Iterator[None]:
     """Turn an exception of somebody else's code into an `InputError` of one line.
 
     The line names `what` was done, the exception, and where that code raised it: the innermost
-    line that is in no library, if there is one. A bug of this package stays what it is. With
-    `debug` the whole traceback goes to standard error before.
+    line that is in no library, if there is one, else the innermost one. A bug of this package stays
+    what it is; what the block itself calls is not of this package. With `debug` the whole traceback
+    goes to standard error before.
     """
     try:
         yield
@@ -151,14 +153,32 @@ def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({_short(error.filename)}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)] or frames
-    return f" ({_short(own[-1].filename)}:{own[-1].lineno})"
+    others = [frame for frame in frames if not _is_package(frame.filename)]
+    own = [frame for frame in others if not _is_library(frame.filename)] or others
+    return f" ({_short(own[-1].filename)}:{own[-1].lineno})" if own else ""
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Return whether an exception was raised in this package, which is a bug of it."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `user_code`
-    return bool(frames) and os.path.realpath(frames[-1].filename).startswith(_LIBRARIES[-1])
+    """Return whether an exception was raised in this package, which is a bug of it.
+
+    What compiled code raises has no frame of its own: it seems to come from where it was called.
+    """
+    frames = list(traceback.extract_tb(error.__traceback__)[2:])  # behind `user_code` and its block
+    while frames and _passes_on(frames[-1]):
+        frames.pop()
+    return bool(frames) and _is_package(frames[-1].filename)
+
+
+def _passes_on(frame: traceback.FrameSummary) -> bool:
+    """Return whether a frame is where the watcher passes a call of the user's model on to torch."""
+    file, function = _WATCHER
+    return frame.name == function and os.path.realpath(frame.filename) == os.path.join(
+        _LIBRARIES[-1], file
+    )
+
+
+def _is_package(filename: str) -> bool:
+    return os.path.realpath(filename).startswith(_LIBRARIES[-1])
 
 
 def _is_library(filename: str) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
+from torch import nn
 
+from distfit_nn.capture.recorder import record
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.loading import load_object, user_code
 
@@ -17,7 +20,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name in set(sys.modules) - before:
-        del sys.modules[name]
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 def test_modules_packages_and_files(here):
@@ -90,3 +94,25 @@ def test_a_long_message_is_cut_and_a_bug_of_ours_is_none_of_theirs():
 
     with pytest.raises(AttributeError), user_code("doing"):
         streaming.summarise_entry(None, None)
+
+
+def test_what_compiled_code_raises_is_not_of_the_watcher_that_passes_calls_on(here, monkeypatch):
+    model = nn.Sequential(nn.Linear(20, 4), nn.ReLU())
+    with (
+        pytest.raises(InputError, match=r"mat1 and mat2.*\(.*test_loading\.py:\d+\)$"),
+        record(model, here / "theirs"),
+        user_code("doing"),
+    ):
+        model(torch.randn(5, 7))
+    monkeypatch.setattr("distfit_nn.capture.watch.first_tensor", ord)  # as a bug of ours would be
+    with (
+        pytest.raises(TypeError, match="ord"),
+        record(model, here / "ours"),
+        user_code("doing"),
+    ):
+        model(torch.randn(5, 20))
+
+
+def test_what_the_block_itself_calls_is_theirs():
+    with pytest.raises(InputError, match="doing: ValueError: invalid literal"), user_code("doing"):
+        int("x")

@@ -16,6 +16,7 @@ import pandas as pd
 from distfit_nn._checks import number_between, one_of, positive_int, whole_number
 from distfit_nn._selection import findings_of, matching
 from distfit_nn._writers import csv_text, json_text, records
+from distfit_nn.advice import TOLERANCE
 from distfit_nn.advice.verdicts import LEAST_GAIN, Settings, layer_row, unit_rows
 from distfit_nn.capture.readers import Source
 from distfit_nn.errors import InputError
@@ -265,7 +266,7 @@ def suggest(
     site: str | Iterable[str] | None = None,
     units: int | Iterable[int] | None = None,
     most_units: int | None = None,
-    tolerance: float = 0.02,
+    tolerance: float = TOLERANCE,
     seed: int = 0,
 ) -> Suggestions:
     """Find the simplest transformation that brings each unit, and each layer, near its target.

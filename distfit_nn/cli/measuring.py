@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from distfit_nn.advice import TOLERANCE
 from distfit_nn.cli.analysing import Work, analysed, compared_total, spare_the_source, total
 from distfit_nn.cli.console import (
     DRIFT_COLUMNS,
@@ -189,7 +190,7 @@ def suggest(
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Nats that are not worth a less simple transformation.")
-    ] = 0.01,
+    ] = TOLERANCE,
     seed: Seed = 0,
     unit_axis: UnitAxis = None,
     mask: Mask = None,

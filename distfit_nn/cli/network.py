@@ -23,6 +23,7 @@ class Network(NamedTuple):
     model: nn.Module
     device: torch.device
     inputs: Inputs
+    name: str = "the model"
 
     def arguments(self, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments that `batch` makes for the model, on its device.
@@ -59,7 +60,7 @@ class Network(NamedTuple):
     def run(self, batch: Any, number: int, debug: bool = False) -> None:
         """Run the model on the batch of this number, without gradients."""
         positional, named = self.arguments(batch)
-        with user_code(f"running the model on batch {number}", debug), torch.no_grad():
+        with user_code(f"running {self.name} on batch {number}", debug), torch.no_grad():
             self.model(*positional, **named)
 
     def example(self, loader: str | None, shape: tuple[int, ...] | None, debug: bool) -> Any:
@@ -106,7 +107,7 @@ def network(
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"the model cannot go to device {device!r}: {reason}") from None
-    return Network(made.train(train), _device(made), inputs)
+    return Network(made.train(train), _device(made), inputs, factory)
 
 
 def batches(loader: str, *, debug: bool = False) -> Iterable[Any]:
@@ -178,7 +179,10 @@ def _device(model: nn.Module) -> torch.device:
 def _moved(value: Any, device: torch.device) -> Any:
     """Return a batch on a device; arrays become tensors, lists tuples, any mapping a dict."""
     if isinstance(value, np.ndarray):
-        value = torch.as_tensor(value)
+        try:
+            value = torch.as_tensor(value)
+        except TypeError as error:
+            raise InputError(f"a batch must hold tensors: {error}") from None
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, Mapping):

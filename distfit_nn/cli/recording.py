@@ -182,7 +182,7 @@ def sites(
             factory, device=device, train=train, inputs=inputs, seed=seed, debug=debug
         )
         example = one.example(data, None if shape is None else _shape(shape), debug)
-        with user_code("running the model", debug):
+        with user_code(f"running {factory}", debug):
             table = sites_of(
                 one.model,
                 example,

@@ -12,6 +12,7 @@ NET = """
 import os
 import time
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -112,6 +113,23 @@ def padded():
     for length in (2, 5):
         mask = (torch.arange(5) < length).long().expand(8, 5)
         yield {"pixels": torch.randn(8, 5, 4), "attention_mask": mask, "odd": 2 * mask}
+
+
+class Picky(nn.Module):
+    def forward(self, x):
+        return torch.relu(x @ torch.ones(4, 3))
+
+
+def misfit():
+    return [torch.randn(5, 7)]
+
+
+def compiled():
+    return map(torch.relu, ["no tensor"])
+
+
+def words():
+    return [np.array(["a"], object)]
 
 
 def leaving():

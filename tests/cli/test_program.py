@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonschema
@@ -357,3 +359,23 @@ def test_compare_bad_input_is_one_line_and_exit_2(call, array, tmp_path):
         assert (code, out) == (2, ""), wrong
         assert err.startswith("distfit-nn: ")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["distfit_nn", "distfit_nn.cli"])
+def test_the_package_runs_as_the_program(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{version('distfit-nn')}\n"
+
+
+def test_defaults_are_those_of_python():
+    from distfit_nn.advice.suggestion import suggest
+    from distfit_nn.cli import measuring
+
+    wanted = inspect.signature(suggest).parameters
+    given = inspect.signature(measuring.suggest).parameters
+    shared = [name for name in given if name in wanted and name != "source"]
+    assert "tolerance" in shared
+    assert {n: given[n].default for n in shared} == {n: wanted[n].default for n in shared}
