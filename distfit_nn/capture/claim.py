@@ -42,6 +42,8 @@ def claimed(folder: Path, mode: str, rank: int | None) -> tuple[Path, FolderLock
         raise file_error(folder, "is a file; a store needs a folder of its own") from None
     except OSError as error:
         raise file_error(folder, f"cannot hold a store: {error.strerror or error}") from None
+    except ValueError:  # a NUL, or what is no character
+        raise file_error(folder, "cannot hold a store: no file can have this name") from None
     _check(folder, mode)  # before a foreign folder is touched
     lock = FolderLock(folder)
     try:

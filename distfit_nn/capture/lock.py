@@ -56,11 +56,25 @@ class FolderLock:
         """Whether the right was given back."""
         return self._file.closed
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this process took it, and is not one that was forked off that."""
+        return os.getpid() == self._owner
+
+    def check_own(self) -> None:
+        """Raise `FileError` in a process that was forked off the one that writes."""
+        if not self.is_own:
+            raise file_error(
+                self._path.parent,
+                f"is being written by process {self._owner}, not by {os.getpid()}, "
+                "which was forked off; record in one of them, or in folders of their own",
+            )
+
     def release(self) -> None:
         """Let others write; a child that was forked off gives up its share only."""
         if self._file.closed:
             return
-        if os.getpid() == self._owner:
+        if self.is_own:
             with contextlib.suppress(OSError):
                 if self._is_there():
                     self._path.unlink()

@@ -7,17 +7,21 @@ readers in other languages too. In short, the manifest is UTF-8 JSON::
     {"format": "distfit_nn.store", "version": 2, "written_by": "distfit_nn 0.1.0", "model": "Net",
      "rank": null, "ranks": null,
      "unit_sets": [[0, 5, 9]],
-     "shards": [{"file": "shard-00000.safetensors", "bytes": 3600920, "sha256": "9f86d0..."}],
+     "shards": [{"file": "shard-00000.safetensors", "bytes": 3600920, "sha256": "9f86d0...",
+                 "version": 2}],
      "entries": [{"kind": "values", "shard": 0, "key": "t0", "layer": "features.2",
                   "site": "pre_activation", "step": 25000, "call": 0, "activation": "relu",
                   "rows": 1000, "units": 3, "rows_seen": 60000, "dtype": "float16",
-                  "unit_set": 0}]}
+                  "unit_set": 0}],
+     "sha256": "d2a84f..."
+    }
 
 ``shard`` counts in the list ``shards``; ``key`` is the tensor's name in that shard's file, or where
 the names of a summary's tensors begin. Layer names are text in the manifest only, never part of a
 path or a key. The shards hold all the data and the manifest is replaced last, each in one step, so
 that a crash at any moment leaves the store that was there before; a shard that the manifest does
-not name is not part of it. Version 1 had values only, no unit sets and no checksums.
+not name is not part of it. The last field is the checksum of all the text before it, and is
+compared whenever a manifest is read. Version 1 had values only, no unit sets and no checksums.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -37,6 +41,7 @@ from typing import Any, NamedTuple
 from distfit_nn import _checks
 from distfit_nn.capture import manifest_rules as rules
 from distfit_nn.capture.manifest_rules import DTYPES
+from distfit_nn.capture.seal import is_whole
 from distfit_nn.errors import FileError, InputError
 
 __all__ = [
@@ -59,6 +64,7 @@ FORMAT = "distfit_nn.store"
 VERSION = 2
 MANIFEST = "manifest.json"
 RANK_NAME = re.compile(r"rank-(\d{5,9})", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_BYTES = 2**29  # of a manifest: some two million entries
 MOST_LISTS = 2**23  # lists and objects in it, each of some 60 bytes or more
 
@@ -100,11 +106,15 @@ class Record(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """One file of tensors, its size in bytes and its checksum (None: written by version 1)."""
+    """One file of tensors: its size in bytes, its checksum, the version of the store it is from.
+
+    Those of version 1 have no checksum: they keep None where a newer writer adds to their store.
+    """
 
     file: str
     bytes: int
     sha256: str | None
+    version: int
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,15 @@ class Manifest:
 def file_error(path: str | PathLike[str], problem: object) -> FileError:
     """Return a `FileError` that names `path` and what is wrong with it, on one line.
 
-    Bytes of a path that are no text are shown as escapes, so that the message can be printed.
+    Bytes of a path that are no text, and characters that steer a terminal, are shown as escapes.
     """
     told = _checks.shortened(" ".join(str(problem).splitlines()), 250)
     text = " ".join(f"{os.fspath(path)}: {told}".splitlines())
-    return FileError(text.encode(errors="backslashreplace").decode())
+    return FileError(_CONTROL.sub(_escape, text.encode(errors="backslashreplace").decode()))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}"
 
 
 def status(path: str | PathLike[str]) -> os.stat_result | None:
@@ -215,13 +229,8 @@ def parse_manifest(
         raise file_error(path, f"has more than {MOST_LISTS:,} lists and objects")
     with _uncollected():
         try:
-            content = json.loads(
-                text.decode(), object_pairs_hook=_object, parse_constant=_no_number
-            )
-        except (ValueError, RecursionError) as error:
-            raise file_error(path, f"is not valid JSON ({error})") from None
-        try:
-            return _parsed(content, first_shard)
+            whole = is_whole(text)
+            return _parsed(_content(text), whole, first_shard)
         except InputError as error:
             raise file_error(path, error) from None
 
@@ -232,37 +241,11 @@ def check_size(size: int, path: str | PathLike[str]) -> None:
         raise file_error(path, f"has more than {MOST_BYTES:,} bytes, too many for a manifest")
 
 
-def manifest_text(
-    head: Manifest, unit_sets: Iterable[Sequence[int]], shards: Iterable[Shard], lines: list[str]
-) -> bytes:
-    """Return the text of a manifest whose entries are given, each as its JSON."""
-    fields = {
-        "format": FORMAT,
-        "version": VERSION,
-        "written_by": head.written_by,
-        "model": head.model,
-        "rank": head.rank,
-        "ranks": head.ranks,
-    }
-    told = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
-    told += [
-        _listed("unit_sets", [json.dumps(list(numbers)) for numbers in unit_sets]),
-        _listed("shards", [json.dumps(shard._asdict()) for shard in shards]),
-        _listed("entries", lines),
-    ]
-    return ("{\n" + ",\n".join(told) + "\n}\n").encode()
-
-
-def entry_text(record: Record, unit_set: int | None) -> str:
-    """Return the JSON of an entry."""
-    fields = record._asdict()
-    del fields["ids"]
-    return json.dumps({**fields, "unit_set": unit_set}, separators=(",", ":"))
-
-
-def _listed(name: str, items: list[str]) -> str:
-    inner = "\n" + ",\n".join(items) + "\n" if items else ""
-    return f'"{name}": [{inner}]'
+def _content(text: bytes | bytearray) -> Any:
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is not valid JSON ({error})") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -290,7 +273,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _parsed(content: Any, first_shard: int) -> Manifest:
+def _parsed(content: Any, whole: bool, first_shard: int) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"is not the manifest of a store (its format is not {FORMAT!r})")
     version = content.get("version")
@@ -298,6 +281,8 @@ def _parsed(content: Any, first_shard: int) -> Manifest:
         raise InputError(
             f"has version {version!r:.80}, this distfit_nn reads versions 1 to {VERSION}"
         )
+    if version > 1 and not whole:
+        raise InputError(f"does not end with its checksum, as one of version {version} must")
     for name in ("written_by", "model"):
         _checks.text(content.get(name), repr(name))
     if version == 1:
@@ -319,12 +304,16 @@ def _ranks(content: dict[str, Any]) -> tuple[int | None, int | None]:
 
 def _shards(items: Any, version: int) -> tuple[Shard, ...]:
     found = rules.columns(items, "shards", rules.SHARDS if version > 1 else rules.SHARDS_1)
-    sums = found.get("sha256") or [None] * len(items)
+    if version == 1:
+        found |= {"sha256": [None] * len(items), "version": [1] * len(items)}
+    for i, (total, origin) in enumerate(zip(found["sha256"], found["version"], strict=True)):
+        if (total is None) != (origin == 1):
+            raise InputError(f"shards[{i}]: 'sha256' must be {rules.SHA256_WORDS}, got {total!r}")
     names = found["file"]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"'shards' names {twice!r} twice")
-    return tuple(map(Shard, names, found["bytes"], sums))
+    return tuple(map(Shard, *(found[name] for name in Shard._fields)))
 
 
 def _unit_sets(content: dict[str, Any]) -> list[tuple[int, ...]]:

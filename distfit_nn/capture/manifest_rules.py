@@ -18,6 +18,7 @@ DTYPES = {"float16": 2, "float32": 4, "float64": 8}  # name to bytes of a value
 KINDS = ("values", "summary")
 SHARD_NAME = re.compile(r"shard-\d{5,18}\.safetensors", re.ASCII)
 MOST = 2**63 - 1
+SHA256_WORDS = "64 hexadecimal digits, null where 'version' is 1"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -105,6 +106,10 @@ def _match(pattern: re.Pattern[str]) -> Callable[[Sequence[Any]], bool]:
     return hold
 
 
+def _are_versions(values: Sequence[Any]) -> bool:
+    return _types(values) <= {int} and set(values) <= {1, 2}
+
+
 def _are_unit_sets(values: Sequence[Any]) -> bool:
     """Whether each is a list of different numbers of units."""
     if not _types(values) <= {list}:
@@ -125,7 +130,8 @@ SHARDS_1 = {
 }
 SHARDS = {
     **SHARDS_1,
-    "sha256": Rule(_or_null(_match(_SHA256)), "null or 64 hexadecimal digits"),
+    "sha256": Rule(_or_null(_match(_SHA256)), SHA256_WORDS),
+    "version": Rule(_are_versions, "1 or 2"),
 }
 ENTRIES_1 = {
     "shard": COUNT,

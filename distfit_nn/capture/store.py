@@ -27,13 +27,13 @@ from distfit_nn.capture.claim import claimed
 from distfit_nn.capture.manifest import (
     DTYPES,
     MANIFEST,
+    VERSION,
     Manifest,
     Record,
     Shard,
-    entry_text,
     file_error,
-    manifest_text,
 )
+from distfit_nn.capture.manifest_text import entry_text, manifest_text
 from distfit_nn.capture.stored import Store
 from distfit_nn.errors import FileError, InputError
 
@@ -61,6 +61,9 @@ class StoreWriter:
     Where a write fails (a full disk, a folder that is gone), a `FileError` says so and the store
     stays as it was; what was to be written is kept and tried again with the next `flush`. `close`
     tries once more and lets the folder go in any case.
+
+    The store is written by the process that opened it: in one that was forked off, adding and
+    flushing raise `FileError`, and `close` writes nothing.
 
     Parameters
     ----------
@@ -216,6 +219,7 @@ class StoreWriter:
 
     def flush(self) -> None:
         """Write what is buffered as one shard, then the manifest that names it."""
+        self._lock.check_own()
         if self._buffer or self._changed:
             self._write(spare=False)
 
@@ -226,6 +230,7 @@ class StoreWriter:
         however long the recording took. Where writing is slow it is due later, so that it takes a
         twentieth of the time at most.
         """
+        self._lock.check_own()
         wait = FLUSH_SECONDS
         if self._took > SLOW_SECONDS:
             wait = max(wait, SLOW_SHARE * self._took)
@@ -237,7 +242,8 @@ class StoreWriter:
         if self._lock.is_released:
             return
         try:
-            self.flush()
+            if self._lock.is_own:
+                self.flush()
         finally:
             self._lock.release()
             self._clear()
@@ -268,6 +274,7 @@ class StoreWriter:
         """Return the entry of what is added, once all that it says is checked."""
         if self._lock.is_released:
             raise file_error(self.path, "the writer is closed; nothing is added")
+        self._lock.check_own()
         seen = rows if rows_seen is None else _checks.positive_int(rows_seen, "rows_seen")
         if seen < rows:
             raise InputError(f"rows_seen must be at least the {rows} rows, got {seen}")
@@ -347,7 +354,7 @@ class StoreWriter:
             content = save(self._buffer)
         except (SafetensorError, ValueError) as error:
             raise file_error(path, f"cannot be written: {error}") from None
-        shard = Shard(path.name, len(content), hashlib.sha256(content).hexdigest())
+        shard = Shard(path.name, len(content), hashlib.sha256(content).hexdigest(), VERSION)
         try:
             replace(path, content)
         except BaseException:

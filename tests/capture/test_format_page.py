@@ -38,6 +38,21 @@ def test_the_reader_of_the_page_runs(store, sample_store, capsys, version):
     assert version == 1 or lines == ["fc s 4 (3, 2) float16"]
 
 
+def test_the_reader_of_the_page_sees_damage(store):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    path = store / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"step":4', b'"step":5', 1))
+    with pytest.raises(AssertionError, match="it is damaged"):
+        exec(code.replace("data/mnist_mlp", str(store)), {})  # noqa: S102
+
+
+def test_the_end_of_a_manifest_is_that_of_the_page(store):
+    (end,) = re.findall(r'```text\n("sha256".*?)```', PAGE, re.DOTALL)
+    assert len(end) == 79
+    text = (store / "manifest.json").read_text("utf-8")
+    assert re.sub("[0-9a-f]{64}", "", end) == re.sub("[0-9a-f]{64}", "", text[-79:])
+
+
 def test_every_field_and_tensor_stands_on_the_page(store):
     told = set(re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE))
     content = json.loads((store / "manifest.json").read_text())
@@ -45,7 +60,7 @@ def test_every_field_and_tensor_stands_on_the_page(store):
     assert told == fields | {f"t3.{name}" for name in NAMES}
     assert fields == {
         *("format", "version", "written_by", "model", "rank", "ranks"),
-        *("unit_sets", "shards", "entries"),
+        *("unit_sets", "shards", "entries", "sha256"),
         *manifest_rules.SHARDS,
         *manifest_rules.ENTRIES,
     }

@@ -22,6 +22,7 @@ from distfit_nn.capture.lock import LOCK
 from distfit_nn.capture.manifest import MANIFEST, is_store
 from distfit_nn.capture.store import Store, StoreWriter
 from distfit_nn.errors import FileError, InputError
+from tests.stores import edit
 
 NASTY = "../x/<script>alert('1')</script>\n\u202e\x00 t0"
 
@@ -46,13 +47,6 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "run"
     write(path, [0, 1])
     return path
-
-
-def edit(folder: Path, change: Any) -> None:
-    path = folder / MANIFEST
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def error_of(path: Path) -> str:

@@ -258,6 +258,51 @@ def test_a_forked_child_does_not_let_the_folder_go(tmp_path):
     writer.close()
 
 
+def in_a_fork(act) -> str:
+    """What a child that was forked off says of `act`: "done", or its error."""
+    reader, sender = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            act()
+            told = "done"
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        os.write(sender, told.encode())
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(reader) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return told
+
+
+@pytest.mark.parametrize("rank", [None, 0])
+def test_a_forked_child_writes_nothing_into_the_store_of_its_parent(tmp_path, rank):
+    with StoreWriter(tmp_path / "s", rank=rank) as writer:
+        add(writer, 0)
+        writer.flush()
+        before = {path: path.read_bytes() for path in writer.path.iterdir()}
+        writer._flushed -= 1000  # the next write is due
+        told = f"FileError: {writer.path}: is being written by process {os.getpid()}, not by"
+        assert in_a_fork(lambda: add(writer, 1)).startswith(told)
+        assert in_a_fork(writer.flush).startswith(told)
+        assert in_a_fork(writer.flush_if_due).startswith(told)
+        add(writer, 2)
+        assert in_a_fork(writer.flush).startswith(told)
+        assert in_a_fork(writer.flush_if_due).startswith(told)
+        assert in_a_fork(writer.close) == "done"
+        assert in_a_fork(lambda: writer.__exit__(None, None, None)) == "done"
+        assert in_a_fork(lambda: (writer.close(), add(writer, 1))).startswith("FileError")
+        assert {path: path.read_bytes() for path in writer.path.iterdir()} == before
+    assert steps(tmp_path / "s") == [0, 2]
+
+
+def test_an_empty_rank_of_a_forked_child_says_nothing(tmp_path):
+    with StoreWriter(tmp_path / "s", rank=0) as writer:
+        assert in_a_fork(lambda: writer.__exit__(None, None, None)) == "done"
+        assert not (writer.path / MANIFEST).exists()
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "mine").write_text("thesis")
     (tmp_path / "s").mkdir()

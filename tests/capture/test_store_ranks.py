@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from distfit_nn.capture.store import Store, StoreWriter
 from distfit_nn.capture.verify import verify
 from distfit_nn.errors import FileError, InputError
 from distfit_nn.stats import Accumulator
+from tests.stores import edit
 
 UNITS = (4, 0, 9)
 
@@ -165,10 +165,7 @@ def test_ranks_write_at_once(tmp_path):
     ],
 )
 def test_entries_that_cannot_be_joined(folder, change, problem):
-    path = folder / "rank-00001" / MANIFEST
-    content = json.loads(path.read_text())
-    content["entries"][0].update(change)
-    path.write_text(json.dumps(content))
+    edit(folder / "rank-00001", lambda content: content["entries"][0].update(change))
     with pytest.raises(FileError, match=problem):
         list(Store(folder).entries())
 

@@ -17,6 +17,7 @@ from distfit_nn.capture import store
 from distfit_nn.capture.manifest import MANIFEST, MOST_BYTES, parse_manifest, read_manifest
 from distfit_nn.capture.store import Store, StoreWriter
 from distfit_nn.errors import FileError
+from tests.stores import with_checksum
 
 
 def manifest_of(entries: int) -> bytes:
@@ -28,7 +29,9 @@ def manifest_of(entries: int) -> bytes:
         "rank": None,
         "ranks": None,
         "unit_sets": [],
-        "shards": [{"file": "shard-00000.safetensors", "bytes": 10**12, "sha256": "0" * 64}],
+        "shards": [
+            {"file": "shard-00000.safetensors", "bytes": 10**12, "sha256": "0" * 64, "version": 2}
+        ],
         "entries": [
             {
                 "kind": "values",
@@ -48,7 +51,7 @@ def manifest_of(entries: int) -> bytes:
             for i in range(entries)
         ],
     }
-    return json.dumps(content, separators=(",", ":")).encode()
+    return with_checksum(content)
 
 
 def seconds_of(work, *arguments):

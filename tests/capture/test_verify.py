@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tracemalloc
 from pathlib import Path
@@ -15,6 +14,7 @@ from distfit_nn.capture.manifest import MANIFEST
 from distfit_nn.capture.store import StoreWriter
 from distfit_nn.errors import FileError
 from distfit_nn.stats import Accumulator
+from tests.stores import edit
 
 SHARD = "shard-00000.safetensors"
 
@@ -73,13 +73,14 @@ def test_a_shard_that_is_missing_or_short(folder):
     assert "is a symbolic link" in problem_of(folder)
 
 
-def test_entries_that_the_shard_does_not_hold(folder):
-    path = folder / MANIFEST
-    content = json.loads(path.read_text())
+def lie(content):
     content["entries"][0].update(key="t9")
     content["entries"][1].update(units=1)
     content["entries"][2].update(rows=49)
-    path.write_text(json.dumps(content))
+
+
+def test_entries_that_the_shard_does_not_hold(folder):
+    edit(folder, lie)
     first, second, third = dn.verify(folder).problems
     assert "has no tensor 't9'" in first
     assert "the manifest says (30, 1) float32" in second

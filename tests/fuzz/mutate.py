@@ -10,6 +10,8 @@ import warnings
 import zipfile
 from typing import Any
 
+from tests.stores import with_checksum
+
 _WHOLE = re.compile(rb"-?\d+")
 _NUMBERS = (
     0,
@@ -86,11 +88,12 @@ def _with_header(content: bytes, at: int, width: int, rng: random.Random) -> byt
 
 
 def _other_json(content: bytes, rng: random.Random) -> bytes:
-    """Change, remove or repeat values of JSON, which stays valid."""
+    """Change, remove or repeat values of JSON, which stays valid; a checksum is put right."""
     try:
         whole = json.loads(content)
     except ValueError:
         return mutated(content, rng)
+    had_checksum = isinstance(whole, dict) and "sha256" in whole
     for _ in range(rng.randint(1, 3)):
         holder = whole
         while True:
@@ -108,7 +111,7 @@ def _other_json(content: bytes, rng: random.Random) -> bytes:
             else:
                 holder[key] = rng.choice((*_VALUES, holder[rng.choice(keys)]))
             break
-    return json.dumps(whole).encode()
+    return with_checksum(whole) if had_checksum else json.dumps(whole).encode()
 
 
 def _place(data: bytearray, rng: random.Random) -> int:

@@ -31,6 +31,7 @@ from distfit_nn.errors import FileError, InputError
 from distfit_nn.streaming import Settings, summarise_stored
 from tests.fuzz import seeds
 from tests.fuzz.mutate import inside, mutated
+from tests.stores import resealed
 
 SECONDS = 2.0  # that a small file may take
 LONGEST = 300  # characters of a message, beside the name of the file
@@ -46,9 +47,11 @@ def check_file(path: Path) -> str:
 
 
 def check_manifest(content: bytes) -> str:
-    """Parse the text of a manifest; as `check_file`."""
+    """Parse the text of a manifest, and again with its checksum put right; as `check_file`."""
     path = Path("run", seeds.MANIFEST)
-    return _checked(path, lambda: parse_manifest(content, path))
+    _checked(path, lambda: parse_manifest(content, path))
+    mended = resealed(content)
+    return _checked(path, lambda: parse_manifest(mended, path))
 
 
 def _checked(path: Path, act: Callable[[], object]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from distfit_nn.capture.store import StoreWriter
 from distfit_nn.stats.accumulator import Accumulator
+from tests.stores import with_checksum
 
 MANIFEST = "manifest.json"
 
@@ -116,4 +117,4 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 def manifest() -> bytes:
     """Return the manifest of the small store, in as few bytes as can be."""
-    return json.dumps(json.loads(store()[MANIFEST])).encode()
+    return with_checksum(json.loads(store()[MANIFEST]))
