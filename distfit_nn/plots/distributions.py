@@ -40,7 +40,8 @@ def distribution(
     unit : int or str, optional
         Number or name of a unit (of an array: its column); by default all of them pooled.
     modes : bool, default True
-        Mark the clear modes of the density with their places.
+        Mark the clear modes of the fitted density with their places; these need not be the peaks
+        of the histogram, for the density knows a few moments only.
     ax : matplotlib Axes, optional
         By default the current ones.
     color : colour, optional
@@ -70,14 +71,12 @@ def distribution(
     canvas = Canvas.of(ax)
     recording = given.recording(data, layer, site, step, unit)
     shape, fitted = given.shape(recording, given.row(recording, data, unit))
+    places = shapes.clear_modes(fitted) if _checks.flag(modes, "modes") else ()
     figures.distribution(
-        canvas.ax,
-        shape,
-        canvas.colour(color),
-        modes=shapes.clear_modes(fitted) if _checks.flag(modes, "modes") else (),
-        palette=canvas.palette,
+        canvas.ax, shape, canvas.colour(color), modes=places, palette=canvas.palette
     )
-    labels = ["N(0,1)"] if shape.fitted is None else ["maximum entropy", "N(0,1)"]
+    curve = "maximum entropy, its modes marked" if places else "maximum entropy"
+    labels = ["N(0,1)"] if shape.fitted is None else [curve, "N(0,1)"]
     return canvas.finish("value", "density", given.title(recording, data, unit), labels=labels)
 
 
@@ -106,7 +105,7 @@ def density(
     ax, color
         As for `distribution`; by default the next colour of the cycle.
     label : str, optional
-        For the legend.
+        For the legend. Without it, and of an analysis, layer, site, step and unit are the title.
 
     Returns
     -------
@@ -131,18 +130,19 @@ def density(
     from distfit_nn.maxent import Density
     from distfit_nn.plots.canvas import Canvas
 
-    canvas = Canvas.of(ax)
+    canvas, title = Canvas.of(ax), ""
     if isinstance(data, Density):
         found: Density = data
     elif given.is_analysis(data):
         recording = given.recording(data, layer, site, step, unit)
         row = given.row(recording, data, unit)
         found = recording.pooled_density if row is None else recording.density[row]
+        title = "" if label is not None else given.title(recording, data, unit)
     else:
         found = maxent.fit(given.column(data, unit), order, nan_policy="omit")
     line: dict[str, Any] = {} if color is None else {"color": color}
     found.plot(canvas.ax, **line)
-    return canvas.finish("value", "density", labels=[] if label is None else [label])
+    return canvas.finish("value", "density", title, labels=[] if label is None else [label])
 
 
 def qq(

@@ -11,7 +11,6 @@ import pandas as pd
 from distfit_nn import _checks
 from distfit_nn.errors import InputError
 from distfit_nn.plots import choose, given
-from distfit_nn.stats.unit_table import ALPHA
 
 
 def units(
@@ -60,6 +59,7 @@ def drift_of(data: Any, layer: str | None) -> tuple[pd.DataFrame, float]:
     Of one layer, where it is named.
     """
     from distfit_nn.comparison import Comparison
+    from distfit_nn.stats.unit_table import ALPHA
 
     if isinstance(data, Comparison):
         table, alpha = data.layers if layer is None else data.units, data.settings.alpha
@@ -73,6 +73,16 @@ def drift_of(data: Any, layer: str | None) -> tuple[pd.DataFrame, float]:
         choose.named("layer", layer, list(dict.fromkeys(table["layer"])))
         table = table[table["layer"] == layer]
     return table, alpha
+
+
+def drift_title(table: pd.DataFrame, layer: str | None) -> str:
+    """Return which layer and steps a table of drift is about, where these are the same for all."""
+    parts = [] if layer is None else [given.name(layer)]
+    ends = [set(table[name]) for name in ("step_before", "step_after") if name in table]
+    if len(ends) == 2 and all(len(steps) == 1 for steps in ends):
+        first, last = (steps.pop() for steps in ends)
+        parts.append(f"step {first} to {last}")
+    return ", ".join(parts)
 
 
 def check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:

@@ -379,7 +379,7 @@ def drift(
     if found is None:
         raise InputError("nothing to draw: no layer has values at two steps that can be compared")
     figures.drift(canvas.ax, found, canvas.colour(color), palette=canvas.palette)
-    title = "" if layer is None else given.name(layer)
+    title = tabled.drift_title(table, layer)
     if found.left_out:
         title = ", ".join(filter(None, (title, f"{found.left_out} of least drift left out")))
     return canvas.finish("Wasserstein distance, pooled standard deviations", "", title)

@@ -91,8 +91,11 @@ def compose(analysis: Findings, book: Sketchbook, draft: Draft | None = None) ->
         title="How the activations are distributed",
         source=select.clean(analysis.source, 200),
         facts=overview.facts(analysis, layers),
-        verdict=verdict.verdict(layers, analysis.order),
-        remarks=[_remark(claim) for claim in found],
+        verdict=verdict.verdict(
+            layers, analysis.order, next((one.text for one in found if one.kind == "drift"), "")
+        ),
+        remarks=[_remark(claim) for claim in found[: claims.MOST]],
+        more_remarks=[_remark(claim) for claim in found[claims.MOST :]],
         reading=overview.reading(layers),
         cautions=verdict.cautions(layers, analysis),
         table_lead=overview.table_lead(layers),

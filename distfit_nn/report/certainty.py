@@ -15,6 +15,7 @@ from distfit_nn.stats.unit_table import ALPHA
 SURE_N, LIKELY_N = 1000, 200
 SURE_TIMES, SURE_Q = 1.5, 0.001
 WORDS = ("open", "likely", "sure")
+UNUSABLE, HEALTH = 20.0, 10.0  # above every weight: these claims stand before all others
 
 RULES = (
     (
@@ -38,9 +39,11 @@ RULES = (
     ),
     (
         "Order",
-        "By weight times the root of the share of units concerned. Weights: not finite 8, dead 4, "
-        "saturated 3, outlier channels 3, far from N(0,1) 2, heavy tails 2, several modes 2, "
-        "drift 1.5, shape 1.5, dependence 1.5, normalisation 1. At most six are shown.",
+        "First values that are no measurements (a fill value, then what is not finite), then what "
+        "single units are (dead, saturated, ...), then all else; each by weight times the root of "
+        "the share of units concerned. Weights: not finite 8, dead 4, saturated 3, outlier channels "
+        "3, heavy tails 2, several modes 2; far from N(0,1) 2, drift 1.5, shape 1.5, dependence "
+        "1.5, normalisation 1. Six are told in full, the others named.",
     ),
 )
 
@@ -52,7 +55,7 @@ class Claim:
     Attributes
     ----------
     kind : str
-        A column of verdicts ("dead", "far", ...) or "missing", "shape", "drift", "dependence",
+        A column of verdicts ("dead", "far", ...) or "fill", "missing", "shape", "drift", "dependence",
         "normalisation", "nothing".
     text, detail : str
         What is so, in plain words; what that means.

@@ -14,10 +14,10 @@ import pandas as pd
 from scipy.special import chdtri
 
 from distfit_nn._files import plain
-from distfit_nn.report import histories, select
-from distfit_nn.report.certainty import Claim, certainties, word_of
-from distfit_nn.report.numbers import count, not_finite, number, percent, plural, qvalue
-from distfit_nn.report.select import Layer, Layers, clean
+from distfit_nn.report import histories, select, unusable
+from distfit_nn.report.certainty import HEALTH, Claim, certainties, word_of
+from distfit_nn.report.numbers import count, number, percent, plural, qvalue
+from distfit_nn.report.select import Layer, Layers, clean, where_most
 from distfit_nn.stats.bimodality.classify import LEAST_DIP
 from distfit_nn.stats.health import OUTLIER_RATIO, SATURATED_SHARE
 from distfit_nn.stats.unit_table import FAR_CHANCE, FAR_KL
@@ -25,7 +25,7 @@ from distfit_nn.stats.unit_table import FAR_CHANCE, FAR_KL
 if TYPE_CHECKING:
     from distfit_nn.stats.findings import Findings
 
-MOST = 6
+MOST = 6  # told in full on the page
 EXPONENTIAL = 3.8  # Hill's estimate of an exponential tail, from 5% of the values of a side
 # Negentropy of Laplace's distribution: (1 + log 2 pi) / 2 - 1 - log(2) / 2.
 LAPLACE = 0.5 * (1 + math.log(2 * math.pi)) - 1 - 0.5 * math.log(2)
@@ -49,6 +49,7 @@ class Kind:
     measure: str = ""
     qvalue: str = ""
     falling: bool = False
+    health: bool = True
 
 
 KINDS = (
@@ -69,7 +70,7 @@ KINDS = (
     Kind(
         "far", 2, "is far from N(0,1)", "are far from N(0,1)",
         "place, width or shape is not that which normalisation aims at",
-        "n", "kl_maxent", FAR_KL, "{} nat from N(0,1)",
+        "n", "kl_maxent", FAR_KL, "{} nat from N(0,1)", health=False,
     ),
     Kind(
         "heavy_tailed", 2, "has heavy tails", "have heavy tails",
@@ -85,7 +86,9 @@ KINDS = (
 
 
 def claims(analysis: Findings, layers: Layers | None = None) -> list[Claim]:
-    """Return what is remarkable in `analysis`, most important first; one claim at least.
+    """Return all that is remarkable in `analysis`, most important first; one claim at least.
+
+    A page tells the first `MOST` of them in full.
 
     Parameters
     ----------
@@ -98,10 +101,11 @@ def claims(analysis: Findings, layers: Layers | None = None) -> list[Claim]:
     if not layers or not (layers.last["n"] > 0).any():
         return [Claim("nothing", "There is nothing to judge", "no finite value", "open")]
     found = [claim for kind in KINDS if (claim := _of_kind(kind, layers)) is not None]
-    found += [claim for claim in (_missing(layers), _shape(layers, analysis.order)) if claim]
+    more = unusable.filled(layers), unusable.missing(layers), _shape(layers, analysis.order)
+    found += [claim for claim in more if claim is not None]
     found += histories.claims(analysis, layers)
     found.sort(key=lambda claim: -claim.weight)
-    return found[:MOST] or [_nothing(layers)]
+    return found or [_nothing(layers)]
 
 
 def claims_of(analysis: Findings) -> list[dict[str, Any]]:
@@ -152,7 +156,7 @@ def _of_kind(kind: Kind, layers: Layers) -> Claim | None:
     return Claim(
         kind=kind.flag,
         text=f"{_counted(k, of)} {kind.one if k == 1 else kind.many}",
-        detail=f"{kind.detail}{_mostly(having, layers, k)}",
+        detail=f"{kind.detail}{where_most(having['place'], layers)}",
         certainty=word_of(codes),
         units=k,
         of=of,
@@ -167,7 +171,7 @@ def _of_kind(kind: Kind, layers: Layers) -> Claim | None:
         qvalue=float(q[strongest]) if kind.qvalue else None,
         measure=kind.measure,
         anchor=unit_anchor(layer, int(unit["row"])),
-        weight=kind.weight * math.sqrt(k / of),
+        weight=kind.weight * math.sqrt(k / of) + (HEALTH if kind.health else 0.0),
     )
 
 
@@ -199,50 +203,6 @@ def _counted(k: int, of: int) -> str:
     if of == 1:
         return "The one unit"
     return f"{count(k)} of {plural(of, 'unit')} ({percent(k, of)})"
-
-
-def _mostly(having: pd.DataFrame, layers: Layers, k: int) -> str:
-    """Say which layer has most of the units, where that tells something."""
-    if len(layers) < 2 or k < 3:
-        return ""
-    tally = having["place"].value_counts()
-    layer = layers[int(tally.index[0]) - 1]
-    if 2 * tally.iloc[0] <= k:
-        return ""
-    if tally.iloc[0] == k:
-        return f"; all in {clean(layer.name, 40)}"
-    return f"; most in {clean(layer.name, 40)} ({count(int(tally.iloc[0]))})"
-
-
-def _missing(layers: Layers) -> Claim | None:
-    """Claim what was not finite at the last step, at any site; counts are exact, hence sure."""
-    worst, most, nan, inf, total = None, 0, 0, 0, 0
-    for layer in layers:
-        for site in layer.recordings:
-            found = layer.last(site)
-            here = int(found.pooled.nan_count[0]), int(found.pooled.inf_count[0])
-            nan, inf, total = nan + here[0], inf + here[1], total + sum(here)
-            total += int(found.pooled.n[0])
-            if sum(here) > most:
-                worst, most = found, sum(here)
-    if worst is None:
-        return None
-    place = next(layer.place for layer in layers if layer.name == worst.layer)
-    return Claim(
-        kind="missing",
-        text=f"{not_finite(nan, inf)} {'value' if nan + inf == 1 else 'values'} "
-        f"({percent(nan + inf, total)}) at the last step",
-        detail=f"counted and left out of everything else; most in {clean(worst.layer, 40)}",
-        certainty="sure",
-        layer=worst.layer,
-        site=worst.site,
-        step=worst.step,
-        n=total,
-        value=float(most),
-        measure="{} of them there",
-        anchor=f"row-{place}",
-        weight=8 * math.sqrt((nan + inf) / total),
-    )
 
 
 def _shape(layers: Layers, order: int) -> Claim | None:

@@ -54,7 +54,11 @@ def units_part(layer: Layer, chosen: Chosen, book: Sketchbook) -> Part | None:
         if total > len(chosen)
         else f"{where}: every unit that has values."
     )
-    key = [("bar", "values"), ("fit", "maximum-entropy density"), ("normal", "N(0,1)")]
+    key = [
+        ("bar", "values"),
+        ("fit", "maximum-entropy density; where marked, its modes"),
+        ("normal", "N(0,1)"),
+    ]
     return Part("Units worth a look", lead, columns=4, plots=plots, key=key)
 
 

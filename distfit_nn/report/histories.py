@@ -10,7 +10,7 @@ import pandas as pd
 
 from distfit_nn.report.certainty import Claim, certainties, word_of
 from distfit_nn.report.numbers import count, number, percent, plural
-from distfit_nn.report.select import Layer, Layers, clean
+from distfit_nn.report.select import Layer, Layers, clean, where_most
 from distfit_nn.report.shapes.tracks import BEYOND, DRIFTED, standings
 from distfit_nn.report.verdict import kept_shapes
 from distfit_nn.stats.changes import MOST_LAYERS
@@ -50,23 +50,28 @@ def _main_rows(analysis: Findings, name: str, layers: Layers) -> pd.DataFrame | 
 
 
 def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
-    """Claim that units have drifted, where many have; the strongest is the one that moved most."""
+    """Claim that units have drifted: many, or those of a layer that has drifted as a whole.
+
+    The strongest is the one that moved most; the evidence is its own, not that of its layer.
+    """
     if table is None:
         return None
     moved, looked = int(table["drifted_units"].sum()), int(table["units_used"].sum())
-    if moved < max(_DRIFTED * looked, 1):
+    if moved < 1 or not (moved >= _DRIFTED * looked or table["drifted"].any()):
         return None
-    most = table.iloc[int(table["most_wasserstein"].fillna(-1.0).argmax())]
+    some = table[table["drifted_units"] > 0]
+    most = some.iloc[int(some["most_wasserstein"].fillna(-1.0).argmax())]
     layer = _named(layers, most["layer"])
-    n, value, q = int(min(most["n"], most["m"])), float(most["most_wasserstein"]), most["qvalue"]
+    n, value = int(min(most["n"], most["m"])), float(most["most_wasserstein"])
+    q = float(most["most_qvalue"])
     limit = LEAST_EFFECT + float(most["baseline_mean"])  # beyond what chance gives
     first, last = int(table["step_before"].min()), int(table["step_after"].max())
     return Claim(
         kind="drift",
         text=f"{count(moved)} of {plural(looked, 'unit')} ({percent(moved, looked)}) drifted "
         f"between step {count(first)} and {count(last)}",
-        detail=f"each by {number(LEAST_EFFECT)} standard deviations or more beyond chance; "
-        f"{_as_wholes(table)}",
+        detail=f"each by {number(LEAST_EFFECT)} standard deviations or more beyond chance"
+        f"{_places(some, layers)}; {_as_wholes(table)}",
         certainty=word_of(certainties([n], [value / limit], [q], tested=True)),
         units=moved,
         of=looked,
@@ -77,11 +82,18 @@ def _drift(table: pd.DataFrame | None, layers: Layers) -> Claim | None:
         n=n,
         value=value,
         threshold=limit,
-        qvalue=float(q),
+        qvalue=q,
         measure="{} standard deviations at most",
         anchor="drift",
         weight=1.5 * math.sqrt(moved / looked),
     )
+
+
+def _places(table: pd.DataFrame, layers: Layers) -> str:
+    """Say which layers have the drifted units of some rows of the table of drift."""
+    place = {layer.name: layer.place for layer in layers}
+    rows = zip(table["layer"], table["drifted_units"], strict=True)
+    return where_most(pd.Series([place[name] for name, k in rows for _ in range(k)]), layers)
 
 
 def _as_wholes(table: pd.DataFrame) -> str:

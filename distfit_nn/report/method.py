@@ -78,7 +78,8 @@ DRAWINGS = (
     (
         "Modes marked",
         "A short line above the fitted density marks each of its clear modes, with its place, "
-        "where it has not exactly one.",
+        "where it has not exactly one. These are modes of the fitted curve: few moments place them "
+        "roughly. Where the values themselves pile up, the bars show.",
     ),
     (
         "Quantiles",

@@ -135,7 +135,7 @@ def _row(layer: Layer, site: str, book: Sketchbook, flags: Sequence[str]) -> Row
 
 def _cells(units: pd.DataFrame, numbers: pd.Series, flags: Sequence[str]) -> list[Cell]:
     zeros = _largest(units["zero_fraction"])
-    dip = _strength("dip up to {}", numbers["dip_max"]).replace(" ", "\u00a0")
+    dip = _strength("dip up to {}", numbers["dip_max"])
     smallest = units["dip_qvalue"].min()  # a large dip of few values is no evidence: say that too
     strengths = {
         "dead": f"zeros up to {percent(zeros, 1.0)}" if zeros > 0 else "",
@@ -166,13 +166,13 @@ def _heading(flag: str) -> str:
 def _distance(numbers: pd.Series) -> str:
     """Return the median divergence, and how much of it is shape, which no affine map removes."""
     kl = _strength("median KL {}", numbers["kl_median"])
-    shape = _strength("shape {}", numbers["shape_median"])
-    return ", ".join(part.replace(" ", "\u00a0") for part in (kl, shape) if part)
+    shape = _strength("shape {}", numbers["shape_median"]).replace(" ", "\u00a0")
+    return ", ".join(part for part in (kl, shape) if part)
 
 
 def _tails(index: float) -> str:
     """Return the smallest tail index, where there is a tail to speak of."""
-    return _strength("tail index ≥ {}", np.minimum(index, NO_TAIL)).replace(" ", "\u00a0")
+    return _strength("tail index ≥ {}", np.minimum(index, NO_TAIL)).replace("≥ ", "≥\u00a0")
 
 
 def _smallest_q(value: float) -> str:

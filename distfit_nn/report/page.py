@@ -145,6 +145,7 @@ class Page:
     facts: Sequence[tuple[str, str]]
     verdict: Sequence[str]
     remarks: Sequence[Remark]
+    more_remarks: Sequence[Remark]
     reading: str
     cautions: Sequence[str]
     table_lead: str

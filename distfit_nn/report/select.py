@@ -156,6 +156,22 @@ def clean(text: str, longest: int = 400) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
+def where_most(places: pd.Series, layers: Sequence[Layer]) -> str:
+    """Return which layer has most of some units, given by the places of their layers.
+
+    Begins with a semicolon; empty where that tells nothing: for one unit, or in one layer.
+    """
+    if len(layers) < 2 or len(places) < 2:
+        return ""
+    tally = places.value_counts()
+    most, name = int(tally.iloc[0]), clean(layers[int(tally.index[0]) - 1].name, 40)
+    if len(tally) == 1:
+        return f"; all in {name}"
+    if most == 1:
+        return f"; in {count(len(tally))} layers, one each"
+    return f"; in {count(len(tally))} layers, most in {name} ({count(most)})"
+
+
 def sentence(text: str) -> str:
     """Return text with its first letter large; `str.capitalize` would make the others small."""
     return text[:1].upper() + text[1:]

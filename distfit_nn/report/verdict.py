@@ -38,8 +38,11 @@ _UNJUDGED = {
 }
 
 
-def verdict(layers: Layers, order: int) -> list[str]:
-    """Return two to four sentences about the last step, at the site that feeds the nonlinearity."""
+def verdict(layers: Layers, order: int, drift: str = "") -> list[str]:
+    """Return two to four sentences about the last step, at the site that feeds the nonlinearity.
+
+    `drift` says how many units have drifted, where that is claimed: it ends the first sentence.
+    """
     if not layers:
         return ["Nothing was recorded, so there is nothing to describe."]
     units = main_units(layers)
@@ -49,7 +52,7 @@ def verdict(layers: Layers, order: int) -> list[str]:
         )
         has = "" if len(units) == 1 else f" in {plural(len(layers), 'layer')} has a"
         return [f"{none}{has} finite value, so there is no distribution to describe."]
-    sentences = [_counts(layers, units)]
+    sentences = [_counts(layers, units) + (f"; {drift}" if drift else "") + "."]
     sentences += _normalisation(layers)
     if order > 2:  # with two moments every fitted density is a Gaussian and has no shape part
         sentences += _shape(layers, units)
@@ -184,7 +187,7 @@ def _counts(layers: Layers, units: pd.DataFrame) -> str:
     if total == 1:
         said = [f"is {word}" for word in words.values()]
         said += [f"is not {_joined(absent, 'or')}"] if absent else []
-        return f"The one unit{_where(layers)}{_when(layers)} {_joined(said, 'and')}."
+        return f"The one unit{_where(layers)}{_when(layers)} {_joined(said, 'and')}"
     said = [
         f"{count(tally[flag])} ({percent(tally[flag], total)}) "
         f"{'is' if tally[flag] == 1 else 'are'} {word}"
@@ -192,7 +195,7 @@ def _counts(layers: Layers, units: pd.DataFrame) -> str:
     ]
     said += [f"none is {_joined(absent, 'or')}"] if absent else []
     of = f"Of {plural(total, 'unit')} in {plural(len(layers), 'layer')}"
-    return f"{of}{_where(layers)}{_when(layers)}, {_joined(said, 'and')}."
+    return f"{of}{_where(layers)}{_when(layers)}, {_joined(said, 'and')}"
 
 
 def _joined(words: Sequence[str], last: str) -> str:

@@ -27,7 +27,8 @@ DRIFT_COLUMNS = (
     *("wasserstein_mean", "wasserstein_median", "wasserstein_max"),
     *("baseline_mean", "baseline_high", "excess"),
     *("shift_median", "spread_median", "shape_median", "kolmogorov_median"),
-    *("pvalue", "qvalue", "drifted", "n", "m", "most_unit", "most_wasserstein"),
+    *("pvalue", "qvalue", "drifted", "n", "m"),
+    *("most_unit", "most_wasserstein", "most_qvalue"),
 )
 DEPENDENCE_COLUMNS = (
     *("layer", "site", "step", "units", "units_used", "n", "pairs"),
@@ -127,11 +128,12 @@ def _columns(recording: Recording, used: NDArray[np.intp]) -> NDArray[Any]:
 def _most_moved(found: Drift, units: NDArray[Any]) -> dict[str, Any]:
     excess = found.wasserstein.excess
     if np.isnan(excess).all():
-        return {"most_unit": None, "most_wasserstein": np.nan}
+        return {"most_unit": None, "most_wasserstein": np.nan, "most_qvalue": np.nan}
     most = int(np.nanargmax(excess))
     return {
         "most_unit": int(units[most]),
         "most_wasserstein": float(found.wasserstein.effect[most]),
+        "most_qvalue": float(found.wasserstein.qvalue[most]),
     }
 
 

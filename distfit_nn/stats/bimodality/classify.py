@@ -216,7 +216,7 @@ def classify(
     >>> found.verdict.tolist()
     ['unimodal', 'bimodal', 'unimodal']
     >>> print(found.evidence[2])
-    50% are 0, set apart; dip 0.007 (q 1, n 1001) below 0.01; one density mode
+    50% are 0, set apart; dip 0.007 (q 1, n 1001) below 0.01; one mode of the fitted density
     """
     rules = _rules(alpha, least_dip)
     measure = partial(evidence_of_rows, order=_checks.positive_int(order, "order"))
@@ -378,12 +378,13 @@ def _density_in_words(reason: str, of: Evidence) -> str:
     if of.modes < 0:
         return "no density to confirm it"
     if of.modes == 1:
-        return "but one density mode" if reason in ("bimodal", "doubtful") else "one density mode"
+        one = "one mode of the fitted density"
+        return f"but {one}" if reason in ("bimodal", "doubtful") else one
     place = f"at {of.left:.3g} and {of.right:.3g}, valley {of.depth:.2f}"
     if of.modes == 2:
-        modes = f"two density modes {place}"
+        modes = f"two modes of the fitted density {place}"
     else:
-        modes = f"{of.modes} density modes, the clearest {place}"
+        modes = f"{of.modes} modes of the fitted density, the clearest {place}"
     return f"but {modes}" if reason in ("unimodal", "contradicted") else modes
 
 

@@ -108,52 +108,52 @@ JUDGED = {
     "both": (
         LARGE | TWO,
         "bimodal",
-        "dip 0.061 (q 1e-05, n 5000); two density modes at -1.2 and 0.8, valley 0.41",
+        "dip 0.061 (q 1e-05, n 5000); two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
-    "dip alone": (LARGE, "bimodal", "dip 0.061 (q 1e-05, n 5000); but one density mode"),
+    "dip alone": (LARGE, "bimodal", "dip 0.061 (q 1e-05, n 5000); but one mode of the fitted density"),
     "no density": (
         LARGE | {"modes": -1},
         "bimodal",
         "dip 0.061 (q 1e-05, n 5000); no density to confirm it",
     ),
-    "neither": ({}, "unimodal", "dip 0.004 (q 0.9, n 5000) below 0.01; one density mode"),
+    "neither": ({}, "unimodal", "dip 0.004 (q 0.9, n 5000) below 0.01; one mode of the fitted density"),
     "density alone": (
         TWO,
         "unimodal",
-        "dip 0.004 (q 0.9, n 5000) below 0.01; but two density modes at -1.2 and 0.8, valley 0.41",
+        "dip 0.004 (q 0.9, n 5000) below 0.01; but two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
-    "small": (SMALL, "undecided", "dip 0.008 (q 1e-05, n 5000) below 0.01; but one density mode"),
+    "small": (SMALL, "undecided", "dip 0.008 (q 1e-05, n 5000) below 0.01; but one mode of the fitted density"),
     "too small to matter": (
         SMALL | {"dip": 0.004},
         "unimodal",
-        "dip 0.004 (q 1e-05, n 5000) below 0.01; one density mode",
+        "dip 0.004 (q 1e-05, n 5000) below 0.01; one mode of the fitted density",
     ),
     "too small to matter, and density": (
         SMALL | TWO | {"dip": 0.004},
         "undecided",
-        "dip 0.004 (q 1e-05, n 5000) below 0.01; two density modes at -1.2 and 0.8, valley 0.41",
+        "dip 0.004 (q 1e-05, n 5000) below 0.01; two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
     "small, and density": (
         SMALL | TWO,
         "undecided",
-        "dip 0.008 (q 1e-05, n 5000) below 0.01; two density modes at -1.2 and 0.8, valley 0.41",
+        "dip 0.008 (q 1e-05, n 5000) below 0.01; two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
     "few values": (
         UNSEEN,
         "unimodal",
-        "dip 0.030 (q 0.4, n 200), a dip of 0.02 would not be significant; one density mode",
+        "dip 0.030 (q 0.4, n 200), a dip of 0.02 would not be significant; one mode of the fitted density",
     ),
     "few values, and density": (
         UNSEEN | TWO | {"modes": 3},
         "undecided",
         "dip 0.030 (q 0.4, n 200), a dip of 0.02 would not be significant; "
-        "but 3 density modes, the clearest at -1.2 and 0.8, valley 0.41",
+        "but 3 modes of the fitted density, the clearest at -1.2 and 0.8, valley 0.41",
     ),
     "an atom": (
         LARGE | TWO | {"atoms": 1, "atom_share": 0.162, "value": 0.0, "tested": 4190},
         "bimodal",
         "16.2% are 0, set apart; dip 0.061 (q 1e-05, n 4190); "
-        "two density modes at -1.2 and 0.8, valley 0.41",
+        "two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
     "two atoms and few levels": (
         {"atoms": 2, "atom_share": 0.5, "levels": 3.21, "tested": 2500},
