@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,12 +58,48 @@ def without_wrappers(path: str) -> str:
     return ".".join(part for part in path.split(".") if part not in _WRAPPED)
 
 
-def uncompiled() -> AbstractContextManager[Any]:
-    """Return a context in which all that torch.compile compiled, or will, runs as it was written.
+def is_called(module: nn.Module) -> bool:
+    """Return whether `module` has a forward: `torch.nn.ModuleList` and its like have none."""
+    return "forward" in vars(module) or type(module).forward is not nn.Module.forward
 
-    Compiled code runs no hooks that it was not compiled with. The setting holds for all threads.
+
+class _Eager:
+    """How many recordings run, in all threads, and the stance of torch.compile before the first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._before: Any = None
+
+    def begin(self) -> None:
+        with self._lock:
+            stance = torch.compiler.set_stance("force_eager")
+            if not self._running:
+                self._before = stance
+            self._running += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._before.__exit__(None, None, None)
+
+
+_EAGER = _Eager()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let all that torch.compile compiled, or will, run as it was written, in all threads.
+
+    Compiled code runs no hooks that it was not compiled with. Several contexts may end in any
+    order: what was set before the first is set again when none is left.
     """
-    return torch.compiler.set_stance("force_eager")
+    _EAGER.begin()
+    try:
+        yield
+    finally:
+        _EAGER.end()
 
 
 def layer_name(model: nn.Module, path: str) -> str:

@@ -22,7 +22,7 @@ class Options:
     rows: int | float | None
     units: int | None
     summaries_only: bool
-    first_step: int
+    first_step: int | None
     mode: Mode
     dtype: torch.dtype | None
     seed: int

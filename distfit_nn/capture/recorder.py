@@ -37,7 +37,7 @@ def record(
     rows: int | float | None = None,
     units: int | None = None,
     summaries_only: bool = False,
-    first_step: int = 0,
+    first_step: int | None = None,
     mode: Mode = "x",
     dtype: str | None = None,
     seed: int = 0,
@@ -78,8 +78,10 @@ def record(
     summaries_only : bool, default False
         Store no values but sums that can be merged, a `distfit_nn.stats.Accumulator` for each table
         (about 8 KiB a unit in memory): moments and a sketch of the distribution, no dependence.
-    first_step : int, default 0
-        Number of the first step; `Recorder.step` can be set at any time.
+    first_step : int, optional
+        Number of the first step; `Recorder.step` can be set at any time. Default: 0, and in mode
+        "a" the one after the last in the store (of ranks: in each one's part), so that new rows do
+        not join old ones.
     mode : {"x", "a", "w"}, default "x"
         Write a new store, add to one, or replace one. See `distfit_nn.capture.store.StoreWriter`.
     dtype : {"float16", "float32", "float64"}, optional
@@ -88,7 +90,8 @@ def record(
         Seed of the samples of rows and units.
     missing : {"error", "warn"}, default "error"
         What to do at the end of the block about layers that were to be recorded and never were,
-        while others were: a model may have parts that it does not always use.
+        while others were: a model may have parts that it does not always use. Of those that a
+        pattern, function or class found, it always warns only.
     unit_axis : int, optional
         Axis of the units of every recorded tensor of more than two axes, in place of the rules
         below.
@@ -110,6 +113,12 @@ def record(
     FileError
         The store cannot be written.
 
+    Warns
+    -----
+    UserWarning
+        At the end of the block: some passes recorded nothing for a site that others did; or modules
+        ran outside of a call of the model, as in ``model.forward(x)``, which runs no hooks.
+
     Notes
     -----
     A tensor is stored as (rows, units). Two axes are rows and units already; one axis is one unit.
@@ -126,6 +135,8 @@ def record(
     recorded; of several tensors a module's first is. What runs in a backward pass, such as the
     recomputation of a checkpoint, is not recorded again. Within the block, all that torch.compile
     compiled runs as it was written, in all threads. Under `torch.func.vmap` nothing can be seen.
+
+    A pass that an exception breaks off is a step like any other, with what it recorded until then.
 
     Where several processes work together (`torch.distributed` with a world size above 1), each
     writes its own part of the store, which are read as one; the first writes the parameters.
@@ -152,7 +163,7 @@ def record(
         rows=rows_or_share(rows),
         units=None if units is None else _checks.positive_int(units, "units"),
         summaries_only=_checks.flag(summaries_only, "summaries_only"),
-        first_step=_checks.whole_number(first_step, "first_step"),
+        first_step=None if first_step is None else _checks.whole_number(first_step, "first_step"),
         mode=mode,
         dtype=stored_dtype(dtype),
         seed=_checks.whole_number(seed, "seed"),
@@ -182,7 +193,8 @@ class Recorder:
     def __init__(self, model: nn.Module, path: Path, plan: Plan, options: Options) -> None:
         self.path = path
         self._model, self._plan, self._options = model, plan, options
-        self._step = options.first_step
+        self._first = self._step = options.first_step or 0
+        self._broken = False  # has a pass begun that has not ended?
         self._passes = self._recorded = self._repeat = 0
         self._last: int | None = None
         self._weighed: int | None = None
@@ -201,6 +213,7 @@ class Recorder:
     @step.setter
     def step(self, value: int) -> None:
         self._step = _checks.whole_number(value, "step")
+        self._broken = False
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
@@ -219,6 +232,8 @@ class Recorder:
                 self.path, self._options.mode, model=name, rank=self._rank, ranks=ranks
             )
             self._writer = stack.enter_context(writer)
+            if self._options.first_step is None and not self._step:
+                self._first = self._step = writer.last_step + 1
             stack.push(self._close)
             stack.enter_context(models.uncompiled())
             stack.callback(self._watcher.detach)
@@ -235,7 +250,11 @@ class Recorder:
         self._stack.__exit__(kind, error, traceback)
         if kind is None:
             self._check.finish(
-                self._passes, self._sampler.unused_mask, self._options.missing, stacklevel=4
+                self._passes,
+                self._sampler.unused_mask,
+                self._options.missing,
+                self._watcher.alone,
+                stacklevel=3,
             )
 
     def _close(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -252,7 +271,10 @@ class Recorder:
             raise SiteError(
                 "the model is captured as a CUDA graph, whose replays run no hooks; record outside"
             )
-        on_grid = (self._step - self._options.first_step) % self._options.every == 0
+        if self._broken:  # by a KeyboardInterrupt, after which torch runs no hooks
+            self._step += 1
+        self._broken = True
+        on_grid = (self._step - self._first) % self._options.every == 0
         keep = on_grid or self._passes == 0
         self._passes += 1
         wanted = keep or self._options.last
@@ -262,6 +284,7 @@ class Recorder:
             self._sampler.begin(self._step, self._repeat)
             self._samples.clear()
             self._latest = None
+            self._check.begin_pass()
             self._outbox.begin(keep)
         self._watched = wanted
         return wanted
@@ -270,8 +293,10 @@ class Recorder:
         if self._watched:
             self._latest = None
             self._weigh()
+            self._check.end_pass(self._step)
             self._outbox.end()
         self._step += 1
+        self._broken = False
         self._writer.flush_if_due()
 
     def _save(self, event: Event) -> None:

@@ -83,6 +83,9 @@ class Plan:
         not looked at.
     weights : dict of str to tuple of str
         For each parameter by its name: what of `wanted` asks for it.
+    patterns : frozenset of str
+        Those of `wanted` that choose: names with wildcards, functions and classes. Some of what
+        they find may never run.
     """
 
     wanted: tuple[str, ...]
@@ -90,6 +93,7 @@ class Plan:
     expected: dict[str, tuple[str, ...]]
     activation_modules: dict[str, str] = field(default_factory=dict)
     weights: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    patterns: frozenset[str] = frozenset()
 
     @property
     def activations(self) -> bool:
@@ -106,6 +110,7 @@ def resolve(model: nn.Module, sites: Sites) -> Plan:
     sites : str, callable (str, Module) -> bool, class of modules, or iterable of these
         ``"pre_activation"``, ``"norm"``, ``"weights"`` and names of modules with wildcards. A
         function is asked of every module, the model itself included, whose name is ``""``.
+        Containers that are never called, such as `torch.nn.ModuleList`, are passed over.
 
     Raises
     ------
@@ -139,7 +144,8 @@ def resolve(model: nn.Module, sites: Sites) -> Plan:
             expected[label] = tuple(layer_name(model, path) for path in found)
         if not found and site != "pre_activation":
             raise SiteError(_no_match(model, label))
-    return Plan(tuple(wanted), modules, expected, activations, chosen)
+    patterns = frozenset(label for label, site in wanted.items() if _chooses(site))
+    return Plan(tuple(wanted), modules, expected, activations, chosen, patterns)
 
 
 def site_names(word: str) -> tuple[str, str]:
@@ -178,6 +184,10 @@ def _is_site(site: Any) -> bool:
     return callable(site) and not isinstance(site, nn.Module)
 
 
+def _chooses(site: Site) -> bool:
+    return not isinstance(site, str) or any(mark in site for mark in "*?[")
+
+
 def _label(site: Any) -> str:
     """Return a name for a class or function that is no name of a module."""
     if isinstance(site, type):
@@ -195,10 +205,12 @@ def _modules(model: nn.Module, paths: dict[str, nn.Module], site: Site) -> list[
     if site == "norm":
         return [path for path, module in paths.items() if is_norm(module)]
     if isinstance(site, str):
-        return _matching(model, paths, site)
-    if isinstance(site, type):
-        return [path for path, module in paths.items() if isinstance(module, site)]
-    return [path for path, module in paths.items() if site(path, module)]
+        found = _matching(model, paths, site)
+    elif isinstance(site, type):
+        found = [path for path, module in paths.items() if isinstance(module, site)]
+    else:
+        found = [path for path, module in paths.items() if site(path, module)]
+    return [path for path in found if models.is_called(paths[path])]
 
 
 def _matching(model: nn.Module, paths: dict[str, nn.Module], pattern: str) -> list[str]:
@@ -211,9 +223,17 @@ def _matching(model: nn.Module, paths: dict[str, nn.Module], pattern: str) -> li
 
 def _no_match(model: nn.Module, word: str) -> str:
     if word == "norm":
-        return "sites asks for 'norm', but the model has no normalisation layer that is known"
+        return (
+            "sites asks for 'norm', but the model has no normalisation layer that is known "
+            "(torch's, or of a class called ...Norm, without children): name the module instead "
+            "(sites='blocks.*.ada'); functions such as F.layer_norm are not seen"
+        )
     if word == "weights":
         return "sites asks for 'weights', but the model has no parameter of one axis or more"
+    found = dict(models.parts(model, unique=False))
+    if word in found and not models.is_called(found[word]):
+        kind = type(found[word]).__name__
+        return f"sites asks for {word!r}, a {kind}, which is never called; ask for '{word}.*'"
     names = [name for name, _ in models.parts(model) if name]
     near = get_close_matches(word, (*WORDS, *names), n=5)
     hint = f"near misses: {', '.join(near)}" if near else f"it has {len(names)} named modules"

@@ -254,6 +254,7 @@ class StoreWriter:
         self._shards = list(head.shards)
         self._unit_sets: dict[Ids, int] = {}
         self._entries = [entry_text(each, self._unit_set(each.ids)) for each in head.records]
+        self.last_step = max((each.step for each in head.records), default=-1)  # that was there
 
     def _unit_set(self, ids: Ids | None) -> int | None:
         return None if ids is None else self._unit_sets.setdefault(ids, len(self._unit_sets))

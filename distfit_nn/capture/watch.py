@@ -102,6 +102,12 @@ class Watcher:
         runs within a backward pass, such as the recomputation of a checkpoint, is no pass and no
         part of one.
 
+    Attributes
+    ----------
+    alone : dict of str to None
+        Layers that ran outside of the passes and of backward passes, in order: parts that were
+        called alone, and those of ``model.forward(x)``, which runs none of the model's hooks.
+
     Raises
     ------
     SiteError
@@ -125,10 +131,12 @@ class Watcher:
         self._mode: _FunctionMode | None = None
         self._root: FrameType | None = None
         self._thread = 0
+        self.alone: dict[str, None] = {}
         self._forget()
 
     def attach(self) -> None:
         """Put the hooks in place."""
+        others: list[_Place] = []
         for path, module in models.parts(self._model):
             place = _Place(
                 module,
@@ -138,11 +146,17 @@ class Watcher:
                 self._plan.activation_modules.get(path) if self._plan.activations else None,
             )
             if not self._matters(place):
+                others.append(place)
                 continue
             before, after = self._hooks(place)
             self._handles += [
                 module.register_forward_pre_hook(before, with_kwargs=True),
                 module.register_forward_hook(after, always_call=True),
+            ]
+        # Where the model alone matters, nothing else would tell that it runs unseen.
+        if self._functions and len(self._handles) == 2:
+            self._handles += [
+                place.module.register_forward_pre_hook(self._notices(place)) for place in others
             ]
 
     def detach(self) -> None:
@@ -158,6 +172,20 @@ class Watcher:
             return True
         return self._functions and not calls_nothing_known(place.module)
 
+    def _notices(self, place: _Place) -> Callable[[nn.Module, Any], None]:
+        """Return a hook for a module at which nothing is to be reported."""
+
+        def before(called: nn.Module, _args: Any) -> None:
+            if called is place.module and not (_in_backward() or self._running()):
+                self._ran_alone(place)
+
+        return before
+
+    def _ran_alone(self, place: _Place) -> None:
+        # Parametrizations run where a parameter is read: in an optimiser, say.
+        if "parametrizations" not in place.path.split("."):
+            self.alone[place.layer] = None
+
     def _hooks(self, place: _Place) -> tuple[Callable[..., None], Callable[..., None]]:
         # A deep copy of the model shares these functions: they stay silent for its modules.
         module, is_model = place.module, place.module is self._model
@@ -169,6 +197,8 @@ class Watcher:
             if is_model and not running:
                 self._start(_module_call(sys._getframe(1)))
                 running = True
+            elif not running:
+                self._ran_alone(place)
             if running and (self._recording or is_model):
                 self._enter(place, (args, kwargs))
 
