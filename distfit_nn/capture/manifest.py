@@ -227,7 +227,7 @@ def parse_manifest(
     check_size(len(text), path)
     if text.count(b"{") + text.count(b"[") > MOST_LISTS:
         raise file_error(path, f"has more than {MOST_LISTS:,} lists and objects")
-    with _uncollected():
+    with uncollected():
         try:
             whole = is_whole(text)
             return _parsed(_content(text), whole, first_shard)
@@ -262,7 +262,7 @@ def _no_number(name: str) -> None:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the collector of cycles from looking through millions of new objects, twice as slow."""
     was_on = gc.isenabled()
     gc.disable()
@@ -334,6 +334,7 @@ def _records(
     found = rules.columns(items, "entries", rules.ENTRIES if version > 1 else rules.ENTRIES_1)
     if version == 1:
         found |= {"kind": ["values"] * len(items), "unit_set": [None] * len(items)}
+    items.clear()  # a million dicts have 600 MB, and all that they say is in columns
     _check_places(found, shards, unit_sets)
     _check_sizes(found, shards)
     found["ids"] = [None if number is None else unit_sets[number] for number in found["unit_set"]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distfit_nn.capture import files, ranks, slabs
 from distfit_nn.capture.entries import Entry
-from distfit_nn.capture.manifest import MANIFEST, Record, Shard, file_error
+from distfit_nn.capture.manifest import MANIFEST, Record, Shard, file_error, uncollected
 from distfit_nn.capture.ranks import Folder
 from distfit_nn.capture.slabs import OnDisk, Slab
 from distfit_nn.capture.summaries import Summary, summary_of
@@ -127,7 +127,8 @@ class Store:
         """Return where the array, or the summary, of `record` is; see `slab`."""
         location = self._shards[record.shard]
         if location not in self._headers:
-            self._headers[location] = slabs.safetensors(location)
+            with uncollected():
+                self._headers[location] = slabs.safetensors(location)
         return piece_of(location, self._headers[location], record)
 
     def entries(self) -> Iterator[Entry]:

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from distfit_nn.capture import files, slabs
 from distfit_nn.capture.lock import LOCK
-from distfit_nn.capture.manifest import MANIFEST, Manifest, Record, Shard, file_error, is_store
+from distfit_nn.capture.manifest import (
+    MANIFEST,
+    Manifest,
+    Record,
+    Shard,
+    file_error,
+    is_store,
+    uncollected,
+)
 from distfit_nn.capture.ranks import Folder, Members, members
 from distfit_nn.capture.stored import checked_shard, piece_of
 from distfit_nn.capture.summaries import Summary
@@ -146,7 +154,8 @@ def _problems_of(folder: Folder, manifest: Manifest, first: int) -> list[str]:
         try:
             location = checked_shard(folder, shard)
             _check_sum(location, shard)
-            problems += _problems_in(location, held.get(number, []))
+            with uncollected():
+                problems += _problems_in(location, held.get(number, []))
         except FileError as error:
             problems.append(str(error))
     return problems
