@@ -171,7 +171,9 @@ def over_layer(table: Float, unit: Float, drifted_units: int, alpha: float) -> L
     shared = measured & (unit > 0) & np.all(np.isfinite(table), axis=1)
     units = int(np.count_nonzero(measured))
     if not np.any(shared):
-        return LayerDrift(units, drifted_units, *[np.nan] * 6, (np.nan,) * table.shape[1])
+        nan = float("nan")
+        none = (nan,) * table.shape[1]
+        return LayerDrift(units, drifted_units, nan, nan, nan, nan, nan, nan, none)
     distances = table[shared] / unit[shared, None]
     row = distances.mean(axis=0)[None]
     # Exchanged rows do not change the unit of the table, but `unit` would have changed with them:
