@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from distfit_nn import _notebook, streaming
 from distfit_nn._checks import one_of, positive_int, whole_number
-from distfit_nn._writers import csv_text, json_text, records
+from distfit_nn._writers import csv_text, json_text, plural, records
 from distfit_nn.capture.entries import Entry
 from distfit_nn.capture.readers import Source, read
 from distfit_nn.maxent.problem import check_order
@@ -121,7 +121,9 @@ class Analysis(Findings):
     def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
         """Return a table as CSV, or write it to `path` and return that.
 
-        `table` is "units", "layers", "drift" or "dependence".
+        `table` is "units", "layers", "drift" or "dependence". A name that a spreadsheet could take
+        for a formula gets a single quote before it; control characters become escapes. JSON has the
+        names as they are.
         """
         one_of(table, TABLES, "table")
         return csv_text(getattr(self, table), path)
@@ -139,8 +141,9 @@ class Analysis(Findings):
             if last[flag].any()
         ]
         sentence = (
-            f"{len(self.recordings):,} recordings of {last['layer'].nunique():,} layers; of "
-            f"{units:,} units at the last step, each site by itself, "
+            f"{plural(len(self.recordings), 'recording')} of "
+            f"{plural(last['layer'].nunique(), 'layer')}; of "
+            f"{plural(units, 'unit')} at the last step, each site by itself, "
             + (", ".join(found) if found else "none stands out")
             + "."
         )
@@ -148,8 +151,8 @@ class Analysis(Findings):
 
     def __repr__(self) -> str:
         return (
-            f"<Analysis of {self.source}: {len(self.recordings)} recordings, "
-            f"{sum(len(recording.units) for recording in self.recordings)} units>"
+            f"<Analysis of {self.source}: {plural(len(self.recordings), 'recording')}, "
+            f"{plural(sum(len(recording.units) for recording in self.recordings), 'unit')}>"
         )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from distfit_nn import _notebook
 from distfit_nn._checks import number_between, one_of, positive_int, whole_number
-from distfit_nn._writers import csv_text, json_text, records
+from distfit_nn._writers import csv_text, json_text, plural, records
 from distfit_nn.capture.readers import Source, read
 from distfit_nn.errors import InputError
 from distfit_nn.pairs import Pair, Steps, Unmatched, checked_steps, matched
@@ -182,7 +182,11 @@ class Comparison:
         return json_text(self.to_dict(), path)
 
     def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
-        """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
+        """Return the table "units" or "layers" as CSV, or write it to `path` and return that.
+
+        A name that a spreadsheet could take for a formula gets a single quote before it; control
+        characters become escapes. JSON has the names as they are.
+        """
         one_of(table, ("units", "layers"), "table")
         return csv_text(getattr(self, table), path)
 
@@ -191,8 +195,9 @@ class Comparison:
         layers = self.layers
         drifted, units = int(layers["drifted_units"].sum()), int(layers["units"].sum())
         sentence = (
-            f"{int(layers['drifted'].sum()):,} of {len(layers):,} pairs of recordings and "
-            f"{drifted:,} of {units:,} units have drifted; {len(self.unmatched):,} unmatched."
+            f"{int(layers['drifted'].sum()):,} of {plural(len(layers), 'pair')} of recordings and "
+            f"{drifted:,} of {plural(units, 'unit')} have drifted; "
+            f"{len(self.unmatched):,} unmatched."
         )
         return _notebook.table(sentence, layers, _SHOWN)
 
@@ -201,8 +206,8 @@ class Comparison:
         drifted = sum(one.drift.layer.drifted_units for one in self.compared)
         units = sum(len(one.drift.n) for one in self.compared)
         return (
-            f"<Comparison of {between}: {len(self.compared)} pairs of recordings, "
-            f"{drifted} of {units} units drifted, {len(self.unmatched)} unmatched>"
+            f"<Comparison of {between}: {plural(len(self.compared), 'pair')} of recordings, "
+            f"{drifted} of {plural(units, 'unit')} drifted, {len(self.unmatched)} unmatched>"
         )
 
 

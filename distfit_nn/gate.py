@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distfit_nn._checks import number_between, one_of, whole_number
 from distfit_nn._files import plain
 from distfit_nn._selection import findings_of, matching
-from distfit_nn._writers import json_text, records
+from distfit_nn._writers import json_text, plural, records
 from distfit_nn.capture.readers import Source
 from distfit_nn.errors import InputError
 from distfit_nn.stats.findings import Findings
@@ -75,7 +75,7 @@ RULES = {
         "heavy_tailed", 0.0, 1.0, True, "tail_index", True, "share of heavy-tailed units"
     ),
     "max_bimodal": Rule("bimodal", 0.0, 1.0, True, "modality", True, "share of bimodal units"),
-    "max_far": Rule("far", 0.0, 1.0, True, "kl", True, "share of units far from N(0,1)"),
+    "max_far": Rule("far", 0.0, 1.0, True, "far_kl", True, "share of units far from N(0,1)"),
 }
 
 
@@ -142,15 +142,12 @@ class CheckResult:
         return json_text(self.to_dict(), path)
 
     def __repr__(self) -> str:
-        rules = ", ".join(self.checked["rule"])
         word = "passed" if self.passed else "failed"
-        missing = (
-            f", {len(self.unmeasured)} unmeasured ({self.policy})" if len(self.unmeasured) else ""
-        )
-        return (
-            f"<CheckResult of {self.source}: {word}, "
-            f"{len(self.violations)} violations{missing} of {rules}>"
-        )
+        broken = ", ".join(self.violations["rule"].unique())
+        beyond = plural(len(self.violations), "violation") + f" of {broken}" * bool(broken)
+        unknown = ", ".join(self.unmeasured["rule"].unique())
+        missing = f", {len(self.unmeasured)} unmeasured ({self.policy}) for {unknown}"
+        return f"<CheckResult of {self.source}: {word}, {beyond}{missing * bool(unknown)}>"
 
 
 def check(
@@ -200,9 +197,10 @@ def check(
         Of each layer and site.
     unmeasured : {"fail", "pass"}, default "fail"
         What a unit counts as for which a rule has no figure: one without finite values, or too few
-        for a density, a tail or modes; and for `max_saturated`, `max_heavy_tailed` and
-        `max_bimodal` one of which only summaries were recorded. They are listed in any case. For
-        rules about shape alone constant units are no such: they have none, and keep within limits.
+        for a density, a tail, modes or a verdict of far; and for `max_saturated`,
+        `max_heavy_tailed` and `max_bimodal` one of which only summaries were recorded. They are
+        listed in any case. For rules about shape alone constant units are no such: they have none,
+        and keep within limits.
 
     Returns
     -------
@@ -268,7 +266,7 @@ def _limits(given: dict[str, Any]) -> dict[str, float]:
 
 
 def _chosen(findings: Findings, layers: Any, site: Any, step: str | int) -> pd.DataFrame:
-    """Return the rows of the table of units that are to be checked."""
+    """Return the rows of the table of units that are to be checked, with the fits' order."""
     parts = [(recording.layer, recording.site, recording) for recording in findings.recordings]
     names = matching(layers, (layer for layer, _, _ in parts), "layers")
     sites = matching(site, (where for layer, where, _ in parts if layer in names), "site")
@@ -285,7 +283,8 @@ def _chosen(findings: Findings, layers: Any, site: Any, step: str | int) -> pd.D
         steps = sorted({recording.step for _, _, recording in parts})
         listed = ", ".join(map(str, steps[:8])) + (", ..." if len(steps) > 8 else "")
         raise InputError(f"step must be one that was recorded, got {step}; there are {listed}")
-    return pd.concat([recording.units for recording in kept], ignore_index=True)
+    units = pd.concat([recording.units for recording in kept], ignore_index=True)
+    return units.assign(order=findings.order)
 
 
 class _Judged(NamedTuple):
@@ -321,6 +320,8 @@ def _figure(column: str, units: pd.DataFrame) -> NDArray[np.float64]:
     if column == "kl":
         fitted, gaussian = (np.asarray(units[c], float) for c in ("kl_maxent", "kl_gaussian"))
         return np.where(np.isnan(fitted), gaussian, fitted)
+    if column == "far_kl":  # of which the verdict is made, where there are values enough for one
+        return np.where(units["n"] >= units["order"] + 2, _figure("kl", units), np.nan)
     if column == "max_abs":
         return np.maximum(*(np.abs(np.asarray(units[c], float)) for c in ("min", "max")))
     if column == "single":  # values, of which the verdict is made

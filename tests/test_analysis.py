@@ -163,7 +163,7 @@ def test_a_notebook_shows_what_drifted(rng):
     x = rng.normal(size=(400, 3))
     found = dn.compare({"<b>": x[:200]}, {"<b>": x[200:] + np.array([0, 0, 1])})
     shown = found._repr_html_()
-    assert "1 of 1 pairs of recordings and 1 of 3 units have drifted; 0 unmatched." in shown
+    assert "1 of 1 pair of recordings and 1 of 3 units have drifted; 0 unmatched." in shown
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
 

@@ -192,6 +192,23 @@ def test_suggest_needs_rows(summaries: Analysis) -> None:
         dn.suggest(summaries)
 
 
+def test_units_with_too_few_values_for_far_are_unmeasured() -> None:
+    """With order + 2 values there is a verdict; a constant unit has no need of more."""
+    x = np.random.default_rng(0).normal(9, 1, (8, 3))
+    x[:, 1] = [*x[:7, 1], np.nan]
+    x[:, 2] = 2
+    for order, unknown in ((6, [1]), (4, []), (7, [0, 1])):
+        found = dn.check(dn.analyze(x, order=order), max_far=1)
+        assert found.unmeasured["unit"].tolist() == unknown
+        assert found.passed == (not unknown)
+
+
+def test_the_repr_names_the_rules_that_are_broken(analysis: Analysis) -> None:
+    found = dn.check(analysis, max_kurtosis=1e9, max_dead=0.1, max_nan=10**9)
+    assert repr(found).endswith(": failed, 1 violation of max_dead>")
+    assert repr(dn.check(analysis, max_nan=10**9)).endswith(": passed, 0 violations>")
+
+
 def test_modes_of_few_values_are_unmeasured() -> None:
     """Fewer than 20 values have no dip; a constant or discrete unit has no modes to miss."""
     rng = np.random.default_rng(1)

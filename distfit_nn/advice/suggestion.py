@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from distfit_nn._checks import number_between, one_of, positive_int, whole_number
-from distfit_nn._selection import findings_of, matching
-from distfit_nn._writers import csv_text, json_text, records
+from distfit_nn._selection import findings_of
+from distfit_nn._writers import csv_text, json_text, plural, records
 from distfit_nn.advice import TOLERANCE
+from distfit_nn.advice.chosen import check_rows, check_units, last_recordings, no_rows, unit_numbers
 from distfit_nn.advice.verdicts import LEAST_GAIN, Settings, layer_row, unit_rows
 from distfit_nn.capture.readers import Source
-from distfit_nn.errors import InputError
-from distfit_nn.report.select import layers as layers_of
 from distfit_nn.stats.findings import Findings
 from distfit_nn.stats.summary import Recording
 
@@ -33,8 +32,9 @@ DEFINITIONS = {
     "kl": (
         "KL(p, target) in nats, estimated from spacings, less the bias that the estimator has in "
         "normal samples. The rows are halved at random; each transformation is fitted to one half "
-        "and measured on the other, both ways, and the two figures are averaged. Below 0 by chance "
-        "where the truth is near 0."
+        "and measured on the other, both ways, and the two figures are averaged. An average "
+        "below 0, by chance where the truth is near 0, is shown as 0; medians and comparisons are "
+        "made before that."
     ),
     "suggestion": (
         "The simplest transformation whose KL is within the noise of the least: at most the "
@@ -84,7 +84,7 @@ class Suggestions:
     settings : Settings
         Target, seed, tolerance, how many units at most.
     parts : tuple of (Recording, DataFrame)
-        Each recording that was judged, with the rows of its units.
+        Each recording that was judged, with the rows of its units, whose KLs are not yet cut at 0.
     """
 
     source: str
@@ -101,7 +101,7 @@ class Suggestions:
         each with its _low and _high (95%); kl_ and error_ of each transformation; the parameters
         that shifts would start from. `definitions` says what each means.
         """
-        return pd.concat([table for _, table in self.parts], ignore_index=True)
+        return _cut_at_0(pd.concat([table for _, table in self.parts], ignore_index=True))
 
     @cached_property
     def layers(self) -> pd.DataFrame:
@@ -111,7 +111,7 @@ class Suggestions:
         "BatchNorm" is torch's own), kl_before, kl_after, improved, atoms (median share), then kl_
         of each transformation and n_, for how many units it is suggested.
         """
-        return pd.DataFrame([layer_row(*part, self.settings) for part in self.parts])
+        return _cut_at_0(pd.DataFrame([layer_row(*part, self.settings) for part in self.parts]))
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -238,7 +238,11 @@ class Suggestions:
         return json_text(self.to_dict(), path)
 
     def to_csv(self, path: str | PathLike[str] | None = None, table: str = "units") -> str | Path:
-        """Return the table "units" or "layers" as CSV, or write it to `path` and return that."""
+        """Return the table "units" or "layers" as CSV, or write it to `path` and return that.
+
+        A name that a spreadsheet could take for a formula gets a single quote before it; control
+        characters become escapes. JSON has the names as they are.
+        """
         one_of(table, ("units", "layers"), "table")
         return csv_text(getattr(self, table), path)
 
@@ -248,7 +252,7 @@ class Suggestions:
             for row in self.layers.head(20).itertuples()
         ]
         more = [f"  ... {len(self.layers) - 20} more"] if len(self.layers) > 20 else []
-        head = f"<Suggestions for {len(self.layers)} layers of {self.source}"
+        head = f"<Suggestions for {plural(len(self.layers), 'layer')} of {self.source}"
         return "\n".join([head, *lines, *more]) + ">"
 
     def _repr_html_(self) -> str:
@@ -334,45 +338,22 @@ def suggest(
         target=target,
         tolerance=number_between(tolerance, "tolerance", 0.0, float("inf")),
         seed=whole_number(seed, "seed"),
-        units=_numbers(units),
+        units=unit_numbers(units),
         most_units=None if most_units is None else positive_int(most_units, "most_units"),
     )
+    if not isinstance(source, Findings):
+        check_rows(source, layers, site)
     findings = findings_of(source)
-    recordings = _last(findings, layers, site)
+    recordings = last_recordings(findings, layers, site)
     for recording in recordings:
         if recording.sample is None:
-            raise InputError(
-                f"suggest needs rows, and of layer {recording.layer!r} at site {recording.site!r} "
-                f"none were kept: record raw values, not summaries only, and analyze these"
-            )
-    _check_units(settings.units, recordings)
+            raise no_rows(recording.layer, recording.site)
+    check_units(settings.units, recordings)
     parts = tuple((one, unit_rows(one, settings)) for one in recordings)
     return Suggestions(findings.source, settings, parts)
 
 
-def _numbers(units: Any) -> tuple[int, ...] | None:
-    if units is None:
-        return None
-    given = units if isinstance(units, Iterable) and not isinstance(units, str) else [units]
-    return tuple(dict.fromkeys(whole_number(unit, "each of units") for unit in given))
-
-
-def _check_units(units: tuple[int, ...] | None, recordings: list[Recording]) -> None:
-    """Raise `InputError` for a number that no layer has."""
-    if units is None:
-        return
-    known = {int(unit) for recording in recordings for unit in recording.units["unit"]}
-    missing = [unit for unit in units if unit not in known]
-    if missing or not units:
-        raise InputError(f"units must be numbers of units, got {missing[0] if missing else 'none'}")
-
-
-def _last(findings: Findings, layers: Any, site: Any) -> list[Recording]:
-    """Return the last recording of each layer at its main site, or at those that are asked for."""
-    known = list(layers_of(findings))
-    names = matching(layers, (layer.name for layer in known), "layers")
-    found = [layer for layer in known if layer.name in names]
-    if site is None:
-        return [layer.last(layer.main) for layer in found]
-    sites = matching(site, (name for layer in found for name in layer.recordings), "site")
-    return [layer.last(name) for layer in found for name in layer.recordings if name in sites]
+def _cut_at_0(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its divergences, which may be below 0 by chance, cut at 0."""
+    columns = [str(name) for name in table if str(name).startswith("kl_")]
+    return table.assign(**{name: table[name].clip(lower=0.0) for name in columns})

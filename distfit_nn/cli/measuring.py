@@ -208,10 +208,12 @@ def suggest(
     Example:
       distfit-nn suggest run/ --csv units.csv
     """
+    from distfit_nn.advice.chosen import check_rows
     from distfit_nn.advice.suggestion import suggest as suggest_for
 
     if csv is not None:
         spare_the_source(source, csv, "--csv")
+    check_rows(source, layers, site)
     analysis = analysed(source, Work(6, unit_axis, memory_limit, mask=mask), quiet)
     found = suggest_for(
         analysis,

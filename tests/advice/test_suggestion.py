@@ -26,6 +26,7 @@ import distfit_nn as dn
 from distfit_nn.advice.candidates import CANDIDATES
 from distfit_nn.advice.crossfit import Goal, cross_fitted
 from distfit_nn.advice.verdicts import LEAST_GAIN, NAMES, picked, worthwhile
+from distfit_nn.cli import main
 from distfit_nn.errors import InputError
 from tests import tolerances
 
@@ -373,6 +374,48 @@ def test_as_plain_data_and_for_the_eye() -> None:
     assert "lognormal: log_shift" in repr(found)
     evil = dn.suggest({"<script>": np.random.default_rng(1).normal(size=(80, 1))})
     assert "<script>" not in evil._repr_html_()
+
+
+def test_divergences_are_shown_cut_at_0_and_lie_in_their_intervals() -> None:
+    """Of N(0,1) half of the estimates are below 0; comparisons rest on these."""
+    found = dn.suggest(np.random.default_rng(3).normal(size=(400, 40)))
+    raw = found.parts[0][1]
+    assert (raw["kl_none"] < 0).sum() > 5
+    for table in (found.units, found.layers):
+        shown = table[[name for name in table if name.startswith("kl_")]]
+        assert (shown >= 0).all(axis=None)
+    units = found.units
+    for name in ("kl_before", "kl_after"):
+        assert units[name].between(units[f"{name}_low"], units[f"{name}_high"]).all()
+        np.testing.assert_array_equal(units[name], raw[name].clip(lower=0))
+    assert found.layers["kl_none"][0] == max(0, raw["kl_none"].median())
+    assert not re.search(r">-\d", found._repr_html_())
+    assert "shown as 0" in found.definitions["kl"]
+
+
+def test_a_store_of_summaries_is_refused_before_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python and on the command line; a layer that has rows is judged."""
+    from distfit_nn.capture.store import StoreWriter
+    from distfit_nn.stats.accumulator import Accumulator
+
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    with StoreWriter(tmp_path / "run", "x") as writer:
+        for step in (0, 1):
+            sums = Accumulator(2)
+            sums.update(x)
+            writer.add_summary(sums, layer="sums", site="norm_input", step=step, rows_seen=100)
+            writer.add(x, layer="rows", site="norm_input", step=step)
+    assert dn.suggest(str(tmp_path / "run"), layers="rows").units["suggestion"].tolist()
+    monkeypatch.setattr("distfit_nn.analysis.analyze", lambda *_, **__: pytest.fail("measured"))
+    for options in ({}, {"layers": "sums"}, {"site": "norm_input"}):
+        with pytest.raises(InputError, match="of layer 'sums' at site 'norm_input' none were kept"):
+            dn.suggest(tmp_path / "run", **options)
+    with pytest.raises(InputError, match="layers must match"):
+        dn.suggest(tmp_path / "run", layers="no")
+    with pytest.raises(SystemExit, match="2"):
+        main(["suggest", str(tmp_path / "run"), "-q"])
 
 
 @pytest.mark.slow
