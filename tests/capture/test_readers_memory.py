@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import distfit_nn as dn
-from distfit_nn.capture.readers import read
+from distfit_nn.capture.readers import read, tensorboard
 from distfit_nn.capture.readers.events import Histogram
 from distfit_nn.capture.readers.tensorboard import laid_out
 from distfit_nn.errors import FileError, InputError
@@ -190,6 +192,42 @@ def test_a_live_log_and_a_damaged_one(log):
     for options, told in (({"unit_axis": 1}, "unit_axis"), ({"mask": [1]}, "mask")):
         with pytest.raises(InputError, match=f"histograms take no {told}"):
             read(file, **options)
+
+
+def test_a_folder_is_looked_through_within_limits(log, tmp_path, monkeypatch):
+    (file,) = log.iterdir()
+    for depth in range(5):
+        folder = tmp_path / str(depth)
+        below = folder.joinpath(*"abcd"[:depth])
+        below.mkdir(parents=True)
+        (below / file.name).write_bytes(file.read_bytes())
+        if depth <= 3:
+            assert len(list(read(folder))) == 3
+        else:
+            with pytest.raises(FileError, match="3 folders deep, among 10,000 names at most"):
+                read(folder)
+    looked = []
+    with monkeypatch.context() as patch:
+        scandir = os.scandir
+        patch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+        patch.setattr(tensorboard, "MOST_ENTRIES", 1)
+        assert len(list(read(log))) == 3
+        (tmp_path / "many").mkdir()
+        for name in "ab":
+            (tmp_path / "many" / name).mkdir()
+        looked.clear()
+        assert not tensorboard.has_events(tmp_path / "many")
+        assert len(looked) == 1
+        (log / f"{file.name}.2").write_bytes(file.read_bytes())
+        with pytest.raises(FileError, match="more than 1 files and folders, too many"):
+            layers(log)
+
+
+def test_the_whole_file_system_is_not_searched():
+    before = time.perf_counter()
+    with pytest.raises(FileError, match=r"\(3 folders deep|too many to look"):
+        layers("/")
+    assert time.perf_counter() - before < 20
 
 
 def record(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from distfit_nn.capture.readers import kinds
 from distfit_nn.capture.readers.found import Found, Mask, checked_mask, entry
 from distfit_nn.capture.readers.kinds import Kind
 from distfit_nn.capture.readers.memory import from_memory
+from distfit_nn.capture.readers.tensorboard import DEEPEST, MOST_ENTRIES
 from distfit_nn.capture.slabs import MOST_LAYERS
 from distfit_nn.capture.store import Store
 from distfit_nn.errors import InputError
@@ -70,8 +71,9 @@ def read(
     .zarr, .zip          each array is a layer, groups joined by dots, versions 2 and 3; a folder,
                          or one in an archive; in pieces
     tfevents             TensorBoard's histograms, in a file with that word in its name or a folder
-                         of them: tag and step are layer and step. Each is one unit of at most 5,000
-                         values laid out evenly over its buckets, exact to the width of a bucket
+                         of them, up to three folders deep: tag and step are layer and step. Each
+                         is one unit of at most 5,000 values laid out evenly over its buckets, exact
+                         to the width of a bucket
     ==================== ===========================================================================
 
     What is read in pieces may be larger than memory. Of files that hold several arrays, single
@@ -125,7 +127,11 @@ def _from_folder(path: Path, unit_axis: int | None, mask: Mask | None) -> Iterat
         return _from_store(Store(path), unit_axis, mask)
     kind = kinds.of_folder(path)
     if kind is None:
-        raise file_error(path, "is a folder but not a distfit_nn store")
+        raise file_error(
+            path,
+            "is a folder but not a distfit_nn store, and no TensorBoard log was found in it "
+            f"({DEEPEST} folders deep, among {MOST_ENTRIES:,} names at most)",
+        )
     return _from_file(path, kind, unit_axis, mask)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,11 @@ from distfit_nn.errors import InputError
 
 SIGN = "tfevents"  # in the name of every event file
 _MOST = 5000  # values of a histogram
-_MOST_FILES = 10_000
-_DEEPEST = 3  # folders of runs in which files are looked for
+DEEPEST, MOST_ENTRIES = 3, 10_000  # folders of runs, and names, that are looked through
 
 
 def read_events(path: Path) -> Iterator[Found]:
-    """Yield the histograms of an event file, or of all below a folder.
+    """Yield the histograms of an event file, or of all up to three folders below a folder.
 
     A folder below the given one is a run, whose name is put before its tags. Of several
     histograms of one tag and step, as after a restart, the last is read.
@@ -44,13 +45,27 @@ def read_events(path: Path) -> Iterator[Found]:
 
 
 def has_events(folder: Path) -> bool:
-    """Return whether there is an event file in a folder or a folder of it."""
-    for at, below, names in os.walk(folder):
-        if any(SIGN in name for name in names):
-            return True
-        if at.count(os.sep) - str(folder).count(os.sep) >= _DEEPEST:
-            below.clear()
-    return False
+    """Return whether there is an event file among the first `MOST_ENTRIES` of `_below`."""
+    return any(map(_is_log, islice(_below(folder), MOST_ENTRIES)))
+
+
+def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder and, down to `DEEPEST`, in those in it, the least deep first.
+
+    Links are not followed, and folders that may not be looked into are passed over.
+    """
+    waiting = deque([(os.fspath(folder), 0)])
+    while waiting:
+        at, depth = waiting.popleft()
+        with suppress(OSError), os.scandir(at) as entries:
+            for entry in entries:
+                if depth < DEEPEST and entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, depth + 1))
+                yield entry
+
+
+def _is_log(entry: os.DirEntry[str]) -> bool:
+    return SIGN in entry.name and not os.path.isdir(entry.path)
 
 
 @dataclass(frozen=True)
@@ -66,15 +81,17 @@ def _event_files(path: Path) -> list[Path]:
     """Return the event files at or below a path, in the order of their names."""
     if not path.is_dir():
         return [path]
-    found = []
-    for folder, _, names in os.walk(path):  # which follows no links
-        found += [Path(folder, name) for name in names if SIGN in name]
-        if len(found) > _MOST_FILES:
-            raise InputError(f"holds more than {_MOST_FILES:,} event files")
-    for file in found:
-        if not stat.S_ISREG(os.lstat(file).st_mode):
-            raise file_error(file, "is no regular file; a link in a folder is not followed")
-    return sorted(found)
+    entries = list(islice(_below(path), MOST_ENTRIES + 1))
+    if len(entries) > MOST_ENTRIES:
+        raise InputError(
+            f"holds more than {MOST_ENTRIES:,} files and folders, too many to look for logs among "
+            "them: name the folder of a run"
+        )
+    logs = [entry for entry in entries if _is_log(entry)]
+    for entry in logs:
+        if not entry.is_file(follow_symlinks=False):
+            raise file_error(entry.path, "is no regular file; a link in a folder is not followed")
+    return sorted(Path(entry.path) for entry in logs)
 
 
 def _in_file(path: Path) -> Iterator[tuple[int, Histogram]]:
