@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from distfit_nn.capture.sites import Plan
+from distfit_nn.capture.tensors import SINGLE
 from distfit_nn.errors import SiteError
 
 
@@ -121,8 +122,17 @@ class Coverage:
             warnings.warn(problem, stacklevel=stacklevel)
 
     def _broken(self) -> list[str]:
-        """Return a line for each word that some passes recorded and others did not."""
-        return [
+        """Return a line for each word that some passes recorded and others did not, and for layers
+        that nobody could expect, of functions, whose tensors could not be recorded.
+        """
+        known = set().union(*self._seen.values(), *self._plan.expected.values())
+        lost = {
+            layer: reason
+            for layer, reason in self._skipped.items()
+            if layer not in known and reason != SINGLE  # gates and temperatures are no activations
+        }
+        told = [f"{len(lost)} layers that ran recorded nothing{_reasons(lost)}"] if lost else []
+        return told + [
             f"{word!r} recorded nothing in {gap.passes} of {self._passes} passes, first at step "
             f"{gap.step}{_reasons(gap.refused)}"
             for word, gap in self._gaps.items()

@@ -16,7 +16,13 @@ torch's, and those without children whose class is called so (``QuickGELU``,
 ``NewGELUActivation``), whatever arithmetic they do: such a call is recorded once. A fused kernel
 that computes its activation within shows nothing: `torch.nn.LSTM`, the softmax in
 `torch.nn.functional.scaled_dot_product_attention` and in `torch.nn.MultiheadAttention`. Neither
-does one that is spelt out in arithmetic, such as ``x.clamp(min=0)``: name the module instead.
+does one that is spelt out in arithmetic, such as ``x.clamp(min=0)``. A norm that is a
+function, such as `torch.nn.functional.layer_norm`, and a module that only contains a norm, are no
+layers of ``"norm"``. Name the module instead.
+
+Containers that are never called (`torch.nn.ModuleList`) are not found. Of what a name with
+wildcards, a function or a class finds, layers that never run are warned of; of a plain name or one
+of the words they are an error.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch._C import _functorch
 
+SINGLE = "it is a single number"
+
 
 def tensors(values: Any) -> list[torch.Tensor]:
     """Return the tensors in nested tuples, lists and dicts, in order."""
@@ -58,5 +60,5 @@ def why_not(tensor: torch.Tensor) -> str | None:
     if tensor.is_meta or kind == "FakeTensor":
         return "it has a shape but no values (a meta or fake tensor)"
     if tensor.ndim == 0:
-        return "it is a single number"
+        return SINGLE
     return "it is empty" if tensor.numel() == 0 else None

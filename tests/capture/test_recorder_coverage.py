@@ -103,6 +103,27 @@ def test_forward_called_directly_is_told(tmp_path, x, model):
         model.forward(x)
 
 
+class Partly(nn.Module):
+    """A function of it runs under vmap; another has a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(torch.func.vmap(F.gelu)(x)) * torch.sigmoid(x.new_ones(()))
+
+
+def test_functions_within_a_model_that_vmap_hides_are_told(tmp_path, x):
+    model = Partly()
+    with (
+        pytest.warns(UserWarning, match=r"1 layers that ran recorded nothing .*'gelu': torch.func"),
+        dn.record(model, tmp_path / "s"),
+    ):
+        model(x)
+    assert {record.layer for record in Store(tmp_path / "s").records} == {"act"}
+
+
 class Checkpointed(nn.Module):
     """Runs a part again in the backward pass."""
 

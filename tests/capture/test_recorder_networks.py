@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,36 @@ def test_torchs_transformer_is_recorded_as_by_hand(tmp_path, batch_first, norm_f
         handle.remove()
     assert gelus[0].layer == "encoder.layers.0.gelu"
     np.testing.assert_array_equal(gelus[0].values, seen[0].reshape(-1, 24).numpy())
+
+
+def small(name: str) -> nn.Module:
+    """Return a network of transformers, from a small configuration."""
+    transformers = pytest.importorskip("transformers")
+    options: dict[str, Any] = {
+        "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 1, "eos_token_id": 2},
+        "Mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
+    }[name]
+    config = getattr(transformers, f"{name}Config")(vocab_size=32, **options)
+    return getattr(transformers, f"{name}Model")(config).eval()
+
+
+def test_every_module_of_a_transformer_by_a_wildcard(tmp_path):
+    """Its list of blocks is never called, nor is the dropout that the fused attention contains."""
+    model = small("GPT2")
+    with (
+        pytest.warns(UserWarning, match=r"of which 2 recorded nothing: h\.0\.attn\.attn_dropout"),
+        dn.record(model, tmp_path / "s", "*"),
+    ):
+        model(input_ids=TOKENS)
+    layers = {entry.layer for entry in read(tmp_path / "s")}
+    assert {"h.0", "h.1.mlp.act", "ln_f"} <= layers
+    assert "h" not in set(dn.sites(model, {"input_ids": TOKENS}, "*")["layer"])
+
+
+def test_an_activation_that_is_called_as_a_function_is_no_miss(tmp_path):
+    model = small("Mamba")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with dn.record(model, tmp_path / "s"):
+            model(input_ids=TOKENS)
+    assert "layers.1.mixer.silu" in {entry.layer for entry in read(tmp_path / "s")}
