@@ -47,7 +47,7 @@ class Sample:
     def array(self, dtype: torch.dtype | None, arena: Arena) -> NDArray[np.floating]:
         """Return the values as `dtype`; None keeps theirs, and takes float32 for bfloat16.
 
-        What is converted is put into the `arena`.
+        They are a copy in the `arena`.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Sample:
                     f"layer {self.layer!r}: {lost[0].item():g} is too large for "
                     f"{str(dtype).removeprefix('torch.')}; record with a wider dtype"
                 )
-        return (stored if stored is self.values else arena.copy(stored)).numpy()
+        return arena.array(stored.numpy())
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Batch:
         values = table.values
         if values.device.type == "cuda":
             return self._begin(values)
-        return self._arena.copy(values)
+        return self._arena.tensor(values)
 
     def wait(self) -> None:
         """Return when all copies are complete."""
@@ -157,8 +157,7 @@ class Outbox:
     def __init__(self, write: Callable[[Sample], None]) -> None:
         self._write = write
         self._keep: bool | None = None  # None between passes
-        # What is kept for long does not share its memory with what is soon forgotten.
-        self.arena, self._passing = Arena(), Arena()
+        self.arena = Arena()
         self._current, self._sent, self._held = (_Batch(self.arena) for _ in range(3))
 
     def begin(self, keep: bool) -> None:
@@ -166,7 +165,6 @@ class Outbox:
         if self._keep is not None:
             self.end()
         self._keep = keep
-        self._current = _Batch(self.arena if keep else self._passing)
 
     def host(self, table: Table) -> torch.Tensor:
         """Return the table's values in memory of the CPU, perhaps before they are all there."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from distfit_nn import _checks
 from distfit_nn.capture import models, weights
+from distfit_nn.capture.arena import Arena
 from distfit_nn.capture.coverage import Coverage
 from distfit_nn.capture.options import Options, rows_or_share, stored_dtype
 from distfit_nn.capture.outbox import Outbox, Sample, Taken
@@ -143,7 +144,7 @@ def record(
 
     A pass keeps its samples in memory until it ends, up to 64 MiB, after which they are written in
     its midst; the store gathers up to 64 MiB more, and takes twice that again while it writes them:
-    320 MiB with what allocators waste. With `last`, samples of one or two passes beside
+    some 320 MiB, 512 with what the heap wastes. With `last`, samples of one or two passes beside
     the steps of `every` are held. Rows and units are chosen on the tensor's own device, before it
     is copied; from a CUDA device through pinned memory without waiting: what a pass gives is
     written at the end of the next. A mask is brought to the CPU when it is set.
@@ -200,6 +201,7 @@ class Recorder:
         self._weighed: int | None = None
         self._sampler = Sampler(options.rows, options.units, options.seed, options.unit_axis)
         self._outbox = Outbox(self._write)
+        self._stored = Arena()  # kept for longer than what the outbox may forget
         self._samples: dict[Output, Sample] = {}
         self._latest: Taken | None = None  # what is an output and then an input is sampled once
         self._check = Coverage(plan)
@@ -361,7 +363,7 @@ class Recorder:
                 self._writer.set_activation(sample.place, activation)
 
     def _write(self, sample: Sample) -> None:
-        values = sample.array(self._options.dtype, self._outbox.arena)
+        values = sample.array(self._options.dtype, self._stored)
         told: dict[str, Any] = {
             "layer": sample.layer,
             "site": sample.site,

@@ -29,15 +29,15 @@ with torch.no_grad():
             model(x)
 print(peak() - before)
 """
-LIMIT = 320
+LIMIT = 512
 """MiB: the store's buffer of 64, twice that while it is put together as a shard, 64 for a pass,
-which here has 2, and 64 for what an allocator cannot give back. In the heap, among the model's
-tensors, the samples made it grow by 2305; in an arena by about 250."""
+which here has 2, and twice as much for holes in the heap, which differ from run to run: 260 to 370
+were measured. With samples in the heap, among the model's tensors, it was 2305 and more."""
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_over_200_steps(tmp_path: Path):
-    command = [sys.executable, "-c", CODE, str(tmp_path), "200"]
+def test_memory_is_bounded_over_300_steps(tmp_path: Path):
+    command = [sys.executable, "-c", CODE, str(tmp_path), "300"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     written = sum(path.stat().st_size for path in (tmp_path / "s").iterdir())
     print(f"{done.stdout.strip()} MiB of memory for {written / 2**20:.0f} MiB on disk")
