@@ -30,7 +30,7 @@ import distfit_nn as dn
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-ROUNDS, LIMIT, SHARE = 21, 1.10, 0.01
+ROUNDS, LIMIT, SHARE = 15, 1.10, 0.01
 CONTROL = "plain again"
 SITES = {"pre_activation": ["pre_activation"], "and norm": ["pre_activation", "norm"]}
 
