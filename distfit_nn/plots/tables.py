@@ -144,7 +144,8 @@ def spread(
     tones = canvas.tones(color, len(samples))
     words = [site_word(label) for label in labels] if len(labels) > 1 else [""]
     figures.spread(canvas.ax, found, tones, words, palette=canvas.palette)
-    return canvas.finish(column if given.is_analysis(data) else "value", "", title)
+    share = "" if len(samples) > 1 else "units, to the fullest bin"
+    return canvas.finish(column if given.is_analysis(data) else "value", share, title)
 
 
 def heat_map(

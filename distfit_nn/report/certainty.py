@@ -39,11 +39,11 @@ RULES = (
     ),
     (
         "Order",
-        "First values that are no measurements (a fill value, then what is not finite), then what "
-        "single units are (dead, saturated, ...), then all else; each by weight times the root of "
-        "the share of units concerned. Weights: not finite 8, dead 4, saturated 3, outlier channels "
-        "3, heavy tails 2, several modes 2; far from N(0,1) 2, drift 1.5, shape 1.5, dependence "
-        "1.5, normalisation 1. Six are told in full, the others named.",
+        "First values that are no measurements (a fill value, then what is not finite), then "
+        "what single units are (dead, saturated, ...), then all else; each by weight times the "
+        "root of the share of units concerned. Weights: not finite 8, dead 4, saturated 3, outlier "
+        "channels 3, heavy tails 2, several modes 2; far from N(0,1) 2, drift 1.5, shape 1.5, "
+        "dependence 1.5, normalisation 1. Six are told in full, the others named.",
     ),
 )
 
@@ -55,8 +55,8 @@ class Claim:
     Attributes
     ----------
     kind : str
-        A column of verdicts ("dead", "far", ...) or "fill", "missing", "shape", "drift", "dependence",
-        "normalisation", "nothing".
+        A column of verdicts ("dead", "far", ...) or "fill", "missing", "shape", "drift",
+        "dependence", "normalisation", "nothing".
     text, detail : str
         What is so, in plain words; what that means.
     certainty : str

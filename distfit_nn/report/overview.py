@@ -166,7 +166,7 @@ def _heading(flag: str) -> str:
 def _distance(numbers: pd.Series) -> str:
     """Return the median divergence, and how much of it is shape, which no affine map removes."""
     kl = _strength("median KL {}", numbers["kl_median"])
-    shape = _strength("shape {}", numbers["shape_median"]).replace(" ", "\u00a0")
+    shape = _strength("shape {}", numbers["shape_median"])
     return ", ".join(part for part in (kl, shape) if part)
 
 
@@ -176,7 +176,7 @@ def _tails(index: float) -> str:
 
 
 def _smallest_q(value: float) -> str:
-    return f"least q {qvalue(value)}".replace(" ", "\u00a0")  # stays on one line
+    return f"least q\u00a0{qvalue(value)}".replace("= ", "=\u00a0").replace("< ", "<\u00a0")
 
 
 def _strength(pattern: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distfit_nn.report.certainty import UNUSABLE, Claim, certainties, word_of
-from distfit_nn.report.numbers import count, not_finite, number, percent, plural
+from distfit_nn.report.numbers import not_finite, number, percent, plural
 from distfit_nn.report.select import Layers, clean
 
 if TYPE_CHECKING:

@@ -83,8 +83,9 @@ class Findings:
         standard deviations; baseline_mean, baseline_high (what chance gives), excess; shift_median,
         spread_median, shape_median, kolmogorov_median; pvalue, qvalue (over the rows), drifted; n,
         m rows of either side (at most 500); most_unit, the one of largest excess, and its
-        most_wasserstein and most_qvalue. Empty where nothing was recorded twice. 99 permutations, seed 0: about 0.1
-        s for each row, when first asked for. `compare` uses all units and more rows.
+        most_wasserstein and most_qvalue. Empty where nothing was recorded twice. 99 permutations,
+        seed 0: about 0.1 s for each row, when first asked for. `compare` uses all units and more
+        rows.
         """
         return drift_table(self.recordings)
 

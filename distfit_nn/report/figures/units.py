@@ -55,7 +55,8 @@ def spread(
     ax.axhline(0, color=palette.muted, linewidth=0.8)
     ax.set_ylim(-1.12 if both else 0, 1.12)
     ax.set_xlim(spread.edges[0], spread.edges[-1])
-    ax.set_yticks([0.5, -0.5][: len(spread.shares)], labels=list(labels))
+    named = [(y, label) for y, label in zip((0.5, -0.5), labels, strict=False) if label]
+    ax.set_yticks([y for y, _ in named], labels=[label for _, label in named])
     if spread.log:
         log_ticks(ax)
     else:
