@@ -371,3 +371,31 @@ def test_matplotlib_waits_until_it_is_used():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_titles_say_what_is_drawn(analysis, ax):
+    assert CALLS["density"](analysis, None, ax).get_title() == (
+        "layers.0, after normalisation, step 100, unit 2"
+    )
+    dn.plots.density(analysis, layer="layers.0", unit=2, label="mine", ax=ax)
+    assert ax.get_title() == ""  # several may be laid over each other: the legend tells them apart
+    assert dn.plots.drift(analysis, ax=ax).get_title() == "step 0 to 100"
+    mixed = pd.concat([analysis.drift, analysis.drift.assign(step_after=50)])
+    assert dn.plots.drift(mixed, ax=ax).get_title() == ""
+
+
+def test_a_spread_has_no_tick_without_a_word(analysis, ax, rng):
+    dn.plots.spread(rng.normal(size=200), ax=ax)
+    assert list(ax.get_yticks()) == []
+    assert ax.get_ylabel() == "units, to the fullest bin"
+    other = dn.plots.spread(analysis, layer="layers.0", ax=Figure().subplots())
+    assert [label.get_text() for label in other.get_yticklabels()] == ["after", "before"]
+    assert other.get_ylabel() == ""
+
+
+def test_the_legend_says_that_modes_are_those_of_the_density(ax, rng):
+    x = rng.normal(size=2000) + 4 * rng.choice([-1, 1], 2000)
+    dn.plots.distribution(x, ax=ax)
+    assert ax.get_legend().get_texts()[0].get_text() == "maximum entropy, its modes marked"
+    other = dn.plots.distribution(x, modes=False, ax=Figure().subplots())
+    assert other.get_legend().get_texts()[0].get_text() == "maximum entropy"

@@ -76,12 +76,14 @@ def drift_of(data: Any, layer: str | None) -> tuple[pd.DataFrame, float]:
 
 
 def drift_title(table: pd.DataFrame, layer: str | None) -> str:
-    """Return which layer and steps a table of drift is about, where these are the same for all."""
+    """Return which layer and which two steps a table of drift is about.
+
+    No steps where rows differ in them, or two sources were compared at the same one.
+    """
     parts = [] if layer is None else [given.name(layer)]
     ends = [set(table[name]) for name in ("step_before", "step_after") if name in table]
-    if len(ends) == 2 and all(len(steps) == 1 for steps in ends):
-        first, last = (steps.pop() for steps in ends)
-        parts.append(f"step {first} to {last}")
+    if len(ends) == 2 and ends[0] != ends[1] and all(len(steps) == 1 for steps in ends):
+        parts.append(f"step {ends[0].pop()} to {ends[1].pop()}")
     return ", ".join(parts)
 
 

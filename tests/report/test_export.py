@@ -110,6 +110,15 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(small, tmp_path):
     assert (tmp_path / "file").read_text() == "kept"
 
 
+def test_two_runs_write_the_same_of_one_unit(tmp_path):
+    """Few figures, so that it is fast; those of several units and steps are told apart below."""
+    one = analysis_of({("fc", "values", 0): np.random.default_rng(3).normal(size=(40, 1))})
+    runs = [write_figures(one, tmp_path / name, dpi=40, formats="svg") for name in ("a", "b")]
+    assert len(runs[0]) > 1
+    first, second = ([(path.name, path.read_bytes()) for path in run] for run in runs)
+    assert first == second
+
+
 @pytest.mark.slow
 def test_two_runs_write_the_same(small, written, tmp_path):
     _, first = written
