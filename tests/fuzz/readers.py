@@ -4,8 +4,9 @@
 
 breaks small valid files, and reads them. Whatever is in a file, reading it either gives tables of
 real numbers or raises `FileError` or `InputError`, of one short line that names the file, in less
-than two seconds of computing. Where atheris is installed, ``--coverage`` lets it choose what to break by which
-lines are reached. The process ends with 1, and the input is kept, where anything else happens.
+than two seconds of computing. Where atheris is installed, ``--coverage`` lets it choose what to
+break by which lines are reached. The process ends with 1, and the input is kept, where anything
+else happens.
 """
 
 from __future__ import annotations
