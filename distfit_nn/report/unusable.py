@@ -108,6 +108,6 @@ def fill_of(recording: Recording) -> tuple[float, float] | None:
     share = 1 - rest.size / values.size
     if rest.size == 0 or share < FILL_SHARE:
         return None
-    low, middle, high = np.quantile(rest, (0.25, 0.5, 0.75)) / 2  # halves, not to overflow
+    low, middle, high = np.quantile(rest / 2, (0.25, 0.5, 0.75))  # halves, not to overflow
     away = bool(high > low and middle - least / 2 > FILL_AWAY * min(high - low, 1e300))
     return (least, share) if away else None

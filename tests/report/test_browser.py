@@ -103,6 +103,7 @@ def listed(dom: str) -> tuple[str, list[list[str]]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_view_of_the_explorer_can_be_linked_to(analysis, page, tmp_path):
     at = "#units?sort=dip&dir=asc&flag=bimodal&flag=heavy_tailed&column=kurtosis&limit=-1.5"
     dom, console = dump(page, tmp_path, at)
@@ -164,6 +165,7 @@ def test_the_explorer_is_used_by_its_buttons_and_fields(analysis, page, tmp_path
     assert re.search(r'data-sort="mean"[^>]* aria-sort="ascending"', dom)
 
 
+@pytest.mark.slow
 def test_numbers_in_the_explorer_are_those_of_the_page(page, tmp_path):
     """The script writes numbers as `number` does: the static table has the same ones."""
     dom, _ = dump(page, tmp_path, "#units?sort=layer&dir=asc")

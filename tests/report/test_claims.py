@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distfit_nn.analysis import analyze
-from distfit_nn.report import build, claims, histories, maps, select
+from distfit_nn.report import build, claims, histories, maps, select, unusable
 from distfit_nn.report.certainty import LIKELY_N, SURE_N, SURE_Q, certainties, word_of
 from distfit_nn.stats.unit_table import ALPHA
 from tests.report.cases import analysis_of, network
@@ -141,6 +142,7 @@ def test_drift_is_claimed_where_units_have_drifted(rng):
     assert "drift" not in same
 
 
+@pytest.mark.slow
 def test_units_may_drift_where_no_layer_does(sample_store):
     """The caption of the figure and the claim say the same of the data of the repository."""
     analysis = analyze(sample_store)
@@ -199,8 +201,8 @@ def test_the_strongest_unit_is_that_of_the_table(analysis):
 
 def planted(rng):
     """Two layers at two steps; most units of the second one far, and a defect of each kind."""
-    first = {(name, "pre_activation", 0): ordinary(rng, 1200, 12) for name in ("a", "b")}
-    a, b = ordinary(rng, 1200, 12), ordinary(rng, 1200, 12) + 3
+    first = {(name, "pre_activation", 0): ordinary(rng, 500, 12) for name in ("a", "b")}
+    a, b = ordinary(rng, 500, 12), ordinary(rng, 500, 12) + 3
     a[:, 1] = -np.abs(a[:, 1])
     a[:, 2] *= 90
     a[:, 3] += 4 * rng.choice([-1, 1], len(a))
@@ -250,16 +252,34 @@ def test_drift_of_units_is_as_sure_as_the_strongest_unit(rng):
 # One value that fills gaps
 
 
-@pytest.mark.parametrize("fill", [float(np.finfo(np.float32).min), -1e4, -65504.0])
-def test_a_fill_value_is_claimed_before_all_else(rng, fill):
-    x = ordinary(rng, 400, 12)
-    x[rng.random(x.shape) < 0.4] = fill
-    samples = {("attn", "input", 0): x, ("fc", "input", 0): ordinary(rng, 400, 12)}
+FILLS = (float(np.finfo(np.float32).min), -1e9, -1e4, -65504.0)
+
+
+def kept(values: np.ndarray) -> SimpleNamespace:
+    """Return all of a recording that is looked at."""
+    return SimpleNamespace(sample=values)
+
+
+def test_a_fill_value_is_claimed_before_all_else(rng):
+    x = ordinary(rng, 300, 4)
+    x[rng.random(x.shape) < 0.4] = -1e4
+    samples = {("attn", "input", 0): x, ("fc", "input", 0): ordinary(rng, 300, 4)}
     claim = claims.claims(analysis_of(samples, activation=None))[0]
     assert (claim.kind, claim.layer, claim.certainty) == ("fill", "attn", "likely")
-    assert "of the values of attn are one fill value" in claim.text
-    assert claim.value == pytest.approx(np.mean(x == fill), abs=1e-12)
+    assert "of the values of attn are one fill value, −10\u202f000" in claim.text
+    assert claim.value == pytest.approx(np.mean(x == -1e4), abs=1e-12)
     assert "mask" in claim.detail
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_fill_value_is_found_with_its_share(rng, fill, dtype):
+    x = ordinary(rng, 300, 4).astype(dtype)
+    x[rng.random(x.shape) < 0.02] = fill
+    x[0, 0] = np.nan
+    found_fill = unusable.fill_of(kept(x))
+    assert found_fill == (fill, pytest.approx(np.mean(x[np.isfinite(x)] == fill), abs=1e-12))
+    assert unusable.fill_of(kept(x.T[:, ::2])) is not None
 
 
 @pytest.mark.parametrize("make", [
@@ -267,9 +287,10 @@ def test_a_fill_value_is_claimed_before_all_else(rng, fill):
     lambda rng, x: np.where(rng.random(x.shape) < 0.5, 0.0, 1.0),
     lambda _, x: np.full(x.shape, 7.0),
     lambda rng, x: np.where(rng.random(x.shape) < 0.002, -1e9, x),
-    lambda _, x: np.clip(x, -1, None) * 1e30,
+    lambda _, x: np.clip(x, -1, 1) * 1.7e308,
     lambda _, x: np.full(x.shape, np.nan),
+    lambda _, x: x[:0],
+    lambda *_: None,
 ])  # fmt: skip
 def test_what_is_no_fill_value_is_not_claimed_as_one(rng, make):
-    x = make(rng, ordinary(rng, 400, 5))
-    assert "fill" not in found({("fc", "input", 0): x}, activation=None)
+    assert unusable.fill_of(kept(make(rng, ordinary(rng, 400, 5)))) is None
