@@ -109,5 +109,5 @@ def fill_of(recording: Recording) -> tuple[float, float] | None:
     if rest.size == 0 or share < FILL_SHARE:
         return None
     low, middle, high = np.quantile(rest / 2, (0.25, 0.5, 0.75))  # halves, not to overflow
-    away = bool(high > low and middle - least / 2 > FILL_AWAY * min(high - low, 1e300))
+    away = bool(high > low and (middle - least / 2) / FILL_AWAY > high - low)
     return (least, share) if away else None

@@ -73,6 +73,7 @@ def test_without_its_script_the_page_is_whole(page, tmp_path):
     assert not re.search(r'<div id="explorer-static" hidden', dom)
 
 
+@pytest.mark.slow
 def test_the_console_is_really_read(page, tmp_path):
     """The policy of the page forbids the script, and the browser says so."""
     dom, console = dump(

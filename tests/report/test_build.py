@@ -445,6 +445,7 @@ def test_the_distance_from_normal_stands_before_its_significance(rng):
     ) in words(build.render(made))
 
 
+@pytest.mark.slow
 def test_no_divergence_is_told_of_a_pool_without_a_density(rng):
     x = rng.standard_cauchy((3000, 40)) * 1e6
     made = analysis_of({("a", "values", 0): x})
