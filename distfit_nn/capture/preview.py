@@ -168,9 +168,11 @@ class _Preview:
         self._fill(line, event.tensor, self._sampler.axis(event.tensor, event.axis, layer))
         self._check.saw(event.word, event.layer)
 
-    def _fill(self, line: dict[str, Any], tensor: torch.Tensor, axis: int) -> None:
+    def _fill(
+        self, line: dict[str, Any], tensor: torch.Tensor, axis: int, whole: bool = False
+    ) -> None:
         shape = tuple(tensor.shape)
-        rows, units = self._sampler.size(shape, axis)
+        rows, units = self._sampler.size(shape, axis, whole)
         own = torch.float16 if tensor.dtype == torch.float16 else torch.float32
         kept = self._dtype or (torch.float64 if tensor.dtype == torch.float64 else own)
         line |= {"shape": shape, "dtype": str(tensor.dtype).removeprefix("torch.")}
@@ -194,7 +196,7 @@ class _Preview:
                 continue
             line = self._line(name, "weights", 0, type(module).__name__)
             matrix = weights.matrix(module, parameter)
-            self._fill(line, matrix, 1)
+            self._fill(line, matrix, 1, whole=True)
             line |= {
                 "shape": tuple(parameter.shape),
                 "unit_axis": weights.unit_axis(module, parameter),

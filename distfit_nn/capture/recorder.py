@@ -72,7 +72,7 @@ def record(
     rows : int or float, optional
         Keep at most so many rows of each tensor, or this share of them, above 0 and below 1: a
         uniform sample, the same rows at all sites with the same number of rows in one pass, so that
-        input and output stay aligned. Default: all.
+        input and output stay aligned. Weights are kept whole. Default: all.
     units : int, optional
         Keep at most so many units of each tensor: the same at all steps and in all tensors with the
         same number of units. Their numbers are stored. Default: all.
@@ -328,7 +328,7 @@ class Recorder:
                 continue
             if not self._rank:
                 matrix = weights.matrix(module, parameter)
-                self._take(matrix, 1, name, "weights", 0, None, masked=False)
+                self._take(matrix, 1, name, "weights", 0, None, whole=True)
             for word in words:
                 self._check.saw(word, name)
 
@@ -341,12 +341,12 @@ class Recorder:
         site: str,
         call: int,
         activation: str | None,
-        masked: bool = True,
+        whole: bool = False,
     ) -> Sample | None:
         """Put what is kept of `tensor` on its way, unless that is nothing."""
         latest = self._latest
         if latest is None or not latest.is_of(tensor, axis):
-            table = self._sampler.table(tensor.detach(), axis, masked)
+            table = self._sampler.table(tensor.detach(), axis, whole)
             if table is None:
                 return None
             latest = self._latest = Taken.of(tensor, axis, table, self._outbox.host(table))

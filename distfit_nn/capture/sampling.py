@@ -104,8 +104,11 @@ class Sampler:
                 )
         return told % tensor.ndim if tensor.ndim > 2 else 1
 
-    def table(self, tensor: torch.Tensor, axis: int, masked: bool = True) -> Table | None:
-        """Return what is kept of `tensor`, whose units are on `axis`; None if that is nothing."""
+    def table(self, tensor: torch.Tensor, axis: int, whole: bool = False) -> Table | None:
+        """Return what is kept of `tensor`, whose units are on `axis`; None if that is nothing.
+
+        Of a `whole` one, a parameter, that is all its rows.
+        """
         values = tensor[:, None] if tensor.ndim == 1 else tensor.movedim(axis, -1)
         if values.element_size() == 1:  # the eight bits of float8, which little is defined for
             values = values.float()
@@ -113,7 +116,7 @@ class Sampler:
         ids = self._units_of(units)
         values = _merged(values)
         merged = tuple(values.shape[:-1])
-        rows_seen, places = self._rows_of(tuple(lengths), merged, masked, values.device)
+        rows_seen, places = self._rows_of(tuple(lengths), merged, whole, values.device)
         if rows_seen == 0:
             return None
         if places is not None:
@@ -123,13 +126,13 @@ class Sampler:
         copied = places is not None or ids is not None
         return Table(values.reshape(-1, values.shape[-1]), copied, rows_seen, ids)
 
-    def size(self, shape: tuple[int, ...], axis: int, masked: bool = True) -> tuple[int, int]:
+    def size(self, shape: tuple[int, ...], axis: int, whole: bool = False) -> tuple[int, int]:
         """Return how many rows and units of a tensor of this shape are kept."""
         lengths = shape if len(shape) == 1 else (*shape[:axis], *shape[axis + 1 :])
         units = 1 if len(shape) == 1 else shape[axis]
-        kept = self._shown(lengths) if masked else None
+        kept = None if whole else self._shown(lengths)
         total = int(np.prod(lengths, dtype=np.int64)) if kept is None else len(kept)
-        return self._count(total), min(units, self._units or units)
+        return total if whole else self._count(total), min(units, self._units or units)
 
     def _units_of(self, total: int) -> tuple[int, ...] | None:
         """Return which of `total` units are kept, in order: a function of the seed and `total`."""
@@ -142,12 +145,14 @@ class Sampler:
         return self._chosen_units[total]
 
     def _rows_of(
-        self, lengths: _Shape, merged: _Shape, masked: bool, device: torch.device
+        self, lengths: _Shape, merged: _Shape, whole: bool, device: torch.device
     ) -> tuple[int, tuple[torch.Tensor, ...] | None]:
         """Return how many rows there are, and where those kept are on each axis of `merged`."""
-        key = (lengths, merged, masked, device)
+        if whole:
+            return int(np.prod(lengths, dtype=np.int64)), None
+        key = (lengths, merged, device)
         if key not in self._places:
-            kept = self._shown(lengths) if masked else None
+            kept = self._shown(lengths)
             total = int(np.prod(lengths, dtype=np.int64)) if kept is None else len(kept)
             chosen = self._sample(total)
             if kept is not None:

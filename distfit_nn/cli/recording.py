@@ -59,7 +59,12 @@ Dtype = Annotated[
 Mode = Annotated[
     Literal["x", "a", "w"], typer.Option(help="x: a new store; a: add to one; w: replace one.")
 ]
-FirstStep = Annotated[int, typer.Option(help="Number of the first step.")]
+FirstStep = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of the first step. Default: 0, or the next one where a store goes on."
+    ),
+]
 Mask = Annotated[
     str | None,
     typer.Option(
@@ -86,7 +91,7 @@ def record(
     summaries_only: SummariesOnly = False,
     dtype: Dtype = None,
     mode: Mode = "x",
-    first_step: FirstStep = 0,
+    first_step: FirstStep = None,
     missing: Missing = "error",
     unit_axis: UnitAxis = None,
     mask: Mask = None,

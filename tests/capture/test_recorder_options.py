@@ -584,3 +584,16 @@ def test_graphs_and_exported_programs(tmp_path, x):
     found = recorded(tmp_path / "b")
     assert [layer for layer, *_ in found] == ["relu", "relu#1"]
     np.testing.assert_allclose(found["relu", "pre_activation", 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [3, 0.1])
+def test_weights_are_kept_whole(tmp_path, rows):
+    """The choice of rows is about what passes through the model, not about what it is made of."""
+    model = nn.Sequential(nn.Linear(20, 5), nn.ReLU())
+    with dn.record(model, tmp_path / "run", ["weights", "pre_activation"], rows=rows):
+        model(torch.ones(30, 20))
+    kept = {record.layer: (record.rows, values) for record, values in Store(tmp_path / "run")}
+    assert kept["1"][0] == 3
+    np.testing.assert_array_equal(kept["0.weight"][1], model[0].weight.detach().numpy().T)
+    listed = dn.sites(model, torch.ones(30, 20), ["weights"], rows=rows).set_index("layer")
+    assert listed["rows"].to_dict() == {"0.weight": 20, "0.bias": 5}
