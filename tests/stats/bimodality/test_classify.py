@@ -110,19 +110,32 @@ JUDGED = {
         "bimodal",
         "dip 0.061 (q 1e-05, n 5000); two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
-    "dip alone": (LARGE, "bimodal", "dip 0.061 (q 1e-05, n 5000); but one mode of the fitted density"),
+    "dip alone": (
+        LARGE,
+        "bimodal",
+        "dip 0.061 (q 1e-05, n 5000); but one mode of the fitted density",
+    ),
     "no density": (
         LARGE | {"modes": -1},
         "bimodal",
         "dip 0.061 (q 1e-05, n 5000); no density to confirm it",
     ),
-    "neither": ({}, "unimodal", "dip 0.004 (q 0.9, n 5000) below 0.01; one mode of the fitted density"),
+    "neither": (
+        {},
+        "unimodal",
+        "dip 0.004 (q 0.9, n 5000) below 0.01; one mode of the fitted density",
+    ),
     "density alone": (
         TWO,
         "unimodal",
-        "dip 0.004 (q 0.9, n 5000) below 0.01; but two modes of the fitted density at -1.2 and 0.8, valley 0.41",
+        "dip 0.004 (q 0.9, n 5000) below 0.01; "
+        "but two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
-    "small": (SMALL, "undecided", "dip 0.008 (q 1e-05, n 5000) below 0.01; but one mode of the fitted density"),
+    "small": (
+        SMALL,
+        "undecided",
+        "dip 0.008 (q 1e-05, n 5000) below 0.01; but one mode of the fitted density",
+    ),
     "too small to matter": (
         SMALL | {"dip": 0.004},
         "unimodal",
@@ -131,17 +144,20 @@ JUDGED = {
     "too small to matter, and density": (
         SMALL | TWO | {"dip": 0.004},
         "undecided",
-        "dip 0.004 (q 1e-05, n 5000) below 0.01; two modes of the fitted density at -1.2 and 0.8, valley 0.41",
+        "dip 0.004 (q 1e-05, n 5000) below 0.01; "
+        "two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
     "small, and density": (
         SMALL | TWO,
         "undecided",
-        "dip 0.008 (q 1e-05, n 5000) below 0.01; two modes of the fitted density at -1.2 and 0.8, valley 0.41",
+        "dip 0.008 (q 1e-05, n 5000) below 0.01; "
+        "two modes of the fitted density at -1.2 and 0.8, valley 0.41",
     ),
     "few values": (
         UNSEEN,
         "unimodal",
-        "dip 0.030 (q 0.4, n 200), a dip of 0.02 would not be significant; one mode of the fitted density",
+        "dip 0.030 (q 0.4, n 200), a dip of 0.02 would not be significant; "
+        "one mode of the fitted density",
     ),
     "few values, and density": (
         UNSEEN | TWO | {"modes": 3},
