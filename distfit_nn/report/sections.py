@@ -90,7 +90,7 @@ class Plan:
             for layer in chosen
         }
         few = len(chosen) <= _FEW_LAYERS
-        return cls(chosen, rows, 4 if few else 2, few, len(chosen) > _OPEN_LAYERS)
+        return cls(chosen, rows, 4 if few else 1, few, len(chosen) > _OPEN_LAYERS)
 
     def pictures(self) -> dict[int, list[int]]:
         """Return the rows of the units with a picture of their own, by place of their layer."""
