@@ -289,7 +289,7 @@ def test_a_large_network_stays_below_five_megabytes(rng):
     page = build.render(replace(analysis_of(one), recordings=tuple(many)))
     assert len(page.encode()) < 5e6
     assert "10 layers more" in words(page)
-    assert page.count("<details") == 30
+    assert page.count('<details class="layer"') == 30
 
 
 def test_the_same_analysis_gives_the_same_page(analysis, page):
