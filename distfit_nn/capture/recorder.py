@@ -196,7 +196,7 @@ class Recorder:
         self._model, self._plan, self._options = model, plan, options
         self._first = self._step = options.first_step or 0
         self._broken = False  # has a pass begun that has not ended?
-        self._passes = self._recorded = self._repeat = 0
+        self._passes = self._repeat = 0
         self._last: int | None = None
         self._weighed: int | None = None
         self._sampler = Sampler(options.rows, options.units, options.seed, options.unit_axis)
