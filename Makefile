@@ -12,10 +12,10 @@ report: .venv/.run
 	@$(PY) -m distfit_nn.cli report data/mnist_mlp --output build/report.html
 
 test: .venv/.test
-	@$(PY) -m pytest -n auto
+	@$(PY) -m pytest -n auto --dist loadfile
 
 test-slow: .venv/.test
-	@$(PY) -m pytest -n auto -m slow
+	@$(PY) -m pytest -n auto --dist loadfile -m slow
 
 lint: .venv/.dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
