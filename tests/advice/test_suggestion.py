@@ -419,18 +419,6 @@ def test_a_store_of_summaries_is_refused_before_it_is_measured(
 
 
 @pytest.mark.slow
-def test_wide_layers_stay_fast() -> None:
-    """4,096 units of 1,000 rows in a minute of one core, at most."""
-    import time
-
-    x = np.random.default_rng(0).gamma(2.0, size=(1000, 4096)).astype(np.float32)
-    analysis = dn.analyze(x)
-    start = time.process_time()
-    dn.suggest(analysis)
-    assert time.process_time() - start < 60
-
-
-@pytest.mark.slow
 def test_the_closed_loop_finds_the_heavy_tails_and_removes_them(tmp_path: Path) -> None:
     """The example as a user runs it: the norm of the features is swapped, its units lose tails."""
     root = Path(__file__).parents[2]
