@@ -14,8 +14,6 @@ it as a plain attribute: ranks broadcast buffers to each other, and averages of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -92,7 +90,6 @@ class ColumnNorm(nn.Module):
         self.sync = _checks.flag(sync, "sync")
         if dtype is not None and not dtype.is_floating_point:
             raise InputError(f"dtype must be a floating dtype, got {dtype}")
-        self._counting = True  # whether batches move the running statistics
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **options)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features, **options)) if affine else None
@@ -164,7 +161,7 @@ class ColumnNorm(nn.Module):
         backward pass.
         """
         count = self.num_batches_tracked
-        tracks = self.training and self.track_running_stats and self._counting and rows > 1
+        tracks = self.training and self.track_running_stats and rows > 1
         if not tracks or count is None:
             return None
         if torch._C._current_graph_task_id() != -1:
@@ -256,16 +253,3 @@ def moved(running: Tensor, batch: Tensor, rate: Tensor | float) -> None:
     share = torch.as_tensor(rate, dtype=batch.dtype, device=batch.device)
     new = torch.lerp(running.to(batch.dtype), batch, share).to(running.dtype)
     running.copy_(torch.where(new.isfinite(), new, running))
-
-
-@contextmanager
-def uncounted(layers: list[ColumnNorm]) -> Iterator[None]:
-    """Let batches leave the running statistics of the layers as they are."""
-    before = [layer._counting for layer in layers]
-    for layer in layers:
-        layer._counting = False
-    try:
-        yield
-    finally:
-        for layer, counting in zip(layers, before, strict=True):
-            layer._counting = counting
