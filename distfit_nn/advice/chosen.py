@@ -44,6 +44,7 @@ def check_rows(
 
 
 def no_rows(layer: str, site: str) -> InputError:
+    """Return the error that of a layer at a site there is no row to fit to."""
     return InputError(
         f"suggest needs rows, and of layer {layer!r} at site {site!r} none were kept: record raw "
         f"values, not summaries only, and analyze these"
@@ -51,6 +52,7 @@ def no_rows(layer: str, site: str) -> InputError:
 
 
 def unit_numbers(units: Any) -> tuple[int, ...] | None:
+    """Return the numbers of units that are asked for, each once; None for all."""
     if units is None:
         return None
     given = units if isinstance(units, Iterable) and not isinstance(units, str) else [units]

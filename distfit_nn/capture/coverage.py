@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from distfit_nn._writers import plural
 from distfit_nn.capture.sites import Plan
 from distfit_nn.capture.tensors import SINGLE
 from distfit_nn.errors import SiteError
@@ -131,7 +132,8 @@ class Coverage:
             for layer, reason in self._skipped.items()
             if layer not in known and reason != SINGLE  # gates and temperatures are no activations
         }
-        told = [f"{len(lost)} layers that ran recorded nothing{_reasons(lost)}"] if lost else []
+        ran = plural(len(lost), "layer")
+        told = [f"{ran} that ran recorded nothing{_reasons(lost)}"] if lost else []
         return told + [
             f"{word!r} recorded nothing in {gap.passes} of {self._passes} passes, first at step "
             f"{gap.step}{_reasons(gap.refused)}"

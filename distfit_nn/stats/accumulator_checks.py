@@ -90,6 +90,7 @@ def check_arrays(arrays: Mapping[str, Array]) -> None:
 
 
 def check_shapes(arrays: Mapping[str, Array], settings: Settings) -> None:
+    """Raise `InputError` unless the arrays have the shapes that belong to the settings."""
     columns, nodes = settings.columns, len(arrays["nodes"])
     bins, held = len(arrays["edges"]), len(arrays["sample.priority"])
     if columns * settings.bins > MOST_BINS:
@@ -138,6 +139,7 @@ def check_state(state: Array) -> None:
 
 
 def check_bins(edges: Array, counts: Array, column: Array, exponents: Array) -> None:
+    """Raise `InputError` unless these are the bins of sketches, column after column."""
     must(bool(np.isfinite(edges).all()), "edges", "finite")
     ascending = (edges[1:] > edges[:-1]) | (column[1:] != column[:-1])
     must(bool(ascending.all()), "edges", "ascending in each column")
@@ -187,5 +189,6 @@ def _inside(keys: list[tuple[int, int]], ends: list[int], shard: int, row: int) 
 
 
 def must(holds: bool, name: str, rule: str) -> None:
+    """Raise `InputError` with the rule that an array of a summary breaks."""
     if not holds:
         raise InputError(f"the summary's {name} must be {rule}")

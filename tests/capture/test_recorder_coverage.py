@@ -117,7 +117,7 @@ class Partly(nn.Module):
 def test_functions_within_a_model_that_vmap_hides_are_told(tmp_path, x):
     model = Partly()
     with (
-        pytest.warns(UserWarning, match=r"1 layers that ran recorded nothing .*'gelu': torch.func"),
+        pytest.warns(UserWarning, match=r"1 layer that ran recorded nothing .*'gelu': torch.func"),
         dn.record(model, tmp_path / "s"),
     ):
         model(x)

@@ -28,6 +28,7 @@ def steps(
     baseline: float = 0.0,
     zorder: float = 1.0,
 ) -> None:
+    """Draw filled steps (b,) over edges (b + 1,), as the bars of a histogram."""
     # Axes.stairs would also measure every corner for limits that are set by hand here.
     steps = StepPatch(values, edges, baseline=baseline, fill=True, color=colour, alpha=alpha)
     steps.set(linewidth=0, zorder=zorder)
@@ -35,11 +36,13 @@ def steps(
 
 
 def only_baseline(ax: Axes) -> None:
+    """Leave the lower of the four lines around the axes."""
     # seaborn.despine does this too, but makes ticks only to look at them: a third of the time.
     ax.spines[["left", "right", "top"]].set_visible(False)
 
 
 def plain_axis(ax: Axes, ticks: int) -> None:
+    """Label the horizontal axis at about so many round values."""
     ax.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter(READABLE)
 
