@@ -1,0 +1,1 @@
+"""What the scripts of the thesis share: data, networks, training, runs that resume, results."""

@@ -1,0 +1,175 @@
+"""Runs in processes, kept on disk one by one, so that what was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+
+import distfit_nn
+from lab.data import Source
+
+Task = Callable[[Any, Any], dict[str, Any]]
+
+HOME = Path(__file__).resolve().parents[1]
+MEASURED = ("copula", "maxent", "nn", "stats", "targets", "transforms")  # parts of the package
+
+
+def each(
+    task: Task, settings: Sequence[Any], source: Source | None, *, jobs: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Return task(setting, source) of each setting, a dataclass; what was run before is read.
+
+    The task is a function of a module, and returns what JSON can hold. A run is known by its
+    setting, by its data, and by the source text of the task, of all that it calls here, and of the
+    package: whatever changes these runs anew.
+    """
+    paths = [folder / f"{key(task, setting, source)}.json" for setting in settings]
+    todo = {
+        path: setting for path, setting in zip(paths, settings, strict=True) if not path.exists()
+    }
+    kept = len(set(paths)) - len(todo)
+    if kept:
+        print(f"{_name(task)}: {kept} of {len(set(paths))} runs are kept", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    telling = _varied(list(todo.values()))
+    start = time.monotonic()
+    for done, (path, result) in enumerate(_computed(task, todo, source, jobs), 1):
+        record = {"task": _name(task), "setting": asdict(todo[path]), "result": result}
+        replaced(path, json.dumps(record))
+        left = (time.monotonic() - start) / done * (len(todo) - done)
+        print(
+            f"{_name(task)}: {done} of {len(todo)}, about {left / 60:.1f} min left: "
+            + ", ".join(f"{name} {record['setting'][name]}" for name in telling),
+            file=sys.stderr,
+            flush=True,
+        )
+    return [json.loads(path.read_text("utf-8"))["result"] for path in paths]
+
+
+def _varied(settings: Sequence[Any]) -> list[str]:
+    """Return which fields are not the same in all settings."""
+    described = [asdict(setting) for setting in settings]
+    return [
+        name
+        for name in (described[0] if described else ())
+        if any(other[name] != described[0][name] for other in described)
+    ]
+
+
+def replaced(path: Path, text: str) -> None:
+    """Write a file under another name, then give it its own."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)
+
+
+def key(task: Task, setting: Any, source: Source | None) -> str:
+    """Return what a run is known by."""
+    parts = (
+        asdict(setting),
+        source and (source.name, source.digest),
+        source_text(task),
+        _package_digest(),
+        torch.__version__,
+    )
+    text = json.dumps(parts, sort_keys=True)
+    return f"{_name(task)}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def source_text(function: Any) -> str:
+    """Return the source of a function and of what it calls in this folder, and its constants."""
+    found: dict[str, str] = {}
+    stack = [function]
+    while stack:
+        one = stack.pop()
+        name = f"{Path(inspect.getfile(one)).stem}.{one.__qualname__}"
+        if name in found:
+            continue
+        found[name] = inspect.getsource(one)
+        functions = [one] if isinstance(one, FunctionType) else list(vars(one).values())
+        for each in functions:
+            if isinstance(each, FunctionType):
+                for used, value in _globals(each.__code__, each.__globals__):
+                    if _constant(value):
+                        found[f"{name}:{used}"] = repr(value)
+                    elif isinstance(value, (FunctionType, type)) and _here(value):
+                        stack.append(value)
+    return "\n".join(found[name] for name in sorted(found))
+
+
+def _globals(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the global names that code reads, and what modules of this folder give it."""
+    for name in code.co_names:
+        value = names.get(name)
+        if isinstance(value, ModuleType) and _here(value):
+            yield from ((each, getattr(value, each, None)) for each in code.co_names)
+        elif value is not None:
+            yield name, value
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant, names)
+
+
+def _constant(value: Any) -> bool:
+    """Return whether a global is a number, a word, or a tuple of such."""
+    if isinstance(value, tuple):
+        return all(map(_constant, value))
+    return isinstance(value, (int, float, str))
+
+
+def _here(thing: Any) -> bool:
+    """Return whether something is defined in this folder."""
+    try:
+        return Path(inspect.getfile(thing)).resolve().is_relative_to(HOME)
+    except (TypeError, OSError):  # built in
+        return False
+
+
+@lru_cache(maxsize=1)
+def _package_digest() -> str:
+    root = Path(distfit_nn.__file__).parent
+    digest = hashlib.sha256()
+    for part in MEASURED:
+        for path in sorted((root / part).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _name(task: Task) -> str:
+    return f"{Path(inspect.getfile(task)).stem}.{task.__qualname__}"
+
+
+def _computed(
+    task: Task, todo: dict[Path, Any], source: Source | None, jobs: int
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each result as it comes, from this process or from several."""
+    jobs = min(jobs, len(todo))
+    if jobs <= 1:
+        _one_thread()
+        yield from ((path, task(setting, source)) for path, setting in todo.items())
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread) as pool:
+        futures = {pool.submit(task, setting, source): path for path, setting in todo.items()}
+        try:
+            yield from ((futures[future], future.result()) for future in as_completed(futures))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """Let a run have one thread: as many run at once as there are processes."""
+    torch.set_num_threads(1)
