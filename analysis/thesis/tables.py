@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab import script, style, training
+from lab.data import Source
 from lab.findings import Finding
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure
@@ -49,10 +50,9 @@ CURVES = {"test_accuracy": ("test accuracy, %", 1), "train_loss": ("training los
 PANELS = {"thesis_rate": "all at a rate of .007", "best_rate": "each at its best rate"}
 
 
-def measured(lab: script.Script, samples: tuple[int, ...]) -> dict[str, Any]:
+def measured(lab: script.Script, source: Source, samples: tuple[int, ...]) -> dict[str, Any]:
     """Run the sweep, then every layer at the thesis' rate and at its own."""
     layers, rates = (QUICK_LAYERS, QUICK_RATES) if lab.quick else (LAYERS, RATES)
-    source = lab.source("mnist")
     base = [Setting(layer, THESIS_RATE, SWEEP_SEED, samples) for layer in layers]
     tried = training.sweep(base, rates)
     trials = list(zip(tried, lab.each(training.train, tried, source), strict=True))
@@ -187,9 +187,9 @@ def draw_sweep(numbers: dict[str, Any]) -> Figure:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sweep, train, compare and write."""
     lab = script.begin(__file__, __doc__, arguments)
+    source = lab.source("mnist")
     samples = QUICK_SAMPLES if lab.quick else SAMPLES
     settings = {
-        "data": "digits" if lab.quick else "mnist",
         "samples": samples,
         "layers": QUICK_LAYERS if lab.quick else LAYERS,
         "rates": QUICK_RATES if lab.quick else RATES,
@@ -197,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sweep_seed": SWEEP_SEED,
         "batch": training.BATCH,
     }
-    results = lab.results("The two tables: MNIST, loss and accuracy", settings)
-    numbers = measured(lab, samples)
+    results = lab.results("The two tables: MNIST, loss and accuracy", settings, source)
+    numbers = measured(lab, source, samples)
     figures = {
         "tables": (
             draw(numbers, samples),

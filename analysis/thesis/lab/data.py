@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,11 +145,12 @@ def _fetch(name: str) -> Arrays:
 
     title, kept = OPENML[name]
     try:
-        x, y = fetch_openml(title, version=1, as_frame=False, return_X_y=True, n_retries=1)
+        with warnings.catch_warnings(action="ignore"):  # of a try that failed: all are told below
+            x, y = fetch_openml(title, version=1, as_frame=False, return_X_y=True, n_retries=1)
     except Exception as error:  # what a network or its absence raises is open-ended
         raise LabError(
-            f"{name} is not at hand. Give --data PATH: an .npz file with {', '.join(PARTS)}, images "
-            f"{SHAPES[name]} of 0 to 255, or a folder with one. Or connect to a network: "
+            f"{name} is not at hand. Give --data PATH: an .npz file with {', '.join(PARTS)}, "
+            f"images {SHAPES[name]} of 0 to 255, or a folder with one. Or connect to a network: "
             f"scikit-learn then fetches {title} from OpenML (it said: {str(error)[:120]}). "
             "--quick needs neither: it runs on scikit-learn's digits."
         ) from None

@@ -47,9 +47,10 @@ class Script:
         """Return task(setting, source) of each setting, in their order; see `runs.each`."""
         return runs.each(task, settings, source, jobs=self.jobs, folder=self.kept)
 
-    def results(self, title: str, settings: Mapping[str, Any]) -> Results:
+    def results(self, title: str, settings: Mapping[str, Any], *sources: Source) -> Results:
         """Return the results to write, before the long part: other ones are not replaced."""
-        settings = {"quick": self.quick, "seeds": self.seeds, **settings}
+        data = {source.name: source.digest for source in sources}
+        settings = {"quick": self.quick, "seeds": self.seeds, "data": data, **settings}
         return Results(self.name, title, settings, self.output, self.overwrite)
 
 
