@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import scipy.stats
 from torch import nn
 
 import distfit_nn.nn as dnn
@@ -53,6 +54,10 @@ LAYERS: dict[str, Layer] = {
     "MLENorm": dnn.MLENorm1d,
     "TrimmedNorm": dnn.TrimmedNorm1d,
     "LayerNorm": nn.LayerNorm,
+    "Copula, centred uniform": partial(
+        dnn.CopulaNorm1d, target=scipy.stats.uniform(-(3**0.5), 2 * 3**0.5)
+    ),
+    "Copula, laplace": partial(dnn.CopulaNorm1d, target=scipy.stats.laplace(0, 0.5**0.5)),
 }
 LAYERS_2D: dict[str, Layer] = {
     "Regular": lambda _: nn.Identity(),

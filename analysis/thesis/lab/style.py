@@ -34,6 +34,8 @@ COLOURS: Mapping[str, str] = {
     "MLENorm": _HUES[5],
     "TrimmedNorm": ORANGE,
     "LayerNorm": _HUES[6],
+    "Copula, centred uniform": "#2aa198",
+    "Copula, laplace": "#d1495b",
 }
 
 
