@@ -52,6 +52,7 @@ LAYERS: dict[str, Layer] = {
     "KLNorm": dnn.KLNorm1d,
     "KLNorm, closed": partial(dnn.KLNorm1d, form="closed"),
     "MLENorm": dnn.MLENorm1d,
+    "MLENorm, weight 0.1": partial(dnn.MLENorm1d, mle_weight=0.1),
     "TrimmedNorm": dnn.TrimmedNorm1d,
     "LayerNorm": nn.LayerNorm,
     "Copula, centred uniform": partial(

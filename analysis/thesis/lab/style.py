@@ -32,6 +32,7 @@ COLOURS: Mapping[str, str] = {
     "KLNorm": PURPLE,
     "KLNorm, closed": "#e3b7d4",
     "MLENorm": _HUES[5],
+    "MLENorm, weight 0.1": "#7d5436",
     "TrimmedNorm": ORANGE,
     "LayerNorm": _HUES[6],
     "Copula, centred uniform": "#2aa198",
