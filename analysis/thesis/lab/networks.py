@@ -26,6 +26,11 @@ def weak(batch_norm: Callable[[int], Any], width: int) -> nn.Module:
     return layer
 
 
+def clipped(batch_norm: Callable[[int], nn.Module], width: int) -> nn.Module:
+    """Return batch norm with its output cut at 3 to either side."""
+    return nn.Sequential(OrderedDict(norm=batch_norm(width), clip=nn.Hardtanh(-3.0, 3.0)))
+
+
 def learned_target(width: int) -> nn.Module:
     """Return CopulaNorm to a mixture that starts as the thesis' two peaks and is learned."""
     target = dnn.GaussianMixture(*BIMODAL, learnable=True)
