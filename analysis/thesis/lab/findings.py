@@ -59,6 +59,7 @@ class Finding:
             "verdict": str(self.verdict),
             "condition": self.condition if self.verdict is Verdict.CONDITIONS else "",
             "text": self.text.format(**values),
+            "template": self.text,
             "numbers": {
                 name: {"path": path, "value": values[name]} for name, path in self.numbers.items()
             },

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,19 @@ PACKAGES = ("numpy", "scipy", "numba", "torch", "scikit-learn")
 DPI = 110
 
 
+@dataclass
+class Clock:
+    """Seconds since the start, of which some were waited for runs, and what all runs took."""
+
+    start: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    computed: float = 0.0
+
+    def total(self) -> float:
+        """Return what it takes when no run is kept, one after the other."""
+        return time.monotonic() - self.start - self.waited + self.computed
+
+
 class Results:
     """The results of one script, refused at the start where they would replace others.
 
@@ -35,14 +49,21 @@ class Results:
         Where to write.
     overwrite : bool
         Whether results of other settings may be replaced.
+    clock : Clock
+        What the numbers took.
     """
 
     def __init__(
-        self, name: str, title: str, settings: Mapping[str, Any], folder: Path, overwrite: bool
+        self,
+        name: str,
+        title: str,
+        settings: Mapping[str, Any],
+        folder: Path,
+        overwrite: bool,
+        clock: Clock,
     ) -> None:
-        self.name, self.title, self.folder = name, title, folder
+        self.name, self.title, self.folder, self.clock = name, title, folder, clock
         self.settings = json.loads(json.dumps(plain(settings)))
-        self.start = time.monotonic()
         if not overwrite:
             self._refuse_other_settings()
 
@@ -77,7 +98,7 @@ class Results:
             "title": self.title,
             "settings": self.settings,
             "machine": machine(),
-            "seconds": round(time.monotonic() - self.start, 1),
+            "computed_seconds": round(self.clock.total(), 1),
             "findings": described,
             "figures": {stem: caption for stem, (_, caption) in figures.items()},
             "tables": dict(tables or {}),

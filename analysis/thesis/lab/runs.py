@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,9 +28,17 @@ HOME = Path(__file__).resolve().parents[1]
 MEASURED = ("copula", "maxent", "nn", "stats", "targets", "transforms")  # parts of the package
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a task returned, and how long it took when it was run."""
+
+    result: dict[str, Any]
+    seconds: float
+
+
 def each(
     task: Task, settings: Sequence[Any], source: Source | None, *, jobs: int, folder: Path
-) -> list[dict[str, Any]]:
+) -> list[Run]:
     """Return task(setting, source) of each setting, a dataclass; what was run before is read.
 
     The task is a function of a module, and returns what JSON can hold. A run is known by its
@@ -47,8 +55,8 @@ def each(
     folder.mkdir(parents=True, exist_ok=True)
     telling = _varied(list(todo.values()))
     start = time.monotonic()
-    for done, (path, result) in enumerate(_computed(task, todo, source, jobs), 1):
-        record = {"task": _name(task), "setting": asdict(todo[path]), "result": result}
+    for done, (path, run) in enumerate(_computed(task, todo, source, jobs), 1):
+        record = {"task": _name(task), "setting": asdict(todo[path]), **asdict(run)}
         replaced(path, json.dumps(record))
         left = (time.monotonic() - start) / done * (len(todo) - done)
         print(
@@ -57,7 +65,13 @@ def each(
             file=sys.stderr,
             flush=True,
         )
-    return [json.loads(path.read_text("utf-8"))["result"] for path in paths]
+    return [_kept(path) for path in paths]
+
+
+def _kept(path: Path) -> Run:
+    record = json.loads(path.read_text("utf-8"))
+    seconds = record.get("seconds", record["result"].get("seconds", 0.0))
+    return Run(record["result"], seconds)
 
 
 def _varied(settings: Sequence[Any]) -> list[str]:
@@ -155,19 +169,27 @@ def _name(task: Task) -> str:
 
 def _computed(
     task: Task, todo: dict[Path, Any], source: Source | None, jobs: int
-) -> Iterator[tuple[Path, dict[str, Any]]]:
+) -> Iterator[tuple[Path, Run]]:
     """Yield each result as it comes, from this process or from several."""
     jobs = min(jobs, len(todo))
     if jobs <= 1:
         _one_thread()
-        yield from ((path, task(setting, source)) for path, setting in todo.items())
+        yield from ((path, _timed(task, setting, source)) for path, setting in todo.items())
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread) as pool:
-        futures = {pool.submit(task, setting, source): path for path, setting in todo.items()}
+        futures = {
+            pool.submit(_timed, task, setting, source): path for path, setting in todo.items()
+        }
         try:
             yield from ((futures[future], future.result()) for future in as_completed(futures))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _timed(task: Task, setting: Any, source: Source | None) -> Run:
+    start = time.monotonic()
+    result = task(setting, source)
+    return Run(result, round(time.monotonic() - start, 2))
 
 
 def _one_thread() -> None:

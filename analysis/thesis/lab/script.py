@@ -6,8 +6,9 @@ import argparse
 import inspect
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ matplotlib.use("Agg")  # figures go to files
 from lab import data, runs
 from lab.data import Source
 from lab.errors import LabError
-from lab.results import Results
+from lab.results import Clock, Results
 
 HOME = Path(__file__).resolve().parents[1]
 BUILD = HOME.parents[1] / "build" / "thesis"
@@ -36,6 +37,7 @@ class Script:
     output: Path
     overwrite: bool
     kept: Path  # where runs are kept
+    clock: Clock = field(default_factory=Clock)
 
     def source(self, name: str) -> Source:
         """Return a data set, "mnist" or "cifar10"; in the quick setting the digits for any."""
@@ -45,13 +47,17 @@ class Script:
         self, task: runs.Task, settings: Sequence[Any], source: Source | None = None
     ) -> list[dict[str, Any]]:
         """Return task(setting, source) of each setting, in their order; see `runs.each`."""
-        return runs.each(task, settings, source, jobs=self.jobs, folder=self.kept)
+        start = time.monotonic()
+        found = runs.each(task, settings, source, jobs=self.jobs, folder=self.kept)
+        self.clock.waited += time.monotonic() - start
+        self.clock.computed += sum(run.seconds for run in found)
+        return [run.result for run in found]
 
     def results(self, title: str, settings: Mapping[str, Any], *sources: Source) -> Results:
         """Return the results to write, before the long part: other ones are not replaced."""
         data = {source.name: source.digest for source in sources}
         settings = {"quick": self.quick, "seeds": self.seeds, "data": data, **settings}
-        return Results(self.name, title, settings, self.output, self.overwrite)
+        return Results(self.name, title, settings, self.output, self.overwrite, self.clock)
 
 
 def begin(
