@@ -6,10 +6,10 @@ import math
 import statistics
 from typing import Any
 
-import distfit_nn as dn
 import torch
 from torch import Tensor, nn
 
+import distfit_nn as dn
 from lab import training
 from lab.data import Source, images
 from lab.training import Setting

@@ -9,6 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 INK, GREY, FAINT = "#222222", "#8a8a8a", "#e4e4e4"
 _HUES = sns.color_palette("colorblind", 10).as_hex()
@@ -76,3 +77,11 @@ def legend_outside(made: Figure, ax: Axes) -> None:
     """Put the legend of one of the axes to the right of all."""
     handles, labels = ax.get_legend_handles_labels()
     made.legend(handles, labels, loc="outside right center", frameon=False)
+
+
+def logarithmic(ax: Axes, ticks: Sequence[float], which: str = "x") -> None:
+    """Make an axis logarithmic, with plain numbers at these ticks and nowhere else."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
