@@ -12,6 +12,7 @@ from torch import nn
 
 import distfit_nn.nn as dnn
 from distfit_nn.nn.targets import BIMODAL
+from lab.starts import Line, started
 
 Layer = Callable[[int], nn.Module]
 
@@ -64,6 +65,16 @@ LAYERS: dict[str, Layer] = {
         dnn.CopulaNorm1d, target=scipy.stats.uniform(-(3**0.5), 2 * 3**0.5)
     ),
     "Copula, laplace": partial(dnn.CopulaNorm1d, target=scipy.stats.laplace(0, 0.5**0.5)),
+    "LogShift, gain 1": partial(started, dnn.LogShift, a=1, b=1),
+    "LogShift, gain 4": partial(started, dnn.LogShift, a=2, b=2),
+    "LogShift, gain 60": partial(started, dnn.LogShift, a=6, b=10),
+    "SqrtShift, gain 1": partial(started, dnn.SqrtShift, a=1),
+    "SqrtShift, gain 4": partial(started, dnn.SqrtShift, a=4),
+    "SqrtShift, gain 80": partial(started, dnn.SqrtShift, a=80),
+    "Line, gain 1": partial(Line, gain=1.0),
+    "Line, gain 2": partial(Line, gain=2.0),
+    "Line, gain 4": partial(Line, gain=4.0),
+    "Line, gain 8": partial(Line, gain=8.0),
 }
 LAYERS_2D: dict[str, Layer] = {
     "Regular": lambda _: nn.Identity(),
