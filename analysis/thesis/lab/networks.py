@@ -61,6 +61,7 @@ LAYERS: dict[str, Layer] = {
     "MLENorm, weight 0.1": partial(dnn.MLENorm1d, mle_weight=0.1),
     "TrimmedNorm": dnn.TrimmedNorm1d,
     "LayerNorm": nn.LayerNorm,
+    "BatchNorm, clipped": partial(clipped, nn.BatchNorm1d),
     "Copula, centred uniform": partial(
         dnn.CopulaNorm1d, target=scipy.stats.uniform(-(3**0.5), 2 * 3**0.5)
     ),
