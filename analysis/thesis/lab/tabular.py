@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import distfit_nn.nn as dnn
 from lab import style
+from lab.errors import LabError
 from lab.networks import LAYERS, Layer
 from lab.training import spread
 
@@ -49,6 +50,7 @@ WIDTH = 64
 AT_ONCE = 500  # rows of a test batch
 WORST = -100.0  # of R2 in %: all below is as bad
 CONFIDENCE = 0.95
+DIFFERENCE = ("mean", "error", "low", "high")  # what `paired` returns
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,23 @@ def best_rate(validation: Mapping[float, Sequence[float]]) -> float:
 def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """Return the mean of paired differences, its standard error, and its 95% interval by t.
 
-    One pair has no error: then error and interval are None.
+    Two pairs at least; see `require_pairs`.
     """
     gains = [ours - theirs for ours, theirs in zip(values, base, strict=True)]
     mean = statistics.fmean(gains)
-    if len(gains) < 2:
-        return {"mean": mean, "error": None, "low": None, "high": None}
     error = statistics.stdev(gains) / len(gains) ** 0.5
     half = float(student.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)) * error
     return {"mean": mean, "error": error, "low": mean - half, "high": mean + half}
 
 
+def require_pairs(seeds: int) -> None:
+    """Refuse one seed, of which no difference has an error."""
+    if seeds < 2:
+        raise LabError(f"--seeds must be at least 2, for an error of differences; got {seeds}")
+
+
 def compared(
-    scores: Mapping[str, Sequence[float]], rates: Mapping[str, float], bases: Sequence[str]
+    scores: Mapping[str, Sequence[float]], rates: Mapping[str, Any], bases: Sequence[str]
 ) -> dict[str, Any]:
     """Return for each layer its rate, mean, spread, and differences to some, seed by seed."""
     return {
@@ -147,14 +153,25 @@ def compared(
 
 def ahead(entry: Mapping[str, Any], base: str) -> bool:
     """Return whether the whole interval of the difference to another layer is above 0."""
-    low = entry["over"][base]["low"]
-    return low is not None and low > 0
+    return bool(entry["over"][base]["low"] > 0)
+
+
+def decided(entry: Mapping[str, Any], base: str) -> bool | None:
+    """Return whether a layer is ahead (True) or behind (False); None where the interval has 0."""
+    low, high = (entry["over"][base][end] for end in ("low", "high"))
+    return None if low <= 0 <= high else bool(low > 0)
 
 
 def told(difference: Mapping[str, Any], digits: int) -> str:
     """Return a difference and its standard error as a table has them."""
-    error = difference["error"]
-    return f"{difference['mean']:+.{digits}f} ± {0.0 if error is None else error:.{digits}f}"
+    return f"{difference['mean']:+.{digits}f} ± {difference['error']:.{digits}f}"
+
+
+def scored(entry: Mapping[str, Any], digits: int) -> str:
+    """Return a mean and its standard deviation as a table has them."""
+    if entry["mean"] <= WORST:
+        return f"≤ {WORST:g}"
+    return f"{entry['mean']:.{digits}f} ± {entry['std']:.{digits}f}"
 
 
 def draw_dots(ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digits: int) -> None:
@@ -168,7 +185,7 @@ def draw_dots(ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digi
         ax.text(
             1.02,
             place,
-            "none" if failed else f"{statistics.fmean(values):.{digits}f}",
+            f"≤ {WORST:g}" if failed else f"{statistics.fmean(values):.{digits}f}",
             transform=ax.get_yaxis_transform(),
             va="center",
             color=colour,
@@ -180,3 +197,16 @@ def draw_dots(ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digi
     ax.grid(axis="y", color=style.FAINT)
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
+
+
+def draw_differences(ax: Axes, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw the mean difference of each layer to batch norm, and its interval."""
+    for place, (layer, entry) in enumerate(reversed(entries.items())):
+        over = entry["over"].get(BATCH_NORM)
+        if over is None or entry["mean"] <= WORST:
+            continue
+        ax.plot((over["low"], over["high"]), (place, place), color=COLOURS[layer], lw=2)
+        ax.plot(over["mean"], place, "o", color=COLOURS[layer])
+    ax.axvline(0, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
+    ax.grid(axis="y", color=style.FAINT)
+    ax.set_axisbelow(True)
