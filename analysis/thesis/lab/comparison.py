@@ -1,0 +1,49 @@
+"""Layers at one learning rate for all, and each at its own best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lab import paired, script, training
+from lab.data import Source
+from lab.training import Setting
+
+Sweep = dict[str, dict[str, float]]  # accuracy on images held back, by layer and rate
+
+
+def sweep(
+    lab: script.Script, source: Source, bases: Sequence[Setting], rates: Sequence[float], mark: int
+) -> Sweep:
+    """Return the validation accuracy of each layer at each rate, `mark` samples into the run."""
+    tried = training.sweep(bases, rates)
+    found: Sweep = {}
+    for setting, run in zip(tried, lab.each(training.train, tried, source), strict=True):
+        accuracy = run["validation_accuracy"][setting.samples.index(mark)]
+        found.setdefault(setting.layer, {})[f"{setting.rate:g}"] = accuracy
+    return found
+
+
+def best(swept: Sweep) -> dict[str, float]:
+    """Return the rate of each layer with the highest accuracy in a sweep."""
+    return {layer: float(max(tried, key=tried.__getitem__)) for layer, tried in swept.items()}
+
+
+def over_seeds(settings: Sequence[Setting], seeds: int) -> list[Setting]:
+    """Return each setting with each of the first so many seeds, in their order."""
+    return [replace_seed(setting, seed) for setting in settings for seed in range(seeds)]
+
+
+def replace_seed(setting: Setting, seed: int) -> Setting:
+    """Return a setting with another seed."""
+    return Setting(**{**vars(setting), "seed": seed})
+
+
+def gaps(entries: Mapping[str, Any], layers: Iterable[str], rival: str) -> dict[str, Any]:
+    """Return how far layers are ahead of a rival in the entries' `seeds`, paired by seed."""
+    theirs = entries[rival]["seeds"]
+    return {
+        layer: paired.difference(entries[layer]["seeds"], theirs)
+        for layer in layers
+        if layer in entries
+    }
