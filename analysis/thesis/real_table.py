@@ -227,8 +227,9 @@ def draw(numbers: Mapping[str, Any]) -> Figure:
     """Draw R2 by fold, and the differences to batch norm with their intervals."""
     figure, (left, right) = style.figure(11.5, 4.6, 1, 2, sharey=True)
     r2 = numbers["r2"]
-    tabular.draw_dots(left, {layer: [entry] for layer, entry in r2.items()}, 1)
-    tabular.draw_differences(right, r2)
+    floor = r2[BATCH_NORM]["mean"] / 2  # what is far below would squeeze the others together
+    tabular.draw_dots(left, {layer: [entry] for layer, entry in r2.items()}, 1, floor)
+    tabular.draw_differences(right, r2, floor)
     left.set(title="R² of each fold; mean", xlabel="R² on the test part, %")
     right.set(
         title="Fold by fold, against batch norm", xlabel="difference in R², points; 95% interval"
@@ -252,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     numbers = compared(lab, source, grid)
     caption = (
         "R² on the test part of each fold, a point each, and the mean beside; dashed: batch norm. "
+        "Layers that a fold has below half of batch norm's R² are numbers only. "
         "Right: the mean difference to batch norm, fold by fold, with its 95% interval by t."
     )
     results.write(

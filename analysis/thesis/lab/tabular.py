@@ -174,18 +174,23 @@ def scored(entry: Mapping[str, Any], digits: int) -> str:
     return f"{entry['mean']:.{digits}f} ± {entry['std']:.{digits}f}"
 
 
-def draw_dots(ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digits: int) -> None:
-    """Draw a row for each layer: each seed of each entry a point, the mean a number beside it."""
+def draw_dots(
+    ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digits: int, floor: float = WORST
+) -> None:
+    """Draw a row for each layer: each seed of each entry a point, the mean a number beside it.
+
+    What lies below the floor, or as low, is told by its number only.
+    """
     names = list(reversed(entries))
     for place, layer in enumerate(names):
         values = [value for entry in entries[layer] for value in entry["seeds"]]
-        colour, failed = COLOURS[layer], min(values) <= WORST
-        if not failed:
+        colour, mean = COLOURS[layer], statistics.fmean(values)
+        if min(values) > floor:
             ax.scatter(values, [place] * len(values), s=24, color=colour, alpha=0.75, lw=0)
         ax.text(
             1.02,
             place,
-            f"≤ {WORST:g}" if failed else f"{statistics.fmean(values):.{digits}f}",
+            f"{mean:.{digits}f}" if min(values) > WORST else f"≤ {WORST:g}",
             transform=ax.get_yaxis_transform(),
             va="center",
             color=colour,
@@ -193,20 +198,25 @@ def draw_dots(ax: Axes, entries: Mapping[str, Sequence[Mapping[str, Any]]], digi
     batch = statistics.fmean(entry["mean"] for entry in entries[BATCH_NORM])
     ax.axvline(batch, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
     ax.set(ylim=(-0.6, len(names) - 0.4), yticks=range(len(names)), yticklabels=names)
+    _rows_only(ax)
+
+
+def draw_differences(
+    ax: Axes, entries: Mapping[str, Mapping[str, Any]], floor: float = WORST
+) -> None:
+    """Draw the mean difference of each layer to batch norm, and its interval."""
+    for place, (layer, entry) in enumerate(reversed(entries.items())):
+        if layer != BATCH_NORM and min(entry["seeds"]) > floor:
+            over = entry["over"][BATCH_NORM]
+            ax.plot((over["low"], over["high"]), (place, place), color=COLOURS[layer], lw=2)
+            ax.plot(over["mean"], place, "o", color=COLOURS[layer])
+    ax.axvline(0, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
+    _rows_only(ax)
+
+
+def _rows_only(ax: Axes) -> None:
+    """Let faint lines stand for the rows, and no axis on their left."""
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", color=style.FAINT)
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
-
-
-def draw_differences(ax: Axes, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw the mean difference of each layer to batch norm, and its interval."""
-    for place, (layer, entry) in enumerate(reversed(entries.items())):
-        over = entry["over"].get(BATCH_NORM)
-        if over is None or entry["mean"] <= WORST:
-            continue
-        ax.plot((over["low"], over["high"]), (place, place), color=COLOURS[layer], lw=2)
-        ax.plot(over["mean"], place, "o", color=COLOURS[layer])
-    ax.axvline(0, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
-    ax.grid(axis="y", color=style.FAINT)
-    ax.set_axisbelow(True)
