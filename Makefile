@@ -1,5 +1,5 @@
 # Two commands: `make report` and `make test`. Each creates the environment if it is missing.
-# Then: `make docs` (the guide), `make lint`, `make test-slow`, `make clean`.
+# Then: `make docs` (the guide), `make thesis` (its experiments, small), `make lint`, `make test-slow`, `make clean`.
 # All paths are relative, so that a checkout in a folder with a space in its name works.
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -7,7 +7,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Two makes at once take turns at the set-up where the system has flock.
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock .venv.lock)
 
-.PHONY: report test test-slow lint docs clean
+.PHONY: report test test-slow thesis lint docs clean
 report: .venv/.run
 	@$(PY) -m distfit_nn.cli report data/mnist_mlp --output build/report.html
 
@@ -16,6 +16,9 @@ test: .venv/.test
 
 test-slow: .venv/.test
 	@$(PY) -m pytest -n auto --dist loadfile -m slow
+
+thesis: .venv/.run
+	@$(PY) analysis/thesis/all.py --quick --overwrite
 
 lint: .venv/.dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

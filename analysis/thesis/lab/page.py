@@ -55,6 +55,7 @@ def html(records: Mapping[str, Record]) -> str:
             (title, [(records[name], rows(records[name])) for name in names if name in records])
             for title, names in CHAPTERS
         ],
+        quick=any(record["settings"]["quick"] for record in records.values()),
         missing=[name for name in SCRIPTS if name not in records],
         verdicts=[(str(verdict), verdicts[verdict]) for verdict in Verdict],
         days=sorted({record["machine"]["date"] for record in records.values()}),
