@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from lab import comparison, paired, script, style, training
+from lab.comparison import PANELS
 from lab.data import Source, images
 from lab.findings import Finding
 from lab.training import SAMPLES, THESIS_RATE, Setting
@@ -30,7 +31,6 @@ FINE = (
     *(30_000, 35_000, 40_000, 45_000, 50_000),
 )
 QUICK_FINE = (500, 1_000, 1_500, 2_000, 3_000, 4_000)
-PANELS = {"thesis_rate": "all at a rate of .007", "best_rate": "each at its best rate"}
 ALMOST = 0.9  # of what batch norm gains over the usual network counts as almost as well
 MUCH = 0.5  # of it counts as much better than usual
 

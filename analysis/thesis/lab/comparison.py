@@ -9,6 +9,7 @@ from lab import paired, script, training
 from lab.data import Source
 from lab.training import Setting
 
+PANELS = {"thesis_rate": "all at a rate of .007", "best_rate": "each at its best rate"}
 Sweep = dict[str, dict[str, float]]  # accuracy on images held back, by layer and rate
 
 
@@ -47,3 +48,10 @@ def gaps(entries: Mapping[str, Any], layers: Iterable[str], rival: str) -> dict[
         for layer in layers
         if layer in entries
     }
+
+
+def entry(setting: Setting, runs: Sequence[dict[str, Any]], mark: int) -> dict[str, Any]:
+    """Return the rate and the test accuracy of a layer at the mark, over seeds."""
+    at = setting.samples.index(mark)
+    accuracies = [run["test_accuracy"][at] for run in runs]
+    return {"rate": setting.rate, **training.spread(accuracies)}
