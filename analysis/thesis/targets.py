@@ -44,6 +44,7 @@ QUICK_LAYERS = (NORMAL, BIMODAL, LEARNED)
 RATES, QUICK_RATES = (0.02, 0.07, 0.2), (0.2,)
 SAMPLES, QUICK_SAMPLES = (5_000, 10_000, 25_000), (1_000, 2_000)
 SWEEP_SEED = 100
+LINES = {BIMODAL: "--", LEARNED: "-.", "Copula, uniform": ":", "Copula, centred uniform": "--"}
 GRID = np.linspace(-4, 4, 161)
 LABELS = {"test_accuracy": "test accuracy, %", "train_loss": "training loss"}
 
@@ -259,20 +260,18 @@ def draw(numbers: dict[str, Any], thousands: Sequence[float]) -> Figure:
     figure, axes = style.figure(13, 7.4, 2, 2)
     for layer, density in numbers["density"].items():
         if layer in numbers["trained"]:
-            _line(axes[0, 0], GRID, density, layer)
+            colour, line = style.COLOURS[layer], LINES.get(layer, "-")
+            axes[0, 0].plot(GRID, density, color=colour, ls=line, lw=1.8)
     axes[0, 0].set(xlabel="x", ylabel="density", title="the targets", xlim=(-4, 4), ylim=(0, None))
     for ax, (curve, label) in zip((axes[0, 1], axes[1, 1]), LABELS.items(), strict=True):
         for layer, entry in numbers["trained"].items():
             name = f"{TARGETS.get(layer, 'batch norm')} ({entry['rate']:g})"
-            style.curve(ax, thousands, entry[curve], layer, name, marker="o", ms=4)
+            line = {"ls": LINES.get(layer, "-"), "marker": "o", "ms": 4}
+            style.curve(ax, thousands, entry[curve], layer, name, **line)
         ax.set(xticks=thousands, ylabel=label, xlabel="samples seen, thousands")
     _draw_differences(axes[1, 0], numbers["less_normal"])
     style.legend_outside(figure, axes[0, 1])
     return figure
-
-
-def _line(ax: Axes, x: Any, y: Any, layer: str) -> None:
-    ax.plot(x, y, color=style.COLOURS[layer], label=TARGETS[layer], lw=1.8)
 
 
 def _draw_differences(ax: Axes, less: dict[str, Any]) -> None:
