@@ -24,8 +24,9 @@ from lab.findings import Finding
 from lab.paired import difference
 from lab.soft import NORMS, Columns
 from lab.stand_ins import KINDS, ROWS, SHOWN, Scatter, scatter, shapes
-from lab.training import BATCH, THESIS_RATE, Setting
+from lab.training import BATCH, THESIS_RATE
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 EPOCHS = (3, 6)
 SHAPES = ("normal", "gamma", "bimodal")
@@ -222,6 +223,7 @@ def draw(run: dict[str, Any], epochs: Sequence[int]) -> Figure:
                 f"R$^2$ = {unit['r2']:.3f}",
                 xlabel="input x",
             )
+            ax.xaxis.set_major_locator(MaxNLocator(5))
         row[0].set_ylabel("output z")
     first = axes[0, 0]
     for part, label in zip(first.lines, ("batches of 50", "true transform", "line"), strict=True):
