@@ -31,6 +31,7 @@ from lab import real_tables, script, style, tabular
 from lab.data import Source
 from lab.findings import Finding
 from lab.tabular import BATCH_NORM, COPULA, COPULA_50, LOGARITHMS, NONE, QUANTILES, TRIMMED, Plan
+from lab.training import spread
 from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -137,7 +138,7 @@ def compared(lab: script.Script, source: Source, grid: Mapping[str, Any]) -> dic
             layer: sum(a > b for a, b in zip(scores[layer], scores[BATCH_NORM], strict=True))
             for layer in LAYERS
         },
-        "trees": tabular.spread([run["test"] for run in trees]),
+        "trees": spread([run["test"] for run in trees]),
     }
 
 

@@ -196,7 +196,8 @@ def draw_dots(
             color=colour,
         )
     batch = statistics.fmean(entry["mean"] for entry in entries[BATCH_NORM])
-    ax.axvline(batch, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
+    if all(min(entry["seeds"]) > floor for entry in entries[BATCH_NORM]):
+        ax.axvline(batch, color=style.INK, lw=0.8, ls=(0, (4, 3)), zorder=0)
     ax.set(ylim=(-0.6, len(names) - 0.4), yticks=range(len(names)), yticklabels=names)
     _rows_only(ax)
 
