@@ -85,7 +85,7 @@ def functions() -> Figure:
         above.axhline(0, color=style.FAINT, lw=0.8, zorder=0)
         above.set(title=NAMES[layer], xlabel="x", ylim=(-30, 30))
         above.legend(frameon=False, fontsize=8.5, loc="upper left")
-        below.set(xscale="log", yscale="log", xlabel="distance from 0", ylim=(0.05, 2e4))
+        below.set(xscale="log", yscale="log", xlabel="distance from 0", ylim=(0.05, 2e3))
     axes[0, 0].set_ylabel("y")
     axes[1, 0].set_ylabel("slope")
     return figure
@@ -105,7 +105,8 @@ def starts(numbers: dict[str, Any], gains: Gains) -> Figure:
             if family in shifts.FIXED:
                 (at,) = [gain for gain, layer in layers.items() if layer == family]
                 fixed = entries[shifts.FIXED[family]]["mean"]
-                ax.plot([at], [fixed], "x", ms=8, mew=2, color=FAMILIES[family])
+                label = f"{NAMES[family]}, fixed"
+                ax.plot([at], [fixed], "x", ms=8, mew=2, color=FAMILIES[family], label=label)
         for layer, label in (("Regular", "no layer"), ("BatchNorm", "batch norm")):
             colour = style.COLOURS[layer]
             ax.axhline(entries[layer]["mean"], color=colour, ls=(0, (4, 3)), label=label)
@@ -136,25 +137,30 @@ def learned(numbers: dict[str, Any]) -> Figure:
 
 def parameters(numbers: dict[str, Any]) -> Figure:
     """Draw the spread of each parameter over features, level by level, at both rates."""
-    figure, axes = style.figure(11.5, 5.6, 2, 5)
+    figure, axes = style.figure(12, 5.6, 2, 6)
     for row, layer in zip(axes, shifts.FIXED, strict=True):
         names = shifts.PARAMETERS[layer]
         for ax, name in zip(row, names, strict=False):
-            for place, (panel, colour) in enumerate(
-                zip(PANELS, (style.GREY, style.COLOURS[layer]), strict=True)
+            entries = {
+                numbers["learned"][panel][layer]["rate"]: numbers["learned"][panel][layer]
+                for panel in PANELS
+            }
+            for place, (entry, colour) in enumerate(
+                zip(entries.values(), (style.COLOURS[layer], style.ORANGE), strict=False)
             ):
-                entry = numbers["learned"][panel][layer]
-                _spreads(ax, entry, name, 0.22 * (place - 0.5), colour)
+                _spreads(ax, entry, name, 0.22 * (place - (len(entries) - 1) / 2), colour)
             start = entry["parameters"][0][name]["start"]
             ax.axhline(start, color=style.INK, lw=0.9, ls=(0, (4, 3)), zorder=0)
             ax.set(title=name, xticks=shifts.LEVELS, xlim=(0.5, 3.5), xlabel="level")
         for ax in row[len(names) :]:
             ax.set_axis_off()
-        row[0].set_ylabel(NAMES[layer])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[1, -1].legend(handles, labels, loc="center", frameon=False, title="log-shift at")
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", frameon=False, title="sqrt-shift at")
+        row[-1].legend(
+            *row[0].get_legend_handles_labels(),
+            loc="center",
+            frameon=False,
+            title=NAMES[layer],
+            alignment="left",
+        )
     return figure
 
 
@@ -180,7 +186,8 @@ def values(numbers: dict[str, Any]) -> Figure:
             edges = np.linspace(low, high, len(third["counts"]) + 1)
             share = 100 * np.array(third["counts"]) / sum(third["counts"])
             ax.stairs(share, edges, fill=True, color=style.COLOURS[layer])
-            ax.text(0.98, 0.94, f"{low:.1f} to {high:.1f}", transform=ax.transAxes, ha="right")
+            ax.text(0.98, 0.93, f"{low:.1f} to {high:.1f}", transform=ax.transAxes, ha="right")
+            ax.set_ylim(0, 1.2 * share.max())
         axes[0, column].set(title=f"{NAMES.get(layer, 'batch norm')} at {entry['rate']:g}")
         axes[0, column].set_xlabel("x, before")
         axes[1, column].set_xlabel("y, behind")
