@@ -265,9 +265,9 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
             else "",
             text=(
                 "Output rounded to 4 bits, one range for all units: batch norm with its output "
-                "clipped loses {clipped:.2f} points, TrimmedNorm {trimmed:.2f}, Copula {copula:.2f} "
-                "and MomentNorm 4 {moment:.2f}. The claim holds where in no way of rounding, with "
-                "4 bits or fewer, a shaped layer is ahead of both clipped ones."
+                "clipped loses {clipped:.2f} points, TrimmedNorm {trimmed:.2f}, Copula "
+                "{copula:.2f}, MomentNorm 4 {moment:.2f}. The claim holds where in no way of "
+                "rounding, with 4 bits or fewer, a shaped layer is ahead of both clipped ones."
             ),
             numbers={name: path for name, path in common.items() if name != "batch"},
             figure="quantisation",

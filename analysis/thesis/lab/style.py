@@ -36,7 +36,7 @@ COLOURS: Mapping[str, str] = {
     "MLENorm, weight 0.1": "#7d5436",
     "TrimmedNorm": ORANGE,
     "LayerNorm": _HUES[6],
-    "BatchNorm, clipped": "#a08060",
+    "BatchNorm, clipped": "#9467bd",
     "Copula, centred uniform": "#2aa198",
     "Copula, laplace": "#d1495b",
 }
