@@ -120,22 +120,19 @@ def trained(lab: script.Script, source: Source) -> dict[str, Any]:
             }
             for name in SWEPT
         },
-        "highest_rate": {
-            name: max(
-                (setting.rate for setting, run in trials if healthy(setting, run, name)),
-                default=0.0,
-            )
-            for name in SWEPT
-        },
+        "highest_rate": {name: highest_rate(trials, name) for name in SWEPT},
         "thesis_rate": {name: at(name, THESIS_RATE) for name in LAYERS},
         "best_rate": {name: at(name, best[name]) for name in LAYERS},
         "learned": learned.over_seeds(followed, MEASURES),
     }
 
 
-def healthy(setting: Setting, run: dict[str, Any], name: str) -> bool:
-    """Return whether a run of the sweep is of this layer, and all its losses were numbers."""
-    return setting.layer == name and not run["not_finite"]
+def highest_rate(trials: Sequence[tuple[Setting, dict[str, Any]]], layer: str) -> float:
+    """Return the largest rate of the sweep at which all losses were numbers."""
+    return max(
+        (each.rate for each, run in trials if each.layer == layer and not run["not_finite"]),
+        default=0.0,
+    )
 
 
 def measured(lab: script.Script, source: Source, exactness: Exactness) -> dict[str, Any]:

@@ -18,7 +18,9 @@ PROBE = 2000  # training images by which the layers are looked at
 
 
 @torch.no_grad()
-def columns(model: nn.Sequential, pixels: Tensor, kind: str = "norm") -> dict[str, Tensor]:
+def columns(
+    model: nn.Sequential, pixels: Tensor, kind: str | tuple[str, ...] = "norm"
+) -> dict[str, Tensor]:
     """Return what enters each part of a network whose name starts so, in eval mode."""
     model.eval()
     found, x = {}, pixels
