@@ -14,6 +14,7 @@ the runs of the usual layers are those of tables.py.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -133,40 +134,40 @@ def looked_at(lab: script.Script, source: Source, best: dict[str, float]) -> dic
 
 def described(runs: list[dict[str, Any]], layer: str) -> dict[str, Any]:
     """Return parameters, ends and shapes over seeds, and the curves and histograms of one seed."""
-
-    def over(read: Any) -> dict[str, Any]:
-        return training.spread([float(read(run)) for run in runs])
-
-    third: dict[str, Any] = {}
-    for place, name in enumerate(("before", "after")):
-        shapes = [run["shapes"][-1][place] for run in runs]
-        third[name] = {
-            "min": over(lambda run, p=place: run["spans"][-1][-1][p]["min"]),
-            "max": over(lambda run, p=place: run["spans"][-1][-1][p]["max"]),
-            "reach": over(lambda run, p=place: reach(run["spans"][-1][-1][p])),
-            "std": training.spread([each["std"] for each in shapes]),
-            "offset": training.spread([abs(each["mean"]) / each["std"] for each in shapes]),
-            "one_peak": sum(each["verdict"] == "unimodal" for each in shapes),
-            "bimodal_units": training.spread([each["bimodal_units"] for each in shapes]),
-            "counts": shapes[0]["counts"],
-            "edges": shapes[0]["edges"],
-        }
+    marks, levels = range(len(runs[0]["spans"])), range(len(shifts.LEVELS))
     return {
-        "test_accuracy": over(lambda run: run["test_accuracy"]),
+        "test_accuracy": training.spread([run["test_accuracy"] for run in runs]),
         "reach": [
             [
-                over(lambda run, m=mark, n=level: reach(run["spans"][m][n][1]))["mean"]
-                for mark in range(len(runs[0]["spans"]))
+                statistics.fmean(reach(run["spans"][mark][level][1]) for run in runs)
+                for mark in marks
             ]
-            for level in range(len(shifts.LEVELS))
+            for level in levels
         ],
         "parameters": shifts.summary(runs, layer),
-        "third": third,
+        "third": {"before": third(runs, 0), "after": third(runs, 1)},
         "units": [
             {name: [float(f"{value:.4g}") for value in values] for name, values in level.items()}
             for level in runs[0]["end"]
         ],
-        "inner": [[both[0]["low"], both[0]["high"]] for both in runs[0]["spans"][-1]],
+        "inner": [[before["low"], before["high"]] for before, _ in runs[0]["spans"][-1]],
+    }
+
+
+def third(runs: list[dict[str, Any]], side: int) -> dict[str, Any]:
+    """Return the values of the third level at the end, before (0) or behind (1) the layer."""
+    spans = [run["spans"][-1][-1][side] for run in runs]
+    shapes = [run["shapes"][-1][side] for run in runs]
+    return {
+        "min": training.spread([span["min"] for span in spans]),
+        "max": training.spread([span["max"] for span in spans]),
+        "reach": training.spread([reach(span) for span in spans]),
+        "std": training.spread([shape["std"] for shape in shapes]),
+        "offset": training.spread([abs(shape["mean"]) / shape["std"] for shape in shapes]),
+        "one_peak": sum(shape["verdict"] == "unimodal" for shape in shapes),
+        "bimodal_units": training.spread([shape["bimodal_units"] for shape in shapes]),
+        "counts": shapes[0]["counts"],
+        "edges": shapes[0]["edges"],
     }
 
 

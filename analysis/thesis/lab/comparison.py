@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lab import paired, script, training
@@ -32,22 +33,13 @@ def best(swept: Sweep) -> dict[str, float]:
 
 def over_seeds(settings: Sequence[Setting], seeds: int) -> list[Setting]:
     """Return each setting with each of the first so many seeds, in their order."""
-    return [replace_seed(setting, seed) for setting in settings for seed in range(seeds)]
-
-
-def replace_seed(setting: Setting, seed: int) -> Setting:
-    """Return a setting with another seed."""
-    return Setting(**{**vars(setting), "seed": seed})
+    return [replace(setting, seed=seed) for setting in settings for seed in range(seeds)]
 
 
 def gaps(entries: Mapping[str, Any], layers: Iterable[str], rival: str) -> dict[str, Any]:
     """Return how far layers are ahead of a rival in the entries' `seeds`, paired by seed."""
     theirs = entries[rival]["seeds"]
-    return {
-        layer: paired.difference(entries[layer]["seeds"], theirs)
-        for layer in layers
-        if layer in entries
-    }
+    return {layer: paired.difference(entries[layer]["seeds"], theirs) for layer in layers}
 
 
 def entry(setting: Setting, runs: Sequence[dict[str, Any]], mark: int) -> dict[str, Any]:
