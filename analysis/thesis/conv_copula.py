@@ -148,7 +148,7 @@ def _efficiency(cpu: list[dict[str, Any]], data: str) -> Finding:
             "time of sorting and keeps {pair_bytes:,.0f} bytes an entry against {bytes:.0f}, for "
             "the same result to {difference:.0e}. A forward and backward pass takes {ratio:.0f} "
             "times that of BatchNorm2d there, {largest_ratio:.0f} times at {largest:,} values a "
-            "channel, where all pairs would keep {gigabytes:.1f} GB. A whole training step of the "
+            "channel, where all pairs would keep {gigabytes:.2g} GB. A whole training step of the "
             "convnet takes {step:.1f} times that with batch norm. The rule: at least 3 times "
             "faster than all pairs from 1,000 values on, in memory that grows no faster than n."
         ),
@@ -220,14 +220,14 @@ def _worth(numbers: dict[str, Any]) -> Finding:
         }
     return Finding(
         claim="The copula transform outperforms batch norm, in a convnet as well.",
-        source="slides, Copula Transform (of MNIST and CIFAR-10; the network is ours)",
+        source="slides, Copula Transform",
         holds=len(ahead) == len(told_),
         condition="on " + " and ".join(DATA.get(name, name) for name in ahead) if ahead else "",
         text=(
             "Test accuracy at the last mark, each at its best rate, means over seeds. "
             + " ".join(parts)
             + " Ahead counts where a 99% interval of the differences seed by seed leaves out 0; of "
-            "three seeds only a large difference does."
+            "few seeds only a large difference does."
         ),
         numbers=paths,
         figure="conv_copula",
@@ -322,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             draw_cost(numbers["cost"]),
             "Time of a forward and backward pass, and bytes kept in between, per entry of the "
             f"input, from {rows[0]:,} to {rows[-1]:,} values a channel. "
-            "The sum over all pairs grows with n, what sorts hardly does.",
+            "The cost of the sum over all pairs grows with n, that of sorting does not.",
         ),
         "conv_copula": (
             draw_accuracy(numbers["accuracy"], samples),
