@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -104,6 +104,7 @@ def key(task: Task, setting: Any, source: Source | None) -> str:
     return f"{_name(task)}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
+@cache  # once a process: files may be edited while it runs what it has read
 def source_text(function: Any) -> str:
     """Return the source of a function and of what it calls in this folder, and its constants."""
     found: dict[str, str] = {}
