@@ -171,7 +171,6 @@ def hermite(numbers: dict[str, Any]) -> Finding:
         claim="Hermite polynomials in place of powers stabilise the convergence.",
         source="slides, Moment-Matching (results)",
         holds=better(raw_hermite, raw),
-        condition="",
         text=(
             "Over all groups and orders, raw powers converge on {raw:.1f}% of the columns, raw "
             "Hermite polynomials on {raw_hermite:.1f}%; of standardised columns powers on "
@@ -201,7 +200,6 @@ def one_method(numbers: dict[str, Any]) -> Finding:
         claim="A basis changes the condition of the Hessian and not the course of Newton's method.",
         source="ours",
         holds=same["activations"]["6"] >= 99,
-        condition="",
         text=(
             "All four bases span the same polynomials. At k = 6 the median condition of the "
             "Hessian at the optimum is {raw:.0e} for raw powers, {raw_hermite:.0e} for raw "
@@ -234,7 +232,6 @@ def integration(numbers: dict[str, Any]) -> Finding:
         claim="The integration on three times the range of the data is inefficient.",
         source="slides, Moment-Matching",
         holds=nodes["activations"]["6"]["64"] < 99,
-        condition="",
         text=(
             "Standardised Hermite polynomials, k = 6: with 32, 64, 128 and 256 nodes {n32:.0f}, "
             "{n64:.0f}, {n128:.0f} and {n256:.0f}% of the pre-activations have the moments asked "
