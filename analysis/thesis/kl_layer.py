@@ -29,6 +29,7 @@ from lab.data import Source, images
 from lab.findings import Finding
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 import distfit_nn.nn as dnn
 
@@ -40,6 +41,7 @@ MARKS = (500, 1000, 2500, 5000, 10_000, *SAMPLES)
 QUICK_RATES, QUICK_SAMPLES, QUICK_MARKS = (THESIS_RATE, 0.07), (2000, 4000), (500, 2000, 4000)
 CURVES = {"test_accuracy": "test accuracy, %", "train_loss": "training loss"}
 PANELS = {"thesis_rate": "all at a rate of .007", "best_rate": "each at its best rate"}
+NUMBERS = FuncFormatter(lambda value, _: f"{value:g}")
 LEVELS = {"norm1": style.BLUE, "norm2": style.ORANGE, "norm3": style.GREEN}
 WRITTEN, PACKAGE = "written out", "KLNorm, closed"
 MEASURES = ("offset", "offset_90", "ratio", "ratio_10", "ratio_90", "kl", "kl_90")
@@ -310,7 +312,7 @@ def differences(closed: dict[str, Any]) -> str:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Draw accuracy and loss by samples seen, at both rates."""
-    figure, axes = style.figure(10.5, 7.2, 2, 2, sharex=True, sharey="row")
+    figure, axes = style.figure(10.5, 7.2, 2, 2, sharex=True)
     thousands = [seen / 1000 for seen in numbers["samples"]]
     for row, (curve, label) in enumerate(CURVES.items()):
         for ax, (panel, title) in zip(axes[row], PANELS.items(), strict=True):
@@ -323,8 +325,11 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 ax.set_title(title)
                 ax.legend(frameon=False, fontsize=9, loc="lower right")
         axes[row, 0].set_ylabel(label)
-    style.logarithmic(axes[1, 0], (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2), "y")
     for ax in axes[1]:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(NUMBERS)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xlabel("samples seen, thousands")
     return figure
 

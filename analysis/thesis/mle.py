@@ -248,7 +248,8 @@ def in_the_network(network: dict[str, Any]) -> Finding:
             "({heavy_std:.1f}) and {kl:.1f}% ({kl_std:.1f}), without a layer {regular:.1f}% "
             "({regular_std:.1f}). In "
             "brackets the standard deviation over seeds. With weight .1 sigma itself is "
-            "{grown:.2f} times that of the first batch: the weights before it shrink as well."
+            "{grown:.2f} times that of the first batch; the rest of the squeeze is in the weights "
+            "before the layer, which learn by the objective, too."
         ),
         numbers={
             "samples": "network/marks/-1",
