@@ -4,9 +4,8 @@ The slides show test accuracy and training loss for the copula transform (CT), b
 the regular network, and say that CT comes out ahead on both data sets. They name no network for
 CIFAR-10 and no rates. Here: the network of the MNIST tables (784-100-100-100-10, ReLU) on both
 data sets, and a small convnet on CIFAR-10; plain SGD, batches of 50; every layer at a rate of
-.007, with which the network without a layer follows the slides' table, and at its own best rate
-(one run each of a seed that is not used again, chosen by images held back from training). The
-MNIST runs are those of tables.py. Layers are compared seed by seed, as runs of a seed share their
+.007, as in tables.py, and at its own best rate (one run each of a seed that is not used again,
+chosen by images held back from training). The MNIST runs are those of tables.py. Layers are compared seed by seed, as runs of a seed share their
 first weights and the order of their batches: the lead of the copula layer is the mean difference
 over seeds, of the accuracy and of the training loss averaged over all marks (who is ahead on the
 way) and at the last mark, with a 99% interval by Student's t.
@@ -348,8 +347,8 @@ def drawn(experiments: Sequence[Experiment], numbers: dict[str, Any]) -> dict[st
         figures[f"copula_convergence_{one.name}"] = (
             draw(one, numbers[one.name]),
             f"{one.title}: {images:,} training images, {numbers[one.name]['seeds']} seeds; lines "
-            "are means, bands one standard deviation. Training loss: mean over the batches since "
-            "the mark before.",
+            "are means, bands one standard deviation; best rates in brackets. Training loss: mean "
+            "over the batches since the mark before.",
         )
     return figures
 
