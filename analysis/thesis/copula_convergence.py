@@ -5,10 +5,11 @@ the regular network, and say that CT comes out ahead on both data sets. They nam
 CIFAR-10 and no rates. Here: the network of the MNIST tables (784-100-100-100-10, ReLU) on both
 data sets, and a small convnet on CIFAR-10; plain SGD, batches of 50; every layer at a rate of
 .007, as in tables.py, and at its own best rate (one run each of a seed that is not used again,
-chosen by images held back from training). The MNIST runs are those of tables.py. Layers are compared seed by seed, as runs of a seed share their
-first weights and the order of their batches: the lead of the copula layer is the mean difference
-over seeds, of the accuracy and of the training loss averaged over all marks (who is ahead on the
-way) and at the last mark, with a 99% interval by Student's t.
+chosen by images held back from training). The MNIST runs are those of tables.py. Layers are
+compared seed by seed, as runs of a seed share their first weights and the order of their batches:
+the lead of the copula layer is the mean difference over seeds, of the accuracy and of the training
+loss averaged over all marks (who is ahead on the way) and at the last mark, with a 99% interval by
+Student's t.
 """
 
 from __future__ import annotations
