@@ -27,6 +27,7 @@ Map = Callable[[Table], Table]
 
 NONE, BATCH_NORM, COPULA, COPULA_50 = "none", "BatchNorm", "Copula", "Copula, strength 50"
 TRIMMED, QUANTILES, LOGARITHMS = "TrimmedNorm", "QuantileTransformer", "BatchNorm, log by hand"
+TREES = "boosted trees"  # no network at all
 # Runs are kept by these names: an entry that changes takes a new one.
 FIRST: Mapping[str, Layer] = {
     NONE: LAYERS["Regular"],
@@ -45,6 +46,7 @@ COLOURS: Mapping[str, str] = {
     COPULA_50: "#1b4f8a",
     QUANTILES: style.GREEN,
     LOGARITHMS: style.PURPLE,
+    TREES: style.RED,
 }
 WIDTH = 64
 AT_ONCE = 500  # rows of a test batch
