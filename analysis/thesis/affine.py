@@ -321,13 +321,13 @@ def draw_remaining(ax: Axes, numbers: dict[str, Any]) -> None:
                 label=f"{phase}, {shape} columns",
             )
     ax.axvline(numbers["floor"]["normal"], color=style.GREY, lw=0.8, ls=(0, (4, 3)))
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [name.replace("BatchNorm, b", "b") for name in names])
     ax.invert_yaxis()
     ax.set(
         xscale="log", xlabel="loss left, over the variance", title="the loss is 0 at the identity"
     )
     ax.grid(axis="x", color=style.FAINT, lw=0.7)
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def draw_accuracy(ax: Axes, found: dict[str, Any], thousands: Sequence[float]) -> None:
