@@ -4,10 +4,11 @@ Not in the thesis: a shaped layer as the first on a table as it comes. Films of 
 known of them: year, votes (5 to 157,608), length (1 to 5,220 minutes), budget (0 where it is not
 known, and a column that says whether it is), seven genres; the target is the mean rating. The
 columns r1 to r10 of the table are the rating itself and are left out. Five folds: three parts to
-train, one to choose the rate by, one to test; the test parts share no film, the training parts do, so that intervals over folds are somewhat narrow.
-After the first layer come 64 ReLU units, 64 more, and the output; squared error, Adam with a rate
-that falls to 0, 800 batches of 200 films. In each fold each layer has the rate that is best on
-that fold's validation part. Layers are compared fold by fold.
+train, one to choose the rate by, one to test; the test parts share no film, the training parts do,
+so that intervals over folds are somewhat narrow. After the first layer come 64 ReLU units, 64 more,
+and the output; squared error, Adam with a rate that falls to 0, 800 batches of 200 films. In each
+fold each layer has the rate that is best on that fold's validation part. Layers are compared fold
+by fold.
 
 Rivals without a layer of their own: scikit-learn's QuantileTransformer to normal scores, fitted to
 the training part; and who knows the table: log(1 + x) of votes, length and budget, then batch norm.

@@ -46,7 +46,7 @@ COLOURS: Mapping[str, str] = {
     COPULA_50: "#1b4f8a",
     QUANTILES: style.GREEN,
     LOGARITHMS: style.PURPLE,
-    TREES: style.RED,
+    TREES: "#8c6d31",
 }
 WIDTH = 64
 AT_ONCE = 500  # rows of a test batch
