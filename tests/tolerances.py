@@ -723,3 +723,18 @@ MERGED_SUMS = 1e-9
 at once: float64 sums over n = 1,200 standardised values differ by some n eps = 3e-13 of sums whose
 fourth powers are up to a hundred. The derivatives of KL by moments are multipliers of order 1 to
 10, and both fits start and stop alike: 1e-10, and ten times that for the rest."""
+
+# Newton's method of the thesis' scripts (tests/thesis/test_newton.py).
+NEWTON_ROUNDING = 1e-12
+"""Sums of a few hundred terms of unit size: some hundred eps, and ten times that to spare."""
+
+NEWTON_GRADIENT = 1e-4
+"""A forward difference of step 1e-6 of a dual whose second derivatives are E T_i^2, up to 40."""
+
+NEWTON_RESIDUAL = 1e-10
+"""It stops below a decrement of 1.5e-8, and takes the step: quadratically 2e-16, times the
+condition's square root (1e5 in raw powers of order 6): 2e-11, and five times that to spare."""
+
+NEWTON_FLOAT32 = 1e-2
+"""eps of float32, 1.2e-7, times the condition of the Hessian of order 4 of a skewed column, 1e4,
+and ten times that to spare."""
