@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,16 @@ def test_scores_are_accuracy_and_r2_in_percent_cut_below() -> None:
     assert tabular.score(nn.Identity(), plan, classes, np.zeros(1000)) == pytest.approx(50)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Train as the scripts do: threads that wait for each other take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_training_learns_and_depends_on_its_seed_only() -> None:
     from lab import tabular
 
