@@ -192,10 +192,10 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
             holds=len(ahead) == len(sizes),
             condition=f"with {' or '.join(ahead)} images sharing statistics" if ahead else "",
             text=(
-                f"Each at its best rate: with statistics of {best} images test accuracy is "
-                "{test:.2f}%, without any noise in them {free:.2f}%, {gain:+.2f} points. The "
-                "gap between training and test accuracy is {gap:.2f} "
-                f"and {{free_gap:.2f}} points. Test accuracy is ahead with {_listed(ahead)} and "
+                f"Each at its best rate: with statistics of {best} images, the best of the sizes, "
+                "test accuracy is {test:.2f}%, without any noise in them {free:.2f}%, {gain:+.2f} "
+                "points. The gap between training and test accuracy is {gap:.2f} and "
+                f"{{free_gap:.2f}} points. Test accuracy is ahead with {_listed(ahead)} and "
                 f"behind with {_listed(behind)} images, the gap is smaller with {_listed(closer)}. "
                 "The claim holds where the test accuracy is ahead."
             ),
@@ -215,7 +215,7 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
             text=(
                 "Without a layer the test accuracy is {none:.2f}%, with statistics that have no "
                 "noise {free:.2f}%, with the best noise {test:.2f}%. The noise brings "
-                "{share:.0%} of the gain; the claim holds below 50%."
+                "at most {share:.0%} of the gain; the claim holds below 50%."
             ),
             numbers={
                 "none": at("None", "test_accuracy"),

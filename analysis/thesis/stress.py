@@ -52,8 +52,8 @@ PANELS = {
 }
 CAPTION = (
     "Test accuracy of each layer at its best rate, as training is made harder from left to right "
-    "in each panel: means over seeds, bars one standard deviation. The panels have budgets and "
-    "vertical scales of their own."
+    "in each panel: means over seeds, bars one standard deviation; hollow: with the running "
+    "statistics as they were. The panels have budgets and vertical scales of their own."
 )
 FLIP_SEED = 1000  # the wrong labels of seed s are drawn by 1000 + s
 
@@ -340,6 +340,8 @@ def draw(numbers: dict[str, Any]) -> Figure:
                 color=style.COLOURS[layer],
                 label=layer,
             )
+            was = [entry[layer]["as_trained"]["mean"] for entry in steps.values()]
+            ax.plot(at, was, "o", ms=5, mfc="white", color=style.COLOURS[layer], zorder=1)
         ax.set_xticks(range(len(steps)), list(steps))
         ax.set(title=title, xlabel=label)
         ax.grid(axis="y", color=style.FAINT, lw=0.7)
