@@ -125,7 +125,8 @@ def learned(numbers: dict[str, Any]) -> Figure:
     for row, layer in zip(axes, shifts.FIXED, strict=True):
         entry = numbers["learned"]["best_rate"][layer]
         for level, ax in enumerate(row):
-            x = torch.linspace(*entry["inner"][level], 201)
+            low, high = entry["inner"][level]
+            x = torch.linspace(low, high, 201)
             y = shifts.learned_curves(layer, entry["units"][level], x)
             start, _ = shifts.curve(layer, x, **SHOWN[layer][0])
             ax.plot(x, y, color=style.COLOURS[layer], lw=0.5, alpha=0.5)

@@ -132,8 +132,10 @@ def learned_curves(layer: str, found: dict[str, list[float]], x: Tensor) -> Tens
     made: Any = KINDS[layer](len(found["weight"]))
     with torch.no_grad():
         for name, values in found.items():
-            own, values = name in ("weight", "bias"), torch.tensor(values)
-            getattr(made, name if own else f"log_{name}").copy_(values if own else values.log())
+            if name in ("weight", "bias"):
+                getattr(made, name).copy_(torch.tensor(values))
+            else:
+                getattr(made, f"log_{name}").copy_(torch.tensor(values).log())
         y: Tensor = made(x.float()[:, None].expand(-1, len(found["weight"])))
     return y
 
