@@ -19,7 +19,7 @@ from lab.data import Source
 from lab.training import THESIS_RATE, Setting
 
 REACH = 10.0  # standard deviations: the half support of the layer's densities
-CHECKED, STEP = 40, 1e-5  # entries of a batch whose derivative is checked; of its finite difference
+CHECKED, STEP = 12, 1e-5  # entries of a batch whose derivative is checked; of its finite difference
 TESTED = 2000  # test images
 
 
