@@ -162,8 +162,8 @@ def nearer(numbers: dict[str, Any]) -> Finding:
             "not used in the fit: {two:.3f}, {four:.3f} and {six:.3f} at k = 2, 4 and 6 without a "
             "layer, {two_norm:.3f}, {four_norm:.3f} and {six_norm:.3f} before batch norm. As many "
             "draws from N(0, 1) itself have {chance:.3f} on average. Fitted to batches of 50, "
-            "fresh rows have {two_few:.3f}, {four_few:.3f} and {six_few:.3f}: there the higher "
-            "moments are mostly noise. (It holds if the median falls with k in every seed.)"
+            "fresh rows have {two_few:.3f}, {four_few:.3f} and {six_few:.3f}. (It holds if the "
+            "median falls with k in every seed, of such batches too.)"
         ),
         numbers={
             **{name: path("Regular", k) for name, k in zip(NAMES, ORDERS, strict=True)},

@@ -127,16 +127,13 @@ def stability(numbers: dict[str, Any]) -> Finding:
     def reliable(groups: Sequence[str], orders: Sequence[int]) -> bool:
         return all(shares[g][str(k)]["raw Hermite"] >= 99 for g in groups for k in orders)
 
+    fine = [order for order in ORDERS if reliable(real, ORDERS[: ORDERS.index(order) + 1])]
     path = "share/float64/{}/{}/{}".format
     return Finding(
         claim="Newton's method on the dual, in Hermite polynomials, converges stably.",
         source="slides, Moment-Matching (results)",
         holds=reliable(list(shares), ORDERS),
-        condition=(
-            "pre-activations, up to six moments, float64 and 256 nodes"
-            if reliable(real, (2, 4, 6))
-            else ""
-        ),
+        condition=f"pre-activations, float64, up to k = {fine[-1]}" if fine else "",
         text=(
             "Raw Hermite polynomials, float64, 256 nodes: of pre-activations {six:.0f}% of the "
             "columns converge at k = 6 and {eight:.0f}% at k = 8, in batches of 50 {batch:.0f}% at "
@@ -171,6 +168,7 @@ def hermite(numbers: dict[str, Any]) -> Finding:
         claim="Hermite polynomials in place of powers stabilise the convergence.",
         source="slides, Moment-Matching (results)",
         holds=better(raw_hermite, raw),
+        condition="with standardised columns" if better(both, powers) else "",
         text=(
             "Over all groups and orders, raw powers converge on {raw:.1f}% of the columns, raw "
             "Hermite polynomials on {raw_hermite:.1f}%; of standardised columns powers on "
@@ -203,12 +201,12 @@ def one_method(numbers: dict[str, Any]) -> Finding:
         text=(
             "All four bases span the same polynomials. At k = 6 the median condition of the "
             "Hessian at the optimum is {raw:.0e} for raw powers, {raw_hermite:.0e} for raw "
-            "Hermite polynomials, {powers:.0e} and {both:.0e} for standardised ones; yet on "
+            "Hermite polynomials, {powers:.0e} and {both:.0e} for standardised ones; on "
             "{same:.0f}% of the columns (batches of 50: {batch:.0f}%; mean of 10 standard "
             "deviations, k = 8: {off:.0f}%) all four take the same number of steps in float64, in "
             "the median {steps:.0f}. maxent.fit takes {own:.0f}, from a start with lighter tails. "
-            "Cholesky's method is blind to the scale of each polynomial, which makes up most of "
-            "these conditions."
+            "Cholesky's method is blind to the scale of each polynomial, which is part of these "
+            "conditions."
         ),
         numbers={
             "raw": path(BASES[0]),
