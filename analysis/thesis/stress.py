@@ -14,6 +14,7 @@ seed by seed, and one is ahead where the 99% interval of the mean difference lea
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,7 +28,7 @@ from lab.networks import CLASSES
 from lab.training import Setting
 from matplotlib.figure import Figure
 
-import distfit_nn.nn as dnn
+import distfit_nn as dn
 
 LAYERS = ("BatchNorm", "TrimmedNorm", "LayerNorm", "Copula", "MomentNorm 4")
 SHAPED, RIVALS = ("Copula", "MomentNorm 4"), ("BatchNorm", "TrimmedNorm", "LayerNorm")
@@ -99,7 +100,10 @@ def stressed(setting: Stressed, source: Source) -> dict[str, Any]:
         not_finite = mark.not_finite
     as_trained = training.measured(model, data.test)[0]
     if setting.layer != "LayerNorm":
-        dnn.recalibrate(model, split.pixels[:SETTLED].split(setting.batch)[:SETTLED_BATCHES])
+        # A network that diverged has nothing to settle.
+        with contextlib.suppress(dn.errors.InputError):
+            batches = split.pixels[:SETTLED].split(setting.batch)[:SETTLED_BATCHES]
+            dn.nn.recalibrate(model, batches)
     return {
         "validation_accuracy": [training.measured(model, data.validation)[0]],
         "test_accuracy": [training.measured(model, data.test)[0]],
