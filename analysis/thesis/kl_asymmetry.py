@@ -46,6 +46,7 @@ GROUPS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {  # layer, activation,
 }
 ORDER, LOWER_ORDER = 6, 4
 RATE = 0.07
+SHOWN = 2  # networks of each group in the figure
 HUES = dict(
     zip(
         directions.SHAPES,
@@ -155,7 +156,11 @@ def measured(
             if shape in at
         },
     }
-    return numbers, pooled
+    shown = {
+        name: directions.joined(own[:SHOWN], bounded=name == "sigmoid outputs")
+        for name, own in groups.items()
+    }
+    return numbers, shown
 
 
 def findings(numbers: dict[str, Any]) -> list[Finding]:
@@ -355,8 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = lab.results("KL(p || q) against KL(q || p)", settings, source)
     numbers, pooled = measured(lab, source, samples, rows, mapped)
     caption = (
-        "Every dot is a column of a network on MNIST, the dashed line equality. Above: the two "
-        "directions, as the columns are and standardised. Below left: the deviation that "
+        "Every dot is a column of a network (two of each kind), the dashed line equality. Above: "
+        "the two directions, as the columns are and standardised. Below left: the deviation that "
         "KL(q || p) takes, in units of that of the column, which KL(p || q) takes; right: the "
         "divergence of rows that were not fitted to, by a line and by a sinh-arcsinh map."
     )

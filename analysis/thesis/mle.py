@@ -38,7 +38,8 @@ from torch import Tensor
 RATES = (0.002, THESIS_RATE, 0.02, 0.07, 0.2, 0.7)
 SWEEP_SEED = 100
 MARKS = (500, 1000, 2500, 5000, 10_000, *SAMPLES)
-QUICK_RATES, QUICK_MARKS = (THESIS_RATE, 0.07), (500, 2000, 4000)
+QUICK_RATES = (THESIS_RATE, 0.07)
+QUICK_SAMPLES, QUICK_MARKS = (2000, 4000, 6000), (500, 2000, 4000, 6000)
 MLE = ("MLENorm", "MLENorm, weight 0.1")
 LEARNED, PLAIN = (*MLE, "KLNorm"), ("Regular", "BatchNorm")
 LAYERS = (*LEARNED, *PLAIN)
@@ -129,7 +130,7 @@ def descent(
 def trained(lab: script.Script, source: Source) -> dict[str, Any]:
     """Sweep the rates, then follow each layer that learns at its own; accuracy of all."""
     rates, marks = (QUICK_RATES, QUICK_MARKS) if lab.quick else (RATES, MARKS)
-    samples = QUICK_MARKS if lab.quick else SAMPLES
+    samples = QUICK_SAMPLES if lab.quick else SAMPLES
     tried = training.sweep([Setting(name, 0.0, SWEEP_SEED, samples) for name in LAYERS], rates)
     trials = list(zip(tried, lab.each(training.train, tried, source), strict=True))
     best = training.best_rates(trials)
@@ -323,7 +324,7 @@ def draw(numbers: dict[str, Any]) -> Figure:
     axes[1, 1].set_title("Accuracy, each at its best rate (in brackets)")
     for ax in axes[1]:
         style.logarithmic(
-            ax, (0.5, 1, 2.5, 5, 10, 25, 50, 125) if len(thousands) > 3 else thousands
+            ax, (0.5, 1, 2.5, 5, 10, 25, 50, 125) if len(thousands) > 4 else thousands
         )
         ax.set(xlabel="samples seen, thousands")
         ax.legend(frameon=False, fontsize=8)
