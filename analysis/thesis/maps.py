@@ -50,7 +50,7 @@ QUICK_GAINS = {
     "Line": {1: "Line, gain 1", 4: "Line, gain 4"},
 }
 LOOKED_AT = (0, 1_000, 5_000, 25_000, 125_000)
-QUICK_MARK, QUICK_LOOKED_AT = 3_000, (0, 3_000)
+QUICK_MARK, QUICK_LOOKED_AT = 2_000, (0, 2_000)
 EXPONENTS = (0.5, 1.0, 1.5, 2.0, 3.0)
 STARTS = {"LogShift": {"a": 3.0, "b": 5.0}, "SqrtShift": {"a": 20.0}}
 
