@@ -110,7 +110,7 @@ def made() -> dict[str, NDArray[np.float64]]:
     normal = rng.normal(np.where(low, -0.4, 1.5), np.where(low, 0.3, 0.8), (ROWS, UNITS))
     weight, gap = rng.uniform(0.25, 0.75, UNITS), rng.uniform(3.5, 4.5, UNITS)
     peaks = rng.normal(gap * (rng.random((ROWS, UNITS)) < weight), 1.0)
-    centre = rng.normal(0.0, 1.0, UNITS)
+    centre = rng.normal(0.0, 1.5, UNITS)
     return {"one mode": normal, "two modes": (peaks - gap * weight) / 2 + centre}
 
 
@@ -243,9 +243,10 @@ def draw(numbers: dict[str, Any], first: dict[str, Levels]) -> Figure:
         row[0].set_ylabel("density")
         bars(row[2], numbers["parts"][name], "kurtosis", "excess kurtosis")
         bars(row[3], numbers["parts"][name], "divergence", "nats")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
-    axes[0, 2].legend(frameon=False, fontsize=8)
-    axes[0, 3].legend(frameon=False, fontsize=8)
+    for column in (0, 2, 3):
+        axes[-1, column].legend(
+            frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22)
+        )
     return figure
 
 
@@ -271,14 +272,16 @@ def draw_made(numbers: dict[str, Any]) -> Figure:
     figure, axes = style.figure(9.5, 3.6, 1, 2)
     for ax, (name, found) in zip(axes, numbers["made"].items(), strict=True):
         shape_figures.filled(ax, found["pool"]["histogram"], style.BLUE, "all 100 units pooled")
+        highest = max(found["pool"]["histogram"]["heights"])
         for at, unit in enumerate(found["examples"]):
-            edges = shape_figures.edges(unit)
-            ax.plot((edges[1:] + edges[:-1]) / 2, unit["heights"], color=style.RED, lw=0.9,
-                    alpha=0.8, label=None if at else "four of them")  # fmt: skip
+            heights = np.reshape(unit["heights"], (-1, 4)).mean(1)
+            centres = shape_figures.edges(unit)[2::4]
+            ax.plot(centres, heights, color=style.RED, lw=1.2, label=None if at else "four of them")
+            highest = max(highest, *heights)
         ax.axvline(0, color=style.GREY, lw=0.8)
         ax.set_title(f"made units with {name}")
         ax.set_xlabel("value")
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.05 * highest)
     axes[0].set_ylabel("density")
     axes[0].legend(frameon=False, fontsize=9)
     return figure

@@ -53,7 +53,7 @@ def drawn(values: Array) -> Array:
 def verdict(sample: Array) -> dict[str, Any]:
     """Return how many modes a sample has by the rule for units, the kernel's, and the thesis'."""
     found = dn.stats.classify(sample)
-    peaks = dn.stats.find_modes(sample)
+    peaks = np.atleast_1d(dn.stats.find_modes(sample))
     return {
         "verdict": str(found.verdict),
         "dip": found.dip,
@@ -62,7 +62,7 @@ def verdict(sample: Array) -> dict[str, Any]:
         "coefficient": found.coefficient,
         "signature": dn.stats.relu_signature(sample).present,
         "modes": len(peaks),
-        "highest_mode": peaks["position"][peaks["height"].argmax()] if len(peaks) else np.nan,
+        "highest_mode": np.nan if len(peaks) == 0 else peaks["position"][peaks["height"].argmax()],
     }
 
 

@@ -52,6 +52,9 @@ def pooled(levels: Mapping[str, Sequence[Mapping[str, Any]]], units: str) -> Fig
                         lw=1.6,
                         label=f"layer {at + 1}",
                     )
+            low, high = (network[last][side]["pool"]["histogram"][end] for end in ("low", "high"))
+            margin = 0.25 * (high - low)
+            ax.set_xlim(low - margin, high + margin)
             ax.axvline(0, color=style.GREY, lw=0.8)
             ax.set_title(f"{name}: {TITLES[side]}")
             ax.set_xlabel(f"value ({units})")

@@ -24,7 +24,7 @@ from lab.training import BATCH, Setting, build, measured, trained
 
 Array = NDArray[np.float64]
 
-IMAGES, CONV_IMAGES = 3000, 500  # test images that are looked at
+IMAGES, CONV_IMAGES = 5000, 500  # test images that are looked at
 POSITIONS = 5000  # rows of a convolution: image and position, drawn
 CALIBRATED = 20  # batches that give an untrained norm its running statistics
 SKEWED = 5 / 9  # more than this of the bimodality coefficient is often read as two modes
@@ -58,7 +58,7 @@ def watch(setting: Setting, source: Source) -> dict[str, Any]:
         }
         if conv:
             found["background"] = background(exact, pixels)
-        elif setting.layer != "Regular":
+        elif setting.layer != "Regular" and mark.seen >= setting.samples[-1]:
             found["own_statistics"] = own_statistics(exact, pixels)
         marks.append(found)
     return plain({"marks": marks})
@@ -74,7 +74,7 @@ def levels(model: nn.Module, pixels: Tensor, rows: int | None) -> list[dict[str,
     for layer in dict.fromkeys(layer for layer, _ in values):
         sides = {SIDES[site]: values[name, site] for name, site in values if name == layer}
         tables = {
-            SIDES[site]: table.reset_index(drop=True)
+            SIDES[str(site)]: table.reset_index(drop=True)
             for site, table in units[units["layer"] == layer].groupby("site")
         }
         level: dict[str, Any] = {
