@@ -102,6 +102,17 @@ def images(source: Source) -> Images:
     return Images(Split(train[:kept], y[:kept]), Split(train[kept:], y[kept:]), Split(test, y_test))
 
 
+def zero_to_one(data: Images) -> Images:
+    """Return the images with pixels of 0 to 1: as they come, where nobody standardised them."""
+    low, high = data.train.pixels.min(), data.train.pixels.max()
+    return Images(
+        *(
+            Split((part.pixels - low) / (high - low), part.labels)
+            for part in (data.train, data.validation, data.test)
+        )
+    )
+
+
 def _files(given: Sequence[Path], name: str) -> list[Path]:
     """Return the .npz files with images of the shape of this data set."""
     found = []

@@ -11,6 +11,16 @@ from typing import Any
 from lab.errors import LabError
 
 
+class _None:
+    """What has no value, such as a deviation over one seed: a dash in any format."""
+
+    def __format__(self, _: str) -> str:
+        return "–"
+
+
+NONE = _None()
+
+
 class Verdict(StrEnum):
     """What became of a claim."""
 
@@ -50,15 +60,13 @@ class Finding:
     def described(self, numbers: Any) -> dict[str, Any]:
         """Return the finding as JSON holds it, its text with the numbers in it."""
         values = {name: looked_up(numbers, path) for name, path in self.numbers.items()}
-        missing = [name for name, value in values.items() if value is None]
-        if missing:
-            raise LabError(f"no number for {', '.join(missing)}: {self.claim}")
+        shown = {name: NONE if value is None else value for name, value in values.items()}
         return {
             "claim": self.claim,
             "source": self.source,
             "verdict": str(self.verdict),
             "condition": self.condition if self.verdict is Verdict.CONDITIONS else "",
-            "text": self.text.format(**values),
+            "text": self.text.format(**shown),
             "template": self.text,
             "numbers": {
                 name: {"path": path, "value": values[name]} for name, path in self.numbers.items()

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from lab.chapters import CHAPTERS, SCRIPTS
 from lab.errors import LabError
-from lab.findings import Verdict, looked_up
+from lab.findings import NONE, Verdict, looked_up
 
 TEMPLATES = Path(__file__).parent / "templates"
 KEYS = (
@@ -102,7 +102,8 @@ def linked(finding: Record, name: str) -> Markup:
 
         def __format__(self, form: str) -> str:
             place = escape(f"{name}.json: {self.number['path']} = {self.number['value']}")
-            shown = escape(format(self.number["value"], form))
+            value = self.number["value"]
+            shown = escape(format(NONE if value is None else value, form))
             return f'<a class="n" href="{name}.json" title="{place}">{shown}</a>'
 
     numbers = {key: Linked(number) for key, number in finding["numbers"].items()}
