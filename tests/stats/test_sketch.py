@@ -312,6 +312,7 @@ def test_bins_narrower_than_the_rounding_of_their_edge_keep_it() -> None:
     np.testing.assert_array_equal(sketched.points()[0][-20:] - 2.0**51, np.arange(20), strict=False)
 
 
+@pytest.mark.slow
 @given(VALUES, st.data())
 def test_weights_count_as_repetitions(values: list[float], data: st.DataObject) -> None:
     weights = np.array([data.draw(st.integers(0, 3)) for _ in values], dtype=float)

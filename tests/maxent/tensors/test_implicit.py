@@ -67,6 +67,7 @@ def numbers(density: TensorDensity, points: Tensor = POINTS) -> tuple[Tensor, ..
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("support", [3.0, (-9.0, 30.0)])
