@@ -131,10 +131,6 @@ def compared(lab: script.Script, source: Source, grid: Mapping[str, Any]) -> dic
         "columns": table.columns,
         "folds": lab.seeds,
         "r2": tabular.compared(scores, rates, BASES),
-        "signs": {
-            layer: sum(a > b for a, b in zip(scores[layer], scores[BATCH_NORM], strict=True))
-            for layer in LAYERS
-        },
     }
 
 
@@ -150,13 +146,12 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
             "{rows} rows, R2 in %, mean of {folds} folds: CopulaNorm {copula:.1f}, batch norm "
             "{norm:.1f}, with standard deviations of {copula_std:.1f} and {norm_std:.1f}. Fold by "
             "fold the difference is {mean:+.1f}, standard error {error:.1f}, 95% interval "
-            "{low:+.1f} to {high:+.1f}; it is above 0 in {signs} of {folds} folds. Strength 50: "
+            "{low:+.1f} to {high:+.1f}; it is above 0 in {above} of {folds} folds. Strength 50: "
             "{copula_50:.1f}. MomentNorm: {moment:.1f}."
         ),
         numbers={
             "rows": "rows",
             "folds": "folds",
-            "signs": f"signs/{COPULA}",
             "copula_std": f"r2/{COPULA}/std",
             "norm_std": f"r2/{BATCH_NORM}/std",
             "copula": f"r2/{COPULA}/mean",

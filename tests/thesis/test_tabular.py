@@ -168,6 +168,7 @@ def test_paired_differences_are_those_of_the_paired_t_test() -> None:
     low, high = expected.confidence_interval(tabular.CONFIDENCE)
     assert found["low"] == pytest.approx(low)
     assert found["high"] == pytest.approx(high)
+    assert found["above"] == sum(np.greater(ours, theirs))
     assert found["mean"] / found["error"] == pytest.approx(expected.statistic)
 
 

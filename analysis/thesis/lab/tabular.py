@@ -52,7 +52,7 @@ WIDTH = 64
 AT_ONCE = 500  # rows of a test batch
 WORST = -100.0  # of R2 in %: all below is as bad
 CONFIDENCE = 0.95
-DIFFERENCE = ("mean", "error", "low", "high")  # what `paired` returns
+DIFFERENCE = ("mean", "error", "low", "high", "above")  # what `paired` returns
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def best_rate(validation: Mapping[float, Sequence[float]]) -> float:
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
-    """Return the mean of paired differences, its standard error, and its 95% interval by t.
+    """Return the mean of paired differences, its standard error, its 95% interval by t, and how
+    many are above 0.
 
     Two pairs at least; see `require_pairs`.
     """
@@ -130,7 +131,14 @@ def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     mean = statistics.fmean(gains)
     error = statistics.stdev(gains) / len(gains) ** 0.5
     half = float(student.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)) * error
-    return {"mean": mean, "error": error, "low": mean - half, "high": mean + half}
+    above = sum(gain > 0 for gain in gains)
+    return {
+        "mean": mean,
+        "error": error,
+        "low": mean - half,
+        "high": mean + half,
+        "above": above,
+    }
 
 
 def require_pairs(seeds: int) -> None:
