@@ -270,9 +270,8 @@ def lagging(numbers: dict[str, Any]) -> Finding:
             f"{deep} layers: with its running statistics as they are batch norm reaches "
             "{batch_norm_was:.1f}%, with statistics taken anew {batch_norm:.1f}%; TrimmedNorm "
             "{trimmed_was:.1f}% and {trimmed:.1f}%, Copula {copula_was:.1f}% and {copula:.1f}%, "
-            "MomentNorm 4 {moment_was:.1f}% and {moment:.1f}%. Whoever compares layers there "
-            "compares how fast their statistics follow. The claim holds where batch norm gains, "
-            "seed by seed."
+            "MomentNorm 4 {moment_was:.1f}% and {moment:.1f}%. The claim holds where batch norm "
+            "gains, seed by seed."
         ),
         numbers={
             name + ending: path(layer, key)
