@@ -27,7 +27,7 @@ from lab.findings import Finding
 from lab.paired import difference
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, SymmetricalLogLocator
 
 WEAK = "BatchNorm, gamma0 = 0.1"
 LAYERS = ("Regular", "BatchNorm", WEAK, "Copula")
@@ -324,7 +324,9 @@ def draw_leads(experiments: Sequence[Experiment], numbers: dict[str, Any]) -> Fi
                 name = f"over {rival}" if place == 0 else None
                 ax.plot(found["mean"], y, "o", ms=5, color=colour, label=name)
         ax.axvline(0, color=style.GREY, lw=0.8)
-        ax.set_xscale("symlog", linthresh=1.0 if sign > 0 else 0.1, linscale=0.6)
+        near = 1.0 if sign > 0 else 0.1
+        ax.set_xscale("symlog", linthresh=near, linscale=0.6)
+        ax.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=near, subs=(1, 4)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlabel(f"lead in {label.replace('%', 'points')}")
     names = [f"{one.title},\n{PANELS[panel]}" for one, panel in rows]

@@ -44,6 +44,7 @@ QUICK_LENGTHS = (50, 500)
 TRAINED, QUICK_TRAINED = 25_000, 2_000
 SPEED_LENGTHS = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 QUICK_SPEED_LENGTHS = (50, 500, 5_000)
+SPEED_VALUES, QUICK_SPEED_VALUES = 200_000, 50_000
 NEAR, FEW = 2.0, 5.0  # %: differences that are called good, and vanishing gradients
 DRAWN = (1.0, 3.0, 5.0, 10.0, 30.0)
 PANELS = {
@@ -121,8 +122,8 @@ def findings(numbers: dict[str, Any], lengths: Sequence[int]) -> list[Finding]:
             "{normal:.1f}% on normal columns, {mnist:.1f}% on inputs of the first norm, "
             "{bimodal:.1f}% with two peaks, {gamma:.1f}% with gamma of shape 1/2, whose peak at 0 "
             "is narrow against its scale. The largest difference on normal columns is "
-            "{largest:.0f}%. The scores are then too narrow: their standard deviation is "
-            "{std:.2f} on normal columns, where hard ranks have {hard:.2f}."
+            "{largest:.0f}%. The scores of normal columns have a standard deviation of "
+            "{std:.2f}, those of hard ranks {hard:.2f}."
         ),
         numbers={
             "count": f"chosen/{short}/count",
@@ -282,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trained = QUICK_TRAINED if lab.quick else TRAINED
     lengths = QUICK_LENGTHS if lab.quick else LENGTHS
     timed = QUICK_SPEED_LENGTHS if lab.quick else SPEED_LENGTHS
+    values = QUICK_SPEED_VALUES if lab.quick else SPEED_VALUES
     settings = {
         "strengths": STRENGTHS,
         "lengths": lengths,
@@ -290,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "trained": trained,
         "rate": THESIS_RATE,
         "speed_lengths": timed,
+        "speed_values": values,
         "speed_strength": SPEED_STRENGTH,
     }
     results = lab.results("Soft ranks: nearness, steepness, speed", settings, source)
@@ -302,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compared = lab.each(ranks, wanted, source)
     networks = [Scales("Regular", seen, seed) for seen in (0, trained) for seed in range(lab.seeds)]
     found = lab.each(scales, networks, source)
-    times = lab.each(speed, [Speed(n) for n in timed])
+    times = lab.each(speed, [Speed(n, values) for n in timed])
     numbers = {
         "columns": gathered(wanted, compared),
         "scales": middle(networks, found),
