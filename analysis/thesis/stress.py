@@ -120,14 +120,14 @@ def cases(quick: bool) -> list[Case]:
             Case("depth", 8, {"depth": 8, "samples": (2_000,)}, (0.1,)),
             Case("wrong", 40, _wrong(40, 300, 2_000), (0.1,)),
         ]
-    low, small, large = (0.001, 0.003, 0.01), (0.01, 0.03, 0.1), (0.03, 0.1, 0.3)
+    small, large = (0.01, 0.03, 0.1, 0.3), (0.03, 0.1, 0.3, 1.0)
     return [
         *(
             Case("batch", n, {"batch": n, "samples": (1_500,)}, rates)
-            for n, rates in ((8, small), (4, small), (2, low))
+            for n, rates in ((8, small), (4, small), (2, (0.001, 0.003, 0.01, 0.03, 0.1)))
         ),
         *(Case("depth", n, {"depth": n, "samples": (5_000,)}, large) for n in (3, 10, 20)),
-        *(Case("wrong", n, _wrong(n, 2_000, 8_000), large) for n in (0, 20, 40)),
+        *(Case("wrong", n, _wrong(n, 2_000, 8_000), (*small, 1.0)) for n in (0, 20, 40)),
     ]
 
 

@@ -63,8 +63,8 @@ def lines(model: nn.Sequential) -> dict[str, Any]:
 
 
 def is_alike(one: Line, other: Line) -> bool:
-    """Return whether two runs differ in their rate alone."""
-    return replace(one, rate=other.rate) == other
+    """Return whether two runs differ in rate and seed alone."""
+    return replace(one, rate=other.rate, seed=other.seed) == other
 
 
 def averaged(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
