@@ -111,10 +111,11 @@ def measured(lab: script.Script, source: Source, samples: tuple[int, ...]) -> di
         "thesis_rate": {layer: at(layer, THESIS_RATE) for layer in layers},
         "best_rate": {layer: at(layer, best[layer]) for layer in layers},
         "not_finite": {
-            layer: sum(
-                run["not_finite"] for setting, run in trials + runs if setting.layer == layer
-            )
-            for layer in layers
+            name: {
+                layer: sum(run["not_finite"] for setting, run in found if setting.layer == layer)
+                for layer in layers
+            }
+            for name, found in (("sweep", trials), ("runs", runs))
         },
     }
 
