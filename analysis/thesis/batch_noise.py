@@ -198,8 +198,8 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
                 "points. The gap between training and test accuracy is {gap:.2f} and "
                 f"{{free_gap:.2f}} points. Test accuracy is ahead with {_listed(ahead)} and "
                 f"behind with {_listed(behind)} images, the gap is smaller with {_listed(closer)}. "
-                "The claim holds where the test accuracy is ahead. Where it is higher, but no interval "
-                "leaves out 0, it is not decided."
+                "The claim holds where the test accuracy is ahead; where it is higher, but no "
+                "interval leaves out 0, it is not decided."
             ),
             numbers={
                 "test": at(best, "test_accuracy"),
