@@ -278,7 +278,7 @@ def test_other_results_are_not_replaced_unless_told(tmp_path: Path) -> None:
     before = path.read_text()
     with pytest.raises(LabError, match=r"seeds: 2 there, 3 now.*--output.*--overwrite"):
         written(tmp_path, seeds=3)
-    with pytest.raises(LabError, match="rate: None there, 0.1 now"):
+    with pytest.raises(LabError, match=r"rate: None there, 0\.1 now"):
         written(tmp_path, rate=0.1)
     assert path.read_text() == before
     written(tmp_path)

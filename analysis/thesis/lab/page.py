@@ -135,7 +135,7 @@ def _number(records: Mapping[str, Record], name: str, path: str, form: str) -> s
     value = looked_up(records[name]["numbers"], path)
     if value is None:
         raise LabError(f"the conclusions need a number at {name}: {path}, which is None")
-    return f"[{format(value, form)}]({name}.json)"
+    return f'[{format(value, form)}](./{name}.json "{path}")'
 
 
 def _environment(autoescape: bool) -> jinja2.Environment:
