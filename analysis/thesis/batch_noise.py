@@ -196,8 +196,8 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
                 f"Each at its best rate: with statistics of {best} images, the best of the sizes, "
                 "test accuracy is {test:.2f}%, without any noise in them {free:.2f}%, {gain:+.2f} "
                 "points. The gap between training and test accuracy is {gap:.2f} and "
-                f"{{free_gap:.2f}} points. Test accuracy is ahead with {_listed(ahead)} and "
-                f"behind with {_listed(behind)} images, the gap is smaller with {_listed(closer)}. "
+                f"{{free_gap:.2f}} points. Sizes with a test accuracy ahead: {_listed(ahead)}; "
+                f"behind: {_listed(behind)}; with a smaller gap: {_listed(closer)}. "
                 "The claim holds where the test accuracy is ahead; where it is higher, but no "
                 "interval leaves out 0, it is not decided."
             ),
@@ -231,7 +231,7 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "no"
+    return ", ".join(names) if names else "none"
 
 
 def markdown(numbers: dict[str, Any]) -> str:
@@ -309,7 +309,7 @@ def draw_training(axes: Sequence[Axes], numbers: dict[str, Any]) -> None:
             )
         ax.set_xticks(range(len(names)), [*names[:-1], "all: no noise"])
         ax.set(xlabel="images that share statistics", ylabel=label)
-        ax.margins(y=0.15)
+        ax.margins(y=0.35)
         ax.legend(frameon=False)
 
 
