@@ -59,7 +59,6 @@ def html(records: Mapping[str, Record]) -> str:
         missing=[name for name in SCRIPTS if name not in records],
         verdicts=[(str(verdict), verdicts[verdict]) for verdict in Verdict],
         days=sorted({record["machine"]["date"] for record in records.values()}),
-        minutes=sum(record["computed_seconds"] for record in records.values()) / 60,
     )
 
 
