@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lab import optout, paired, script, style, training
+from lab import paired, script, style, training
 from lab.data import Source
 from lab.findings import Finding
-from lab.gamma_beta import NEAR, Line, averaged, is_alike, trained
-from lab.optout import EXACT, OptOut, recovered
+from lab.noise import optout
+from lab.noise.gamma_beta import NEAR, Line, averaged, is_alike, trained
+from lab.noise.optout import EXACT, OptOut, recovered
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

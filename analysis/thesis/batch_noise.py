@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab import noise, paired, script, style, training
+from lab import paired, script, style, training
 from lab.data import Source
 from lab.findings import Finding
-from lab.ghost import Ghost, regularised
+from lab.noise import noise
+from lab.noise.ghost import Ghost, regularised
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 from lab import ladder, paired, script, style, training
+from lab.copula.feature_maps import Shape, cost, timed
 from lab.data import Source, images
-from lab.feature_maps import Shape, cost, timed
 from lab.findings import Finding
 from lab.training import Setting
 from matplotlib.figure import Figure

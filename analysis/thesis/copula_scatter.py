@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 from lab import data, script, style, training
+from lab.copula.soft import NORMS, Columns
+from lab.copula.stand_ins import KINDS, ROWS, SHOWN, Scatter, scatter, shapes
 from lab.findings import Finding
 from lab.paired import difference
-from lab.soft import NORMS, Columns
-from lab.stand_ins import KINDS, ROWS, SHOWN, Scatter, scatter, shapes
 from lab.training import BATCH, THESIS_RATE
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab import script, shape_figures, shape_numbers, shapes
+from lab import script
 from lab.findings import Finding
+from lab.shape import shape_figures, shape_numbers, shapes
 from lab.training import THESIS_RATE, spread
 
 LAYERS = {

@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lab import directions, higher_order, learned, normals, script, style, training
+from lab import script, style, training
 from lab.data import Source, images
+from lab.divergence import directions, higher_order, learned, normals
 from lab.findings import Finding
 from lab.training import Setting
 from matplotlib.figure import Figure

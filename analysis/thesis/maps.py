@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lab import comparison, paired, script, shift_figures, shift_findings, shifts, training
+from lab import comparison, paired, script, training
 from lab.comparison import PANELS
 from lab.data import Source
-from lab.shifts import FIXED
+from lab.maps import shift_figures, shift_findings, shifts
+from lab.maps.shifts import FIXED
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from tables import LAYERS as IN_TABLES
 from tables import QUICK_RATES, RATES, SWEEP_SEED

@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lab import learned, script, style, training
+from lab import script, style, training
 from lab.data import Source, images
+from lab.divergence import learned
 from lab.findings import Finding
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure

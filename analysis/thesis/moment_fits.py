@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lab import carrying, script, style, training
-from lab.carrying import ORDERS, Columns
+from lab import script, style, training
 from lab.data import Source
 from lab.findings import Finding, plain
+from lab.matching import carrying
+from lab.matching.carrying import ORDERS, Columns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from lab import fitting, script, style
+from lab import script, style
 from lab.data import Source
 from lab.findings import Finding
-from lab.fitting import DTYPES, FEWER, NODES, ORDERS, PACKAGE, Columns
-from lab.newton import BASES
+from lab.matching import fitting
+from lab.matching.fitting import DTYPES, FEWER, NODES, ORDERS, PACKAGE, Columns
+from lab.matching.newton import BASES
 from matplotlib.figure import Figure
 
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}  # largest residual that counts as converged

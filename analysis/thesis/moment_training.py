@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lab import matching, script, style, training
+from lab import script, style, training
 from lab.data import Source
 from lab.findings import Finding
+from lab.matching import matching
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure
 from scipy.stats import t as student

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lab import pools, script, shape_figures, shapes, style
+from lab import script, style
 from lab.findings import Finding
-from lab.shape_numbers import mean_parts
+from lab.shape import pools, shape_figures, shapes
+from lab.shape.shape_numbers import mean_parts
 from lab.training import THESIS_RATE, spread
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -31,11 +31,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lab import script, sensors, style, tabular
+from lab import script, style
 from lab.data import Source
+from lab.features import sensors, tabular
+from lab.features.sensors import GLITCHES, NOISE, NORMAL, RAW, REGRESSION
+from lab.features.tabular import (
+    BATCH_NORM,
+    COPULA,
+    COPULA_50,
+    NONE,
+    QUANTILES,
+    TRIMMED,
+    Map,
+    Plan,
+    Table,
+)
 from lab.findings import Finding
-from lab.sensors import GLITCHES, NOISE, NORMAL, RAW, REGRESSION
-from lab.tabular import BATCH_NORM, COPULA, COPULA_50, NONE, QUANTILES, TRIMMED, Map, Plan, Table
 from matplotlib.figure import Figure
 from torch import nn
 

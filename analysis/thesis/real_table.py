@@ -28,10 +28,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lab import real_tables, script, style, tabular
+from lab import script, style
 from lab.data import Source
-from lab.findings import Finding
-from lab.tabular import (
+from lab.features import real_tables, tabular
+from lab.features.tabular import (
     BATCH_NORM,
     COPULA,
     COPULA_50,
@@ -42,6 +42,7 @@ from lab.tabular import (
     TRIMMED,
     Plan,
 )
+from lab.findings import Finding
 from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingRegressor
 

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 from lab import script, style
-from lab.findings import Finding
-from lab.soft import (
+from lab.copula.soft import (
     NORMS,
     SPEED_STRENGTH,
     STRENGTHS,
@@ -34,6 +33,7 @@ from lab.soft import (
     scales,
     speed,
 )
+from lab.findings import Finding
 from lab.training import THESIS_RATE
 from matplotlib.figure import Figure
 from scipy.special import expit

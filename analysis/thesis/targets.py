@@ -22,7 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lab import ladder, mixtures, paired, script, style, training
+from lab import ladder, paired, script, style, training
+from lab.copula import mixtures
 from lab.data import Source, images
 from lab.findings import Finding
 from lab.training import Setting

@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab import paired, script, style, training
+from lab.copula.phases import GAIN, RATE, Run, phases
 from lab.data import Source
 from lab.findings import Finding
-from lab.phases import GAIN, RATE, Run, phases
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

@@ -32,7 +32,7 @@ def test_the_count_of_positive_differences_is_the_sort_index_but_for_ties() -> N
 
 
 def test_the_direct_sum_is_the_soft_rank() -> None:
-    from lab import soft
+    from lab.copula import soft
 
     import distfit_nn as dn
 
@@ -42,7 +42,7 @@ def test_the_direct_sum_is_the_soft_rank() -> None:
 
 
 def test_vanishing_gradients_are_counted() -> None:
-    from lab import soft
+    from lab.copula import soft
 
     x = np.random.default_rng(0).standard_normal((100, 2))
     g = torch.ones(100, 2, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_vanishing_gradients_are_counted() -> None:
 
 @pytest.mark.slow
 def test_a_line_stands_for_the_transform_of_normal_columns_and_not_of_skewed_ones() -> None:
-    from lab import soft, stand_ins
+    from lab.copula import soft, stand_ins
 
     found = {
         kind: stand_ins.shapes(soft.Columns(kind, 4000, 0, 0), None) for kind in ("normal", "gamma")
@@ -65,7 +65,7 @@ def test_a_line_stands_for_the_transform_of_normal_columns_and_not_of_skewed_one
 
 
 def test_what_is_the_true_transform_has_no_error() -> None:
-    from lab import stand_ins
+    from lab.copula import stand_ins
 
     import distfit_nn as dn
 

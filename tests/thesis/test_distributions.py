@@ -22,7 +22,7 @@ def layer() -> NDArray[np.float64]:
 
 
 def test_parts_add_up_to_the_moments_of_the_pool(layer: NDArray[np.float64]) -> None:
-    from lab import pools
+    from lab.shape import pools
 
     skewness, kurtosis = pools.skewness_parts(layer), pools.kurtosis_parts(layer)
     every = layer.ravel()
@@ -31,7 +31,7 @@ def test_parts_add_up_to_the_moments_of_the_pool(layer: NDArray[np.float64]) -> 
 
 
 def test_normal_units_of_other_scales_have_heavy_tails_by_their_scales_alone() -> None:
-    from lab import pools
+    from lab.shape import pools
 
     std = np.array([0.5, 2.0])
     grid = scipy.stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None] * std
@@ -42,7 +42,7 @@ def test_normal_units_of_other_scales_have_heavy_tails_by_their_scales_alone() -
 
 
 def test_what_a_pool_hides_is_the_information_of_a_value_on_its_unit() -> None:
-    from lab import pools
+    from lab.shape import pools
 
     rng = np.random.default_rng(2)
     apart = rng.normal([-50.0, 50.0], 1.0, (4000, 2))  # the value tells the unit: log 2 nats
@@ -54,7 +54,7 @@ def test_what_a_pool_hides_is_the_information_of_a_value_on_its_unit() -> None:
 
 
 def test_flat_positions_of_both_convolutions() -> None:
-    from lab import shapes
+    from lab.shape import shapes
 
     pixels = torch.full((1, 1, 12, 12), -0.4)
     pixels[0, 0, 0, 0] = 1.0
@@ -67,7 +67,8 @@ def test_flat_positions_of_both_convolutions() -> None:
 
 
 def test_a_flat_position_of_the_second_convolution_has_one_value_a_channel() -> None:
-    from lab import networks, shapes
+    from lab import networks
+    from lab.shape import shapes
 
     torch.manual_seed(0)
     pixels = torch.full((2, 1, 16, 16), -0.4, dtype=torch.float64)

@@ -14,7 +14,7 @@ from scipy.stats import norm, shapiro
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_closed_form_is_the_integral(reverse: bool) -> None:
-    from lab import normals
+    from lab.divergence import normals
 
     laws = norm(0.7, 1.6), norm(0, 1)
     p, q = laws[::-1] if reverse else laws
@@ -26,7 +26,7 @@ def test_the_closed_form_is_the_integral(reverse: bool) -> None:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_both_directions_choose_mean_and_deviation(rng: np.random.Generator, reverse: bool) -> None:
-    from lab import normals
+    from lab.divergence import normals
 
     column = 3 + 0.2 * rng.exponential(size=400)
     mu, sigma = normals.best_line(column, reverse)
@@ -37,7 +37,7 @@ def test_both_directions_choose_mean_and_deviation(rng: np.random.Generator, rev
 def test_the_closed_form_differs_from_batch_norm_by_rounding_and_others_do_not(
     rng: np.random.Generator,
 ) -> None:
-    from lab import normals
+    from lab.divergence import normals
 
     x = torch.from_numpy(rng.normal(2, 3, (100, 4)))
     same = normals.differences_to_batch_norm(normals.closed_form, x, 2, 50)
@@ -49,7 +49,7 @@ def test_the_closed_form_differs_from_batch_norm_by_rounding_and_others_do_not(
 
 
 def test_the_line_of_the_second_direction_is_that_of_a_search_by_quadrature() -> None:
-    from lab import higher_order
+    from lab.divergence import higher_order
 
     points = np.linspace(-4, 4, 25)
     curves = np.array([[0.1, 0.3, -0.6, 0.05, -0.02], [0.0, 0.0, -0.5, 0.0, 0.0]])
@@ -68,7 +68,7 @@ def test_the_line_of_the_second_direction_is_that_of_a_search_by_quadrature() ->
 
 
 def test_the_map_makes_a_column_of_its_own_family_normal(rng: np.random.Generator) -> None:
-    from lab import higher_order
+    from lab.divergence import higher_order
 
     z = rng.normal(size=(1200, 1))
     x = 5 + 2 * np.sinh((np.arcsinh(z) + 0.6) / 0.8)
@@ -108,7 +108,7 @@ def test_the_likelihood_of_dependent_rows_is_that_of_their_covariance(
 
 
 def test_shapes_and_the_worst_that_two_rankings_share() -> None:
-    from lab import directions
+    from lab.divergence import directions
 
     skewness, kurtosis = np.array([0.9, 0.1, 0.1, 0.0]), np.array([2.0, 0.8, -0.8, 0.0])
     named = directions.shapes(skewness, kurtosis, False).tolist()

@@ -15,7 +15,7 @@ MIXTURE = {"weights": [[0.6, 0.4]], "means": [[-0.7, 1.5]], "scales": [[0.3, 0.8
 
 
 def test_moments_of_mixtures_are_those_of_their_density() -> None:
-    from lab import mixtures
+    from lab.copula import mixtures
 
     grid = np.linspace(-8, 10, 20001)
     density = mixtures.densities(MIXTURE, grid)[0]
@@ -27,7 +27,7 @@ def test_moments_of_mixtures_are_those_of_their_density() -> None:
 
 @pytest.mark.parametrize(("second", "count"), [(1.5, 2), (-0.6, 1)])
 def test_peaks_are_counted(second: float, count: int) -> None:
-    from lab import mixtures
+    from lab.copula import mixtures
 
     parameters = MIXTURE | {"means": [[-0.7, second]]}
     density = mixtures.densities(parameters, np.linspace(-8, 8, 1601))
@@ -35,7 +35,8 @@ def test_peaks_are_counted(second: float, count: int) -> None:
 
 
 def test_the_mixtures_of_a_network_are_found_by_layer() -> None:
-    from lab import mixtures, networks
+    from lab import networks
+    from lab.copula import mixtures
 
     model = networks.mlp((1, 2, 2), networks.LAYERS["Copula, learned"], width=5)
     found = mixtures.of(model)
@@ -69,7 +70,7 @@ def test_the_ladder_is_climbed_to_a_rate_between_others(
 
 
 def test_the_sum_over_all_pairs_is_what_the_layer_does() -> None:
-    from lab import feature_maps
+    from lab.copula import feature_maps
 
     x = torch.randn(6, 2, 5, 5, generator=torch.Generator().manual_seed(0))
     layer = dnn.CopulaNorm2d(2, strength=feature_maps.STRENGTH)
@@ -81,7 +82,7 @@ def test_the_sum_over_all_pairs_is_what_the_layer_does() -> None:
 
 
 def test_bytes_kept_are_counted_once() -> None:
-    from lab import feature_maps
+    from lab.copula import feature_maps
 
     x = torch.randn(7, 3, requires_grad=True)
     assert feature_maps.kept_bytes(torch.sigmoid, x) == 7 * 3 * 4  # its output alone

@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
 
 
 def test_a_group_as_large_as_the_batch_is_batch_norm() -> None:
-    from lab.ghost import GhostNorm
+    from lab.noise.ghost import GhostNorm
 
     x = torch.randn(24, 5) * 3 + 1
     ours, torchs = GhostNorm(5, 24), nn.BatchNorm1d(5)
@@ -30,7 +30,7 @@ def test_a_group_as_large_as_the_batch_is_batch_norm() -> None:
 
 
 def test_each_group_has_its_own_statistics() -> None:
-    from lab.ghost import GhostNorm
+    from lab.noise.ghost import GhostNorm
 
     x = torch.randn(24, 5)
     apart = torch.cat([nn.BatchNorm1d(5)(part) for part in x.split(8)])
@@ -39,7 +39,7 @@ def test_each_group_has_its_own_statistics() -> None:
 
 def test_settled_statistics_make_the_test_phase_that_of_the_whole_set() -> None:
     from lab.data import Split
-    from lab.ghost import network, settle
+    from lab.noise.ghost import network, settle
 
     split = Split(torch.randn(32, 1, 3, 3), torch.zeros(32, dtype=torch.long))
     model = network(9, 32)
@@ -49,7 +49,7 @@ def test_settled_statistics_make_the_test_phase_that_of_the_whole_set() -> None:
 
 
 def test_the_noise_of_statistics_follows_theory() -> None:
-    from lab.noise import statistics_noise
+    from lab.noise.noise import statistics_noise
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20_000, 50, generator=generator, dtype=torch.float64)
@@ -62,7 +62,7 @@ def test_the_noise_of_statistics_follows_theory() -> None:
 
 
 def test_outputs_of_a_crowd_have_no_noise_among_themselves() -> None:
-    from lab.noise import output_noise
+    from lab.noise.noise import output_noise
 
     x = torch.randn(64, 4)
     generator = torch.Generator().manual_seed(0)
@@ -72,7 +72,7 @@ def test_outputs_of_a_crowd_have_no_noise_among_themselves() -> None:
 
 
 def test_gamma_and_beta_give_the_input_back_and_shaped_layers_do_not() -> None:
-    from lab.optout import EXACT, SHAPED, recovered
+    from lab.noise.optout import EXACT, SHAPED, recovered
 
     found = recovered()
     assert all(found[name] < 1e-10 for name in EXACT)
@@ -80,7 +80,7 @@ def test_gamma_and_beta_give_the_input_back_and_shaped_layers_do_not() -> None:
 
 
 def test_training_ends_at_the_noise_of_the_batch() -> None:
-    from lab.optout import OptOut, opted_out
+    from lab.noise.optout import OptOut, opted_out
 
     found = opted_out(OptOut("BatchNorm", "sgd", 0.05, 0, 300), None)
     assert found["training"]["normal"] == pytest.approx(1.5 / 50, rel=0.15)

@@ -15,7 +15,7 @@ import distfit_nn.nn as dnn
 def test_derivatives_at_zero_are_those_of_the_formula(
     layer: str, gains: dict[str, float], slope: float, bend: float
 ) -> None:
-    from lab import shifts
+    from lab.maps import shifts
 
     found = shifts.at_zero(layer, 1.0, **gains)
     assert found["slope"][-1] == pytest.approx(slope, rel=1e-3)
@@ -28,14 +28,14 @@ def test_derivatives_at_zero_are_those_of_the_formula(
     [(0.5, "infinite", "infinite"), (1.5, "0", "infinite"), (3.0, "0", "0")],
 )
 def test_limits_at_zero(exponent: float, slope: str, bend: str) -> None:
-    from lab import shifts
+    from lab.maps import shifts
 
     limits = shifts.at_zero("SqrtShift", exponent, a=20.0)["limits"]
     assert limits == {"slope": slope, "right": bend, "left": bend}
 
 
 def test_a_learned_curve_is_what_the_layer_does() -> None:
-    from lab import shifts
+    from lab.maps import shifts
 
     layer = dnn.LogShift(4)
     with torch.no_grad():

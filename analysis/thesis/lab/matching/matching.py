@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import distfit_nn as dn
 import distfit_nn.nn as dnn
-from lab import data, moments, training
+from lab import data, training
 from lab.data import Source
+from lab.matching import moments
 from lab.training import THESIS_RATE, Setting
 
 REACH = 10.0  # standard deviations: the half support of the layer's densities

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import distfit_nn as dn
-from lab import data, moments, newton
+from lab import data
 from lab.data import Source
-from lab.newton import BASES
+from lab.matching import moments, newton
+from lab.matching.newton import BASES
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from lab.tabular import Map, Table
+from lab.features.tabular import Map, Table
 
 FEATURES, CLASSES = 20, 4
 VALIDATION, TEST, UNLABELLED = 2000, 4000, 2000  # rows

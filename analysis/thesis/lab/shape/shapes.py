@@ -19,7 +19,7 @@ import distfit_nn as dn
 from distfit_nn.capture.store import Store
 from lab.data import Source, images
 from lab.findings import plain
-from lab.pools import histogram, pool
+from lab.shape.pools import histogram, pool
 from lab.training import BATCH, Setting, build, measured, trained
 
 Array = NDArray[np.float64]

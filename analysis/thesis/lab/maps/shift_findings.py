@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.comparison import PANELS
 from lab.findings import Finding
-from lab.shifts import FIXED
+from lab.maps.shifts import FIXED
 
 BOTH = {"at": "thesis_rate", "best": "best_rate"}
 NEARLY = 2.0  # points of accuracy behind batch norm

@@ -10,8 +10,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab import shifts, style
+from lab import style
 from lab.comparison import PANELS
+from lab.maps import shifts
 
 SHOWN = {  # gains and exponents of the curves shown; the first is the start
     "LogShift": (

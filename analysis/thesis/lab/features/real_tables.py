@@ -13,7 +13,7 @@ import pandas as pd
 
 from lab.data import Source
 from lab.errors import LabError
-from lab.tabular import Table
+from lab.features.tabular import Table
 
 FILE = "movies.csv"
 TARGET = "rating"

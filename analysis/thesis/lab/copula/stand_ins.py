@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import distfit_nn as dn
 from lab import data, training
+from lab.copula.soft import NORMS, Columns, columns, norm_inputs
 from lab.data import Source
-from lab.soft import NORMS, Columns, columns, norm_inputs
 from lab.training import BATCH, Setting
 
 ROWS = 10_000  # images that stand for all

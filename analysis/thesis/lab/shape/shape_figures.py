@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab import style
-from lab.shape_numbers import VERDICTS
+from lab.shape.shape_numbers import VERDICTS
 
 COLOURS = {
     "unimodal": "#c9d6e2",

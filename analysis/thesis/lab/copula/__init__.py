@@ -1,0 +1,1 @@
+"""Soft ranks, test phases, targets and feature maps of the copula transform."""

@@ -1,0 +1,1 @@
+"""Networks on raw features: simulated sensors, and real tables."""

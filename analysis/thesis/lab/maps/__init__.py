@@ -1,0 +1,1 @@
+"""Log-shift and sqrt-shift: what they are, what they learn."""

@@ -1,0 +1,1 @@
+"""Gamma and beta, and the noise of statistics of a batch."""

@@ -1,0 +1,1 @@
+"""How recorded values are distributed, unit by unit and pooled."""
