@@ -70,8 +70,7 @@ def each(
 
 def _kept(path: Path) -> Run:
     record = json.loads(path.read_text("utf-8"))
-    seconds = record.get("seconds", record["result"].get("seconds", 0.0))
-    return Run(record["result"], seconds)
+    return Run(record["result"], record["seconds"])
 
 
 def _varied(settings: Sequence[Any]) -> list[str]:
