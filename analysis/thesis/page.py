@@ -1,7 +1,8 @@
 """Write the page of all results, index.html, and the conclusions, conclusions.md.
 
 Claim, figure and verdict stand side by side; each number is a link to the results it is of.
-Conclusions are written for the full setting only: their words were chosen for its numbers.
+Conclusions are written where all scripts have results of the full setting: their words were chosen
+for its numbers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab import page, runs, script
+from lab.chapters import SCRIPTS
 from lab.errors import LabError
 
 
@@ -20,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise LabError(f"{lab.output} has no results: run all.py, or one of the scripts")
     runs.replaced(lab.output / "index.html", page.html(records))
     print(lab.output / "index.html")
-    if not any(record["settings"]["quick"] for record in records.values()):
+    quick = any(record["settings"]["quick"] for record in records.values())
+    if not quick and len(records) == len(SCRIPTS):
         runs.replaced(lab.output / "conclusions.md", page.conclusions(records))
         print(lab.output / "conclusions.md")
 

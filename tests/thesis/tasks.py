@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,3 +23,9 @@ def square(setting: Counted, source: Any) -> dict[str, Any]:
     if setting.number < 0:
         raise KeyboardInterrupt
     return {"square": setting.number**2, "source": source and source.name}
+
+
+def slow(setting: Counted, source: Any) -> dict[str, Any]:
+    """Leave a mark, and take a while."""
+    time.sleep(0.2)
+    return square(setting, source)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,11 @@ def images(rows: int = 12, shape: tuple[int, ...] = (28, 28)) -> dict[str, np.nd
     x = rng.integers(0, 256, (rows, *shape), dtype=np.uint8)
     y = rng.integers(0, 10, rows)
     return {"x_train": x, "y_train": y, "x_test": x[:5], "y_test": y[:5]}
+
+
+def offline(*_: Any, **__: Any) -> None:
+    """Stand for fetch_openml where there is no network."""
+    raise OSError("no route to host")
 
 
 # Data
@@ -59,9 +66,6 @@ def test_data_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     from lab import data
     from lab.errors import LabError
 
-    def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no route to host")
-
     monkeypatch.setattr(sklearn.datasets, "fetch_openml", offline)
     with pytest.raises(LabError, match=r"--data PATH.*mnist_784.*OpenML.*no route.*--quick"):
         data.find("mnist", [])
@@ -73,15 +77,33 @@ def test_data_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         (lambda path: path.write_bytes(b"not a zip"), "is no .npz file"),
         (lambda path: np.savez(path, x_test=images()["x_test"]), "has no x_train, y_train, y_test"),
         (
+            lambda path: np.savez(path, **{**images(), "x_train": np.array([{}], object)}),
+            "are no numbers",
+        ),
+        (
+            lambda path: np.savez(
+                path,
+                **{
+                    key: value[:, :9] if value.ndim == 3 else value
+                    for key, value in images().items()
+                },
+            ),
+            r"Of --data, .*mnist.npz has images \(9, 28\)",
+        ),
+        (
             lambda path: np.savez(path, **{**images(), "y_train": np.zeros(3)}),
             r"y_train \(n,\), got \(12, 28, 28\) and \(3,\)",
         ),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be(tmp_path: Path, write: Any, says: str) -> None:
+def test_a_file_that_is_not_what_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, says: str
+) -> None:
+    import sklearn.datasets
     from lab import data
     from lab.errors import LabError
 
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", offline)
     path = tmp_path / "mnist.npz"
     write(path)
     with pytest.raises(LabError, match=says):
@@ -125,6 +147,66 @@ def test_what_was_stopped_goes_on(tmp_path: Path) -> None:
         runs.each(tasks.square, settings, None, jobs=1, folder=tmp_path / "runs")
     runs.each(tasks.square, settings[:2], None, jobs=1, folder=tmp_path / "runs")
     assert marks(tmp_path) == {"ran-1": 1, "ran-2": 1, "ran--1": 1}
+
+
+@pytest.mark.parametrize("damage", ['{"task": "x", "resu', "[]", "{}"])
+def test_a_damaged_run_is_run_again(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lab import runs
+
+    settings = [tasks.Counted(2, str(tmp_path))]
+    for _ in range(2):
+        found = runs.each(tasks.square, settings, None, jobs=1, folder=tmp_path / "runs")
+        assert found[0].result["square"] == 4
+        for path in (tmp_path / "runs").glob("*.json"):
+            path.write_text(damage)
+    assert "is damaged: it is run again" in capsys.readouterr().err
+    assert marks(tmp_path) == {"ran-2": 2}
+
+
+def test_a_folder_that_cannot_be_is_told_at_once(tmp_path: Path) -> None:
+    from lab import runs
+    from lab.errors import LabError
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot be a folder"):
+        runs.each(tasks.square, [], None, jobs=1, folder=tmp_path / "file")
+    with pytest.raises(LabError, match="cannot be a folder"):
+        written(tmp_path / "file")
+
+
+def test_a_stopped_script_takes_its_processes_with_it(tmp_path: Path, lab: Path) -> None:
+    run = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            STOPPED.format(lab=str(lab), top=str(lab.parents[1]), at=str(tmp_path)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if marks(tmp_path):
+            break
+        time.sleep(0.1)
+    run.terminate()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said.strip().endswith("the same command goes on")
+
+
+STOPPED = """
+import sys; sys.path[:0] = [{lab!r}, {top!r}]
+from pathlib import Path
+from lab import runs, script
+from tests.thesis import tasks
+def main():
+    at = Path({at!r})
+    settings = [tasks.Counted(number, str(at)) for number in range(1, 200)]
+    runs.each(tasks.slow, settings, None, jobs=1, folder=at / "runs")
+script.run(main)
+"""
 
 
 def test_runs_are_known_by_setting_and_data() -> None:

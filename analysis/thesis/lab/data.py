@@ -79,8 +79,17 @@ def find(name: str, given: Sequence[Path] = ()) -> Source:
     """
     if name == "digits":
         return Source(name, None, _digest(_digits()))
-    path = next((file for file in _files(given, name)), None)
-    return Source(name, path and str(path), _digest(_read(name, path and str(path))))
+    shapes = {file: _shape(file) for file in _files(given)}
+    path = next((str(file) for file, shape in shapes.items() if shape == SHAPES[name]), None)
+    try:
+        return Source(name, path, _digest(_read(name, path)))
+    except (ValueError, BadZipFile, EOFError):  # of a part that is damaged, or holds objects
+        raise LabError(f"{path} is damaged, or its {', '.join(PARTS)} are no numbers") from None
+    except LabError as error:
+        if path or not shapes:
+            raise
+        seen = ", ".join(f"{file} has images {shape}" for file, shape in shapes.items())
+        raise LabError(f"{error} Of --data, {seen}.") from None
 
 
 @lru_cache(maxsize=2)
@@ -113,15 +122,15 @@ def zero_to_one(data: Images) -> Images:
     )
 
 
-def _files(given: Sequence[Path], name: str) -> list[Path]:
-    """Return the .npz files with images of the shape of this data set."""
+def _files(given: Sequence[Path]) -> list[Path]:
+    """Return the .npz files that were given, or are in the folders given."""
     found = []
     for path in given:
         if not path.exists():
             raise LabError(f"--data: there is no file or folder {path}")
         files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
         found += [file for file in files if file.suffix == ".npz"]
-    return [file for file in found if _shape(file) == SHAPES[name]]
+    return found
 
 
 def _shape(path: Path) -> tuple[int, ...]:
@@ -129,8 +138,10 @@ def _shape(path: Path) -> tuple[int, ...]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["x_test"].shape[1:]
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise LabError(f"{path} is no .npz file with {', '.join(PARTS)}: {error}") from None
+    except KeyError:
+        raise LabError(f"{path} has no x_test; it needs {', '.join(PARTS)}") from None
+    except (OSError, ValueError, BadZipFile, EOFError, AttributeError):
+        raise LabError(f"{path} is no .npz file of arrays; it needs {', '.join(PARTS)}") from None
 
 
 def _read(name: str, path: str | None) -> Arrays:

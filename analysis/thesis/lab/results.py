@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from matplotlib.figure import Figure
 
 from lab.errors import LabError
 from lab.findings import Finding, plain
-from lab.runs import replaced
+from lab.runs import made, replaced
 
 PACKAGES = ("numpy", "scipy", "numba", "torch", "scikit-learn")
 DPI = 110
+LONGEST = 60  # characters of a setting in a message
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Results:
     ) -> None:
         self.name, self.title, self.folder, self.clock = name, title, folder, clock
         self.settings = json.loads(json.dumps(plain(settings)))
+        made(folder)
         if not overwrite:
             self._refuse_other_settings()
 
@@ -87,7 +90,6 @@ class Results:
         for each in described:
             if each["figure"] is not None and each["figure"] not in figures:
                 raise LabError(f"{self.name} has no figure {each['figure']}: {each['claim']}")
-        self.folder.mkdir(parents=True, exist_ok=True)
         for stem, (figure, _) in figures.items():
             path = self.folder / f"{stem}.png"
             half = path.with_name(f".{path.name}.{os.getpid()}")
@@ -105,6 +107,8 @@ class Results:
             "numbers": numbers,
         }
         replaced(self.path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        if self.settings.get("seeds") == 1:
+            print("one seed: verdicts have no spread over seeds to rest on", file=sys.stderr)
         for each in described:
             print(f"{each['verdict']}: {each['claim']}\n    {each['text']}")
         print(self.path)
@@ -117,8 +121,8 @@ class Results:
         except (ValueError, KeyError, TypeError) as error:
             raise LabError(f"{self.path} is there and cannot be read ({error}): move it") from None
         other = [
-            f"{name}: {before.get(name)} there, {self.settings.get(name)} now"
-            for name in sorted(before.keys() | self.settings.keys())
+            f"{name}: {_short(before.get(name))} there, {_short(self.settings.get(name))} now"
+            for name in dict.fromkeys((*self.settings, *before))
             if before.get(name) != self.settings.get(name)
         ]
         if other:
@@ -126,6 +130,11 @@ class Results:
                 f"{self.path} holds results of other settings ({'; '.join(other)}). "
                 "Give --output FOLDER to keep them, or --overwrite to replace them."
             )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def machine() -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 
 import distfit_nn
 from lab.data import Source
+from lab.errors import LabError
 
 Task = Callable[[Any, Any], dict[str, Any]]
 
@@ -45,19 +46,22 @@ def each(
     setting, by its data, and by the source text of the task, of all that it calls here, and of the
     package: whatever changes these runs anew.
     """
+    made(folder)
     paths = [folder / f"{key(task, setting, source)}.json" for setting in settings]
+    found = {path: run for path in dict.fromkeys(paths) if (run := _kept(path)) is not None}
     todo = {
-        path: setting for path, setting in zip(paths, settings, strict=True) if not path.exists()
+        path: setting for path, setting in zip(paths, settings, strict=True) if path not in found
     }
-    kept = len(set(paths)) - len(todo)
-    if kept:
-        print(f"{_name(task)}: {kept} of {len(set(paths))} runs are kept", file=sys.stderr)
-    folder.mkdir(parents=True, exist_ok=True)
+    if found:
+        total = len(found) + len(todo)
+        print(f"{_name(task)}: {len(found)} of {total} runs are kept", file=sys.stderr)
     telling = _varied(list(todo.values()))
     start = time.monotonic()
     for done, (path, run) in enumerate(_computed(task, todo, source, jobs), 1):
         record = {"task": _name(task), "setting": asdict(todo[path]), **asdict(run)}
-        replaced(path, json.dumps(record))
+        text = json.dumps(record)
+        replaced(path, text)
+        found[path] = _run(text)  # as JSON has it, whether it is kept or new
         left = (time.monotonic() - start) / done * (len(todo) - done)
         print(
             f"{_name(task)}: {done} of {len(todo)}, about {left / 60:.1f} min left: "
@@ -65,11 +69,32 @@ def each(
             file=sys.stderr,
             flush=True,
         )
-    return [_kept(path) for path in paths]
+    return [found[path] for path in paths]
 
 
-def _kept(path: Path) -> Run:
-    record = json.loads(path.read_text("utf-8"))
+def made(folder: Path) -> None:
+    """Make a folder if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"{folder} cannot be a folder to write to: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise LabError(f"{folder} cannot be written to")
+
+
+def _kept(path: Path) -> Run | None:
+    """Return a run that was kept; None if there is none, or only a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        return _run(path.read_text("utf-8"))
+    except (ValueError, KeyError, TypeError):
+        print(f"{path} is damaged: it is run again", file=sys.stderr)
+        return None
+
+
+def _run(text: str) -> Run:
+    record = json.loads(text)
     return Run(record["result"], record["seconds"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,8 @@ def begin(
         nargs="+",
         default=[],
         metavar="PATH",
-        help=".npz files or folders with MNIST and CIFAR-10; without: fetched from OpenML",
+        help="files, or folders with them: .npz with MNIST and CIFAR-10 (without: fetched from "
+        "OpenML), movies.csv for real_table",
     )
     parser.add_argument(
         "--output",
@@ -108,6 +110,9 @@ def begin(
         help="where runs are kept, to go on from (default: build/thesis/runs)",
     )
     said = parser.parse_args(arguments)
+    for path in said.data:
+        if not path.exists():
+            parser.error(f"--data: there is no file or folder {path}")
     for name in ("seeds", "jobs"):
         value = getattr(said, name)
         if value is not None and value < 1:
@@ -126,7 +131,11 @@ def begin(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a script's main; what a person can mend is one line and exit code 2."""
+    """Call a script's main; what a person can mend is one line and exit code 2.
+
+    A polite kill ends a script as Ctrl-C does, and its processes with it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except LabError as error:
