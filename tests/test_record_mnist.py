@@ -47,6 +47,7 @@ def check(folder: Path, steps: list[int], rows: int) -> None:
                 np.testing.assert_allclose(after[:, live].std(axis=0), scale, atol=slack)
 
 
+@pytest.mark.slow
 def test_the_script_records_digits_the_same_each_time(tmp_path, script, capsys):
     arguments = ["--output", str(tmp_path / "s"), "--samples", "0", "500", "--rows", "60"]
     script.main(arguments)

@@ -54,6 +54,7 @@ def layers() -> dict[str, np.ndarray]:
     return {name: np.random.default_rng(0).normal(size=(70, 2)) for name in NAMES}
 
 
+@pytest.mark.slow
 def test_every_table_of_a_result_is_safe_and_json_keeps_names(layers):
     results = {
         dn.analyze(layers): ("units", "layers", "dependence"),

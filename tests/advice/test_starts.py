@@ -92,6 +92,7 @@ def test_units_without_a_fit_and_other_layers_stay_as_they_are() -> None:
         assert dn.suggest({"other": x}, units=2).start(_model(LogShift)) == {}
 
 
+@pytest.mark.slow
 def test_only_what_enters_counts(tmp_path: object) -> None:
     """What leaves a norm says nothing of a shift in its place, unless the user names it."""
     model = nn.Sequential()

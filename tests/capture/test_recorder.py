@@ -558,6 +558,7 @@ def test_no_pass_at_all_is_an_error(tmp_path, x):
     assert clean(model)
 
 
+@pytest.mark.slow
 def test_a_killed_recording_keeps_the_passes_that_ended_in_time(tmp_path):
     """Each pass here ends after a flush is due, but the last is killed before its end."""
     code = (

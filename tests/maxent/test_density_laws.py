@@ -102,6 +102,7 @@ def test_numbers_follow_shift_and_scale(problem: Any, loc: float, scale: float) 
     assert (np.abs(moved.ppf(q) - wanted) <= 8 * eps() * (abs(loc) + np.abs(wanted))).all()
 
 
+@pytest.mark.slow
 @given(numbers)
 @LAW
 def test_a_mirrored_density_has_its_tails_exchanged(problem: Any) -> None:

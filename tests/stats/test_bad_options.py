@@ -221,6 +221,7 @@ def test_divergences_of_columns_without_a_density() -> None:
             stats.density_divergences(maxent.fit(NORMAL, 4), bad)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_sums_of_nothing() -> None:
     for rows in (np.empty((0, 2)), np.full((3, 2), NAN)):

@@ -95,6 +95,7 @@ def test_the_bins_are_those_of_the_definition(values: list[float], bins: int) ->
     assert plain(fed([values], 1, bins).finalise()) == oracle(np.array(values), bins)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(VALUES, st.booleans()), min_size=1, max_size=6), st.data())
 def test_any_split_order_and_tree_of_merges_gives_the_same_bits(
     parts: list[tuple[list[float], bool]], data: st.DataObject

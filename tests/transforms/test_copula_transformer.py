@@ -43,6 +43,7 @@ print(*[(check["check_name"], check["exception"]) for check in done if check["st
 """
 
 
+@pytest.mark.slow
 def test_every_check_of_scikit_learn_passes(capsys):
     done = subprocess.run(
         [sys.executable, "-c", ALL_CHECKS],

@@ -41,6 +41,7 @@ print(*[(check["check_name"], check["exception"]) for check in done if check["st
 """
 
 
+@pytest.mark.slow
 def test_every_check_of_scikit_learn_passes(capsys):
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
     done = subprocess.run(
