@@ -46,6 +46,7 @@ SPEED_LENGTHS = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000,
 QUICK_SPEED_LENGTHS = (50, 500, 5_000)
 SPEED_VALUES, QUICK_SPEED_VALUES = 200_000, 50_000
 NEAR, FEW = 2.0, 5.0  # %: differences that are called good, and vanishing gradients
+USUAL = 5.0  # the strength at which the package's layers start
 DRAWN = (1.0, 3.0, 5.0, 10.0, 30.0)
 PANELS = {
     "rms": "soft against hard ranks, RMS",
@@ -95,49 +96,25 @@ def chosen(numbers: dict[str, Any], n: int) -> dict[str, Any]:
     """Return the strength that is good for most kinds of columns of a length, and for which."""
     best: dict[str, Any] = {"kinds": []}
     for strength in STRENGTHS:
-        at = {kind: numbers[kind][str(n)][f"{strength:g}"] for kind in KINDS}
-        good = [
-            kind for kind, value in at.items() if value["rms"] <= NEAR and value["vanishing"] <= FEW
-        ]
+        good = good_at(numbers, n, strength)
         if len(good) > len(best["kinds"]):
             best = {"strength": f"{strength:g}", "kinds": good}
-    return {**best, "count": len(best["kinds"]), "of": len(KINDS)}
+    usual = len(good_at(numbers, n, SPEED_STRENGTH))
+    return {**best, "count": len(best["kinds"]), "of": len(KINDS), "count_at_usual": usual}
+
+
+def good_at(numbers: dict[str, Any], n: int, strength: float) -> list[str]:
+    """Return the kinds of columns of a length for which a strength is good."""
+    at = {kind: numbers[kind][str(n)][f"{strength:g}"] for kind in KINDS}
+    return [
+        kind for kind, value in at.items() if value["rms"] <= NEAR and value["vanishing"] <= FEW
+    ]
 
 
 def findings(numbers: dict[str, Any], lengths: Sequence[int]) -> list[Finding]:
     """Return what the numbers say of the approximation, of gamma, and of its cost."""
     short, long = str(lengths[0]), str(lengths[-1])
-    best = numbers["chosen"][short]
-    strength = best.get("strength", f"{STRENGTHS[-1]:g}")
     at = f"columns/{{}}/{short}/{{}}/{{}}".format
-    good = Finding(
-        claim="The sort index is well approximated by sigmoids in most cases, for a reasonable "
-        "strength.",
-        source="slides, Copula Transform",
-        holds=best["count"] > best["of"] / 2,
-        text=(
-            f"Called good where soft and hard ranks differ by at most {NEAR:g}% of n (RMS) while "
-            f"at most {FEW:g}% of the gradients vanish. In columns of {short} that is so for "
-            f"{{count}} of {{of}} kinds at a strength of {strength} over the column's scale: "
-            "{normal:.1f}% on normal columns, {mnist:.1f}% on inputs of the first norm, "
-            "{bimodal:.1f}% with two peaks, {gamma:.1f}% with gamma of shape 1/2, whose peak at 0 "
-            "is narrow against its scale. The largest difference on normal columns is "
-            "{largest:.0f}%. The scores of normal columns have a standard deviation of "
-            "{std:.2f}, those of hard ranks {hard:.2f}."
-        ),
-        numbers={
-            "count": f"chosen/{short}/count",
-            "of": f"chosen/{short}/of",
-            "normal": at("normal", strength, "rms"),
-            "mnist": at("MNIST, norm1", strength, "rms"),
-            "bimodal": at("bimodal", strength, "rms"),
-            "gamma": at("gamma", strength, "rms"),
-            "largest": at("normal", strength, "largest"),
-            "std": at("normal", strength, "std"),
-            "hard": at("normal", "hard", "std"),
-        },
-        figure="soft_ranks",
-    )
     vanishing = {
         (n, each): numbers["columns"]["normal"][n][each]["vanishing"]
         for n in (short, long)
@@ -168,7 +145,50 @@ def findings(numbers: dict[str, Any], lengths: Sequence[int]) -> list[Finding]:
         },
         figure="soft_ranks",
     )
-    return [good, steep, absolute(numbers, short), cost(numbers)]
+    return [nearness(numbers, short), steep, absolute(numbers, short), cost(numbers)]
+
+
+def nearness(numbers: dict[str, Any], short: str) -> Finding:
+    """Return whether a strength is near to ranks with gradients that do not vanish."""
+    best = numbers["chosen"][short]
+    strength = best.get("strength", f"{STRENGTHS[-1]:g}")
+    at = f"columns/{{}}/{short}/{{}}/{{}}".format
+    return Finding(
+        claim="The sort index is well approximated by sigmoids in most cases, for a reasonable "
+        "strength.",
+        source="slides, Copula Transform",
+        holds=best["count"] > best["of"] / 2,
+        text=(
+            f"Called good where soft and hard ranks differ by at most {NEAR:g}% of n (RMS) while "
+            f"at most {FEW:g}% of the gradients vanish. In columns of {short} that is so for "
+            f"{{count}} of {{of}} kinds at a strength of {strength} over the column's scale: "
+            "{normal:.1f}% on normal columns, {mnist:.1f}% on inputs of the first norm, "
+            "{bimodal:.1f}% with two peaks, {gamma:.1f}% with gamma of shape 1/2, whose peak at 0 "
+            "is narrow against its scale. The largest difference on normal columns is "
+            "{largest:.0f}%. The scores of normal columns have a standard deviation of "
+            "{std:.2f}, those of hard ranks {hard:.2f}. "
+            f"At {USUAL:g}, where the package's layers start, it is so for {{usual}} of {{of}}: "
+            "{usual_normal:.1f}% on normal columns, {usual_first:.1f}, {usual_second:.1f} and "
+            "{usual_third:.1f}% on inputs of the three norms."
+        ),
+        numbers={
+            "count": f"chosen/{short}/count",
+            "of": f"chosen/{short}/of",
+            "normal": at("normal", strength, "rms"),
+            "mnist": at("MNIST, norm1", strength, "rms"),
+            "bimodal": at("bimodal", strength, "rms"),
+            "gamma": at("gamma", strength, "rms"),
+            "largest": at("normal", strength, "largest"),
+            "std": at("normal", strength, "std"),
+            "hard": at("normal", "hard", "std"),
+            "usual": f"chosen/{short}/count_at_usual",
+            "usual_normal": at("normal", f"{USUAL:g}", "rms"),
+            "usual_first": at("MNIST, norm1", f"{USUAL:g}", "rms"),
+            "usual_second": at("MNIST, norm2", f"{USUAL:g}", "rms"),
+            "usual_third": at("MNIST, norm3", f"{USUAL:g}", "rms"),
+        },
+        figure="soft_ranks",
+    )
 
 
 def absolute(numbers: dict[str, Any], n: str) -> Finding:
