@@ -104,6 +104,8 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
     """Return what became of the blog's sentence, and how the map stands beside batch norm."""
     over_none = {case: gap["verdict"] == "ahead" for case, gap in gaps(numbers, "Regular").items()}
     over_norm = {case: gap["mean"] >= -KEPT_UP for case, gap in gaps(numbers, "BatchNorm").items()}
+    sigmoid = numbers["gaps"]["thesis_rate"]["sigmoid"]["over BatchNorm"]
+    beaten = all(sigmoid[layer]["verdict"] == "ahead" for layer in SHIFTS)
     return [
         Finding(
             claim="The sqrt-shift works with other activations: with sigmoid and tanh, too, a "
@@ -135,12 +137,21 @@ def findings(numbers: dict[str, Any]) -> list[Finding]:
                 ".007: sigmoid {at_sigmoid_norm:.1f}% and {at_sigmoid_shift:.1f}%, tanh "
                 "{at_tanh_norm:.1f}% and {at_tanh_shift:.1f}%. Each at its best rate: sigmoid "
                 "{best_sigmoid_norm:.1f}% and {best_sigmoid_shift:.1f}%, tanh "
-                "{best_tanh_norm:.1f}% and {best_tanh_shift:.1f}%. It keeps up where it is at "
-                f"most {KEPT_UP:g} point behind."
+                "{best_tanh_norm:.1f}% and {best_tanh_shift:.1f}%. "
+                + ("With sigmoid at .007 the maps beat batch norm. " if beaten else "")
+                + "With sigmoid at .007 sqrt-shift less batch norm is {sqrt_mean:+.1f} points (99% "
+                "interval {sqrt_low:+.1f} to {sqrt_high:+.1f}), log-shift less batch norm "
+                "{log_mean:+.1f} ({log_low:+.1f} to {log_high:+.1f}). It keeps up where its mean "
+                f"is at most {KEPT_UP:g} point behind."
             ),
             numbers={
                 "mark": "mark",
                 **_numbers({"norm": "BatchNorm", "shift": "SqrtShift"}),
+                **{
+                    f"{word}_{end}": f"gaps/thesis_rate/sigmoid/over BatchNorm/{layer}/{end}"
+                    for word, layer in (("log", "LogShift"), ("sqrt", "SqrtShift"))
+                    for end in ("mean", "low", "high")
+                },
             },
             figure="activations",
         ),
