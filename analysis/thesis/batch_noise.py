@@ -58,7 +58,7 @@ def plan(quick: bool) -> dict[str, Any]:
         "groups": (4, 8, 16, 32, 64, 128, 1_024, None),
         "rows": 1_024,
         "rounds": 40,
-        "rates": (0.03, COMMON_RATE, 0.3, 1.0),
+        "rates": (0.03, COMMON_RATE, 0.3, 1.0, 3.0),
     }
 
 

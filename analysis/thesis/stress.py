@@ -124,10 +124,10 @@ def cases(quick: bool) -> list[Case]:
     return [
         *(
             Case("batch", n, {"batch": n, "samples": (1_500,)}, rates)
-            for n, rates in ((8, small), (4, small), (2, (0.001, 0.003, 0.01, 0.03, 0.1)))
+            for n, rates in ((8, small), (4, (0.003, *small)), (2, (0.001, 0.003, *small, 1.0)))
         ),
         *(Case("depth", n, {"depth": n, "samples": (5_000,)}, large) for n in (3, 10, 20)),
-        *(Case("wrong", n, _wrong(n, 2_000, 8_000), (*small, 1.0)) for n in (0, 20, 40)),
+        *(Case("wrong", n, _wrong(n, 2_000, 8_000), (*small, 1.0, 3.0)) for n in (0, 20, 40)),
     ]
 
 
@@ -360,7 +360,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = cases(lab.quick)
     settings = {
         "layers": LAYERS,
-        "cases": [[case.kind, case.step, case.changes, case.rates] for case in chosen],
+        "cases": [[case.kind, case.step, case.changes] for case in chosen],
+        "rates": {
+            f"{case.kind} {case.step}": {layer: rates(case, layer) for layer in LAYERS}
+            for case in chosen
+        },
         "sweep_seed": SWEEP_SEED,
     }
     results = lab.results("Tiny batches, depth, wrong labels", settings, source)
