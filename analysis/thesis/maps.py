@@ -6,10 +6,10 @@ values from -100 to 100 behind a sqrt-shift in the third layer, before it a cent
 
 Shown are the maps and their derivatives at 0; test accuracy on MNIST after 25,000 samples, with
 maps that start with a small or a large gain (their slope at 0), that are learned or fixed, and with
-a learned line of the same gains that has no shape; and, after 125,000 samples, the parameters, the
-learned curves and the values before and after them. At a rate of .007, and with each layer at its
-own best one, from a sweep of one further seed by the accuracy on images held back. The network and
-the runs of the usual layers are those of tables.py.
+a learned line that has no shape, the best of four gains each; and, after 125,000 samples, the
+parameters, the learned curves and the values before and after them. At a rate of .007, and with
+each layer at its own best one, from a sweep of one further seed by the accuracy on images held
+back. The network and the runs of the usual layers are those of tables.py.
 """
 
 from __future__ import annotations
@@ -86,26 +86,29 @@ def trained(
     found: dict[str, Any] = {"sweep": sweep}
     for panel, chosen in wanted.items():
         found[panel] = {setting.layer: entries[setting] for setting in chosen}
-        at = f"{THESIS_RATE:g}" if panel == "thesis_rate" else None
-        lines = {
-            layer: sweep[layer][at] if at else max(sweep[layer].values())
-            for layer in gains["Line"].values()
-        }
-        found[panel]["best line"] = found[panel][max(lines, key=lines.__getitem__)]
+        for family, layers in gains.items():
+            gain = best_gain(layers, sweep, chosen)
+            found[panel][f"best {family}"] = {"gain": gain, **found[panel][layers[gain]]}
     return found
+
+
+def best_gain(layers: dict[int, str], sweep: comparison.Sweep, chosen: Sequence[Setting]) -> int:
+    """Return the gain with the best accuracy on images held back, at the rates of `chosen`."""
+    rates = {setting.layer: f"{setting.rate:g}" for setting in chosen}
+    return max(layers, key=lambda gain: sweep[layers[gain]][rates[layers[gain]]])
 
 
 def compared(entries: dict[str, Any]) -> dict[str, Any]:
     """Return how far each map is ahead of what it is to be compared with, paired by seed."""
     return {
         layer: {
-            name: paired.difference(entries[layer]["seeds"], entries[rival]["seeds"])
-            for name, rival in (
-                ("over none", "Regular"),
-                ("over batch norm", "BatchNorm"),
-                ("over gain 1", f"{layer}, gain 1"),
-                ("over the line", "best line"),
-                ("over fixed", FIXED[layer]),
+            name: paired.difference(entries[ours]["seeds"], entries[rival]["seeds"])
+            for name, ours, rival in (
+                ("over none", layer, "Regular"),
+                ("over batch norm", layer, "BatchNorm"),
+                ("over gain 1", layer, f"{layer}, gain 1"),
+                ("best over best line", f"best {layer}", "best Line"),
+                ("over fixed", layer, FIXED[layer]),
             )
         }
         for layer in FIXED

@@ -221,10 +221,10 @@ def _of_the_handicap() -> Finding:
             "With pixels of 0 to 1 and a rate of .007, chosen because the network without a layer "
             "then follows the slides ({regular:.1f} points of accuracy apart on average over the "
             "marks), batch norm is {batch:.1f} points from their row, with a gamma that starts at "
-            "0.1 {weak:.1f}; the copula layer is {copula:.1f} points from theirs. The training "
-            "loss does not say the same: batch norm is {batch_loss:.2f} from their row with "
-            "either start ({weak_loss:.2f} with 0.1), above it in the one and below it in the "
-            "other. The slides name neither rate, start nor scale, so that this decides nothing."
+            "0.1 {weak:.1f}; the copula layer is {copula:.1f} points from theirs. Their training "
+            "loss fits neither start: on average ours is {batch_loss:.2f} from it with a gamma "
+            "that starts at 1, and {weak_loss:.2f} at 0.1. The slides name neither rate, start nor "
+            "scale, so that this decides nothing."
         ),
         numbers={
             **{name: f"apart_from_thesis/test_accuracy/{row}" for name, row in names.items()},

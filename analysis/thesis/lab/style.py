@@ -28,6 +28,8 @@ COLOURS: Mapping[str, str] = {
     "MomentNorm 6": "#8c2d04",
     "LogShift": GREEN,
     "SqrtShift": "#8fbf3f",
+    "LogShift, gain 4": "#00594a",
+    "SqrtShift, gain 4": "#4f6d1c",
     "LogShift, fixed": "#9fd8c4",
     "SqrtShift, fixed": "#cfe3a0",
     "KLNorm": PURPLE,

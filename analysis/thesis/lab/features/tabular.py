@@ -179,8 +179,8 @@ def told(difference: Mapping[str, Any], digits: int) -> str:
 
 def scored(entry: Mapping[str, Any], digits: int) -> str:
     """Return a mean and its standard deviation as a table has them."""
-    if entry["mean"] <= WORST:
-        return f"≤ {WORST:g}"
+    if min(entry.get("seeds", [entry["mean"]])) <= WORST:  # cut: the mean is an upper bound
+        return f"≤ {max(entry['mean'], WORST):.{digits}f}"
     return f"{entry['mean']:.{digits}f} ± {entry['std']:.{digits}f}"
 
 
@@ -200,7 +200,7 @@ def draw_dots(
         ax.text(
             1.02,
             place,
-            f"{mean:.{digits}f}" if min(values) > WORST else f"≤ {WORST:g}",
+            f"{mean:.{digits}f}" if min(values) > WORST else f"≤ {max(mean, WORST):.{digits}f}",
             transform=ax.get_yaxis_transform(),
             va="center",
             color=colour,

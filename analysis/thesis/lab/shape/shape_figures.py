@@ -19,6 +19,7 @@ COLOURS = {
     "other": style.INK,
 }
 LEVEL_COLOURS = (style.GREEN, style.ORANGE, style.BLUE)
+LEAST_DIP = 0.01  # of what is called bimodal
 TITLES = {"pre": "before batch norm", "post": "after batch norm"}
 
 
@@ -77,8 +78,10 @@ def single_units(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
                 ax.set_yticks([])
                 if column == 0:
                     ax.set_ylabel(f"{name}\n{TITLES[side]}", fontsize=9)
+            below = unit["shape"] == "unimodal" and unit["dip"] < LEAST_DIP
+            verdict = f"not bimodal: below {LEAST_DIP:g}" if below else unit["shape"]
             axes[2 * at, column].set_title(
-                f"unit {unit['unit']}: dip {unit['dip']:.3f}\n{unit['shape']}", fontsize=9
+                f"unit {unit['unit']}: dip {unit['dip']:.3f}\n{verdict}", fontsize=9
             )
     for ax in axes[-1]:
         ax.set_xlabel("value")
