@@ -226,12 +226,13 @@ def test_runs_are_known_by_setting_and_data() -> None:
 
 
 SCRIPT = """
-from dataclasses import dataclass
+from functools import cache
 RATE = {rate}
 def unused(): return {unused}
+@cache
 def helper(x): return {helper}
-def draw(): return 1
-def task(setting, source): return {{"y": [helper(RATE) for _ in range(2)]}}
+def draw(): return {unused}
+def task(setting, source): return {{"y": [helper(RATE) for _ in range(2)], "z": setting.draw}}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import inspect
 import json
@@ -142,7 +143,8 @@ def source_text(function: Any) -> str:
         functions = [one] if isinstance(one, FunctionType) else list(vars(one).values())
         for each in functions:
             if isinstance(each, FunctionType):
-                for used, value in _globals(each.__code__, each.__globals__):
+                for used, wrapped in _globals(each.__code__, each.__globals__):
+                    value = inspect.unwrap(wrapped) if callable(wrapped) else wrapped
                     if _constant(value):
                         found[f"{name}:{used}"] = repr(value)
                     elif isinstance(value, (FunctionType, type)) and _here(value):
@@ -152,7 +154,7 @@ def source_text(function: Any) -> str:
 
 def _globals(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the global names that code reads, and what modules of this folder give it."""
-    for name in code.co_names:
+    for name in dict.fromkeys(_read_by(code)):
         value = names.get(name)
         if isinstance(value, ModuleType) and _here(value):
             yield from ((each, getattr(value, each, None)) for each in code.co_names)
@@ -161,6 +163,13 @@ def _globals(code: CodeType, names: dict[str, Any]) -> Iterator[tuple[str, Any]]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _globals(constant, names)
+
+
+def _read_by(code: CodeType) -> Iterator[str]:
+    """Yield the globals that code reads; `co_names` has the names of attributes, too."""
+    for step in dis.get_instructions(code):
+        if step.opname == "LOAD_GLOBAL":
+            yield step.argval
 
 
 def _constant(value: Any) -> bool:
