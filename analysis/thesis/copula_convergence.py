@@ -21,7 +21,7 @@ from operator import itemgetter
 from typing import Any
 
 import tables
-from lab import data, script, style, training
+from lab import data, script, style, sweeps, training
 from lab.data import Source
 from lab.findings import Finding
 from lab.paired import difference
@@ -89,25 +89,11 @@ def measured(lab: script.Script, one: Experiment, source: Source) -> dict[str, A
     tried = training.sweep(base, one.rates)
     trials = list(zip(tried, lab.each(training.train, tried, source), strict=True))
     best = training.best_rates(trials)
-    wanted = [
-        Setting(layer, rate, seed, one.samples, one.network)
-        for layer in LAYERS
-        for rate in dict.fromkeys((THESIS_RATE, best[layer]))
-        for seed in range(min(lab.seeds, one.seeds))
-    ]
-    runs = list(zip(wanted, lab.each(training.train, wanted, source), strict=True))
-
-    def at(layer: str, rate: float) -> dict[str, Any]:
-        chosen = [run for setting, run in runs if (setting.layer, setting.rate) == (layer, rate)]
-        return {"rate": rate, **{curve: training.summary(chosen, curve) for curve in CURVES}}
-
-    panels = {
-        "thesis_rate": {layer: at(layer, THESIS_RATE) for layer in LAYERS},
-        "best_rate": {layer: at(layer, best[layer]) for layer in LAYERS},
-    }
+    seeds = min(lab.seeds, one.seeds)
+    panels, _ = sweeps.at_both_rates(lab, source, base, best, seeds, tuple(CURVES))
     return {
         "samples": one.samples,
-        "seeds": min(lab.seeds, one.seeds),
+        "seeds": seeds,
         "images": counts(source),
         "sweep": {f"{s.layer} at {s.rate:g}": run["validation_accuracy"][-1] for s, run in trials},
         **panels,

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lab import script, style, training
+from lab import script, style, sweeps, training
 from lab.data import Source, images
 from lab.divergence import learned, normals
 from lab.findings import Finding
@@ -100,20 +100,10 @@ def trained(lab: script.Script, source: Source) -> dict[str, Any]:
     trials = list(zip(tried, lab.each(training.train, tried, source), strict=True))
     best = training.best_rates(trials)
     best[PACKAGE] = best["BatchNorm"]  # the same layer: see `compared`
-    wanted = [
-        Setting(name, rate, seed, samples)
-        for name in LAYERS
-        for rate in dict.fromkeys((THESIS_RATE, best[name]))
-        for seed in range(lab.seeds)
-    ]
-    runs = list(zip(wanted, lab.each(training.train, wanted, source), strict=True))
+    bases = [Setting(name, THESIS_RATE, SWEEP_SEED, samples) for name in LAYERS]
+    panels, _ = sweeps.at_both_rates(lab, source, bases, best, lab.seeds, tuple(CURVES))
     looked = [Setting("KLNorm", best["KLNorm"], seed, marks) for seed in range(lab.seeds)]
     followed = lab.each(learned.followed, looked, source)
-
-    def at(layer: str, rate: float) -> dict[str, Any]:
-        chosen = [run for setting, run in runs if (setting.layer, setting.rate) == (layer, rate)]
-        return {"rate": rate, **{curve: training.summary(chosen, curve) for curve in CURVES}}
-
     return {
         "samples": samples,
         "marks": marks,
@@ -126,8 +116,7 @@ def trained(lab: script.Script, source: Source) -> dict[str, Any]:
             for name in SWEPT
         },
         "highest_rate": {name: highest_rate(trials, name) for name in SWEPT},
-        "thesis_rate": {name: at(name, THESIS_RATE) for name in LAYERS},
-        "best_rate": {name: at(name, best[name]) for name in LAYERS},
+        **panels,
         "learned": learned.over_seeds(followed, MEASURES),
     }
 

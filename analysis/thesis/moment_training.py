@@ -10,18 +10,16 @@ give, and its cost with batch norm's, step by step in turn.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lab import script, style, training
+from lab import paired, script, style, sweeps, training
 from lab.data import Source
 from lab.findings import Finding
 from lab.matching import matching
 from lab.training import SAMPLES, THESIS_RATE, Setting
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 from tables import RATES, SWEEP_SEED
 
 LAYERS = ("BatchNorm", "MomentNorm 2", "MomentNorm 4", "MomentNorm 6")
@@ -41,19 +39,9 @@ def curves(lab: script.Script, source: Source, samples: tuple[int, ...]) -> dict
     base = [Setting(name, THESIS_RATE, SWEEP_SEED, samples) for name in LAYERS]
     tried = training.sweep(base, rates)
     trials = list(zip(tried, lab.each(training.train, tried, source), strict=True))
-    best = training.best_rates(trials)
-    wanted = [
-        Setting(name, rate, seed, samples)
-        for name in LAYERS
-        for rate in dict.fromkeys((THESIS_RATE, best[name]))
-        for seed in range(lab.seeds)
-    ]
-    runs = list(zip(wanted, lab.each(training.train, wanted, source), strict=True))
-
-    def at(name: str, rate: float) -> dict[str, Any]:
-        chosen = [run for setting, run in runs if (setting.layer, setting.rate) == (name, rate)]
-        curves = ("test_accuracy", "train_loss")
-        return {"rate": rate, **{curve: training.summary(chosen, curve) for curve in curves}}
+    panels, runs = sweeps.at_both_rates(
+        lab, source, base, training.best_rates(trials), lab.seeds, ("test_accuracy", "train_loss")
+    )
 
     return {
         "sweep": {
@@ -64,32 +52,22 @@ def curves(lab: script.Script, source: Source, samples: tuple[int, ...]) -> dict
             }
             for name in LAYERS
         },
-        "thesis_rate": {name: at(name, THESIS_RATE) for name in LAYERS},
-        "best_rate": {name: at(name, best[name]) for name in LAYERS},
+        **panels,
         "not_finite": sum(run["not_finite"] for _, run in trials + runs),
     }
-
-
-def half_interval(values: Sequence[float]) -> float | None:
-    """Return half the 99% interval of a mean, by Student's t; None of one value."""
-    if len(values) < 2:
-        return None
-    return (
-        float(student.ppf(0.995, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    )
 
 
 def gains(table: dict[str, Any], name: str) -> dict[str, dict[str, float | None]]:
     """Return by how many points a layer is ahead of batch norm, seed by seed with equal starts.
 
-    `error` is half the 99% interval of the mean over seeds, by Student's t.
+    `error` is half the interval of `paired.difference`; None of one seed.
     """
     own, theirs = (table[each]["test_accuracy"]["seeds"] for each in (name, "BatchNorm"))
     found: dict[str, dict[str, float | None]] = {}
     for mark, at in MARKS.items():
-        ahead = [a[at] - b[at] for a, b in zip(own, theirs, strict=True)]
-        error = half_interval(ahead)
-        found[mark] = {"mean": statistics.fmean(ahead), "error": error}
+        gap = paired.difference([run[at] for run in own], [run[at] for run in theirs])
+        error = None if gap["high"] is None else gap["high"] - gap["mean"]
+        found[mark] = {"mean": gap["mean"], "error": error}
     return found
 
 

@@ -80,31 +80,22 @@ def measured(lab: script.Script, source: Source, samples: tuple[int, ...]) -> di
     layers, rates = (QUICK_LAYERS, QUICK_RATES) if lab.quick else (LAYERS, RATES)
     base = [Setting(layer, THESIS_RATE, SWEEP_SEED, samples) for layer in layers]
     best, tried = sweeps.chosen(lab, source, base, rates)
-    wanted = [
-        Setting(layer, rate, seed, samples)
-        for layer in layers
-        for rate in dict.fromkeys((THESIS_RATE, best[layer]))
-        for seed in range(lab.seeds)
-    ]
-    runs = list(zip(wanted, lab.each(training.train, wanted, source), strict=True))
+    panels, runs = sweeps.at_both_rates(lab, source, base, best, lab.seeds, tuple(CURVES))
+    raw = {
+        layer: [Setting(layer, THESIS_RATE, seed, samples) for seed in range(lab.seeds)]
+        for layer in ROWS
+    }
+    raw_runs = iter(lab.each(on_raw_pixels, [one for own in raw.values() for one in own], source))
 
-    raw = [
-        Setting(layer, THESIS_RATE, seed, samples) for layer in ROWS for seed in range(lab.seeds)
-    ]
-    raw_runs = list(zip(raw, lab.each(on_raw_pixels, raw, source), strict=True))
-
-    def at(
-        layer: str, rate: float, runs: list[tuple[Setting, dict[str, Any]]] = runs
-    ) -> dict[str, Any]:
-        chosen = [run for setting, run in runs if (setting.layer, setting.rate) == (layer, rate)]
-        return {"rate": rate, **{curve: training.summary(chosen, curve) for curve in CURVES}}
+    def on_raw(own: list[Setting]) -> dict[str, Any]:
+        found = [next(raw_runs) for _ in own]
+        return {"rate": THESIS_RATE} | {curve: training.summary(found, curve) for curve in CURVES}
 
     return {
         "thesis": THESIS,
         "sweep": {layer: {f"{rate:g}": tried[layer][rate] for rate in rates} for layer in layers},
-        "raw_pixels": {layer: at(layer, THESIS_RATE, raw_runs) for layer in ROWS},
-        "thesis_rate": {layer: at(layer, THESIS_RATE) for layer in layers},
-        "best_rate": {layer: at(layer, best[layer]) for layer in layers},
+        "raw_pixels": {layer: on_raw(own) for layer, own in raw.items()},
+        **panels,
         "not_finite": {
             layer: sum(run["not_finite"] for setting, run in runs if setting.layer == layer)
             for layer in layers

@@ -1,15 +1,15 @@
-"""The choice of a learning rate: every rate once, the two best of each layer three times."""
+"""Learning rates: their choice, and runs at the chosen one beside that of the thesis."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lab import script, training
 from lab.data import Source
-from lab.training import Setting
+from lab.training import THESIS_RATE, Setting
 
 MORE_SEEDS = 2  # for the two best rates: one seed alone often takes the second best for the best
 
@@ -47,6 +47,38 @@ def chosen(
         for layer, by_rate in tried.items()
     }
     return Chosen(best, means)
+
+
+def at_both_rates(
+    lab: script.Script,
+    source: Source,
+    bases: Sequence[Setting],
+    best: Mapping[str, float],
+    seeds: int,
+    curves: Sequence[str],
+) -> tuple[dict[str, dict[str, Any]], list[tuple[Setting, dict[str, Any]]]]:
+    """Train each layer at the thesis' rate and at its best one, with the first so many seeds.
+
+    Returns the rate and the curves over seeds of each layer, as `thesis_rate` and `best_rate`, and
+    all runs with their settings.
+    """
+    wanted = [
+        replace(base, rate=rate, seed=seed)
+        for base in bases
+        for rate in dict.fromkeys((THESIS_RATE, best[base.layer]))
+        for seed in range(seeds)
+    ]
+    runs = list(zip(wanted, lab.each(training.train, wanted, source), strict=True))
+
+    def at(layer: str, rate: float) -> dict[str, Any]:
+        own = [run for setting, run in runs if (setting.layer, setting.rate) == (layer, rate)]
+        return {"rate": rate, **{curve: training.summary(own, curve) for curve in curves}}
+
+    panels = {
+        "thesis_rate": {base.layer: at(base.layer, THESIS_RATE) for base in bases},
+        "best_rate": {base.layer: at(base.layer, best[base.layer]) for base in bases},
+    }
+    return panels, runs
 
 
 def _finals(base: Setting, rates: Sequence[float], found: dict[Setting, float]) -> list[Setting]:
